@@ -1,0 +1,147 @@
+"""What the upstream OpenMMLab line lacks on today's PyTorch, and nothing else.
+
+Two parts, each a function that looks whether it is needed and tells whether it is in force:
+
+- :func:`stand_in_for_ops`: mmsegmentation 1.2.2 cannot be imported without ``mmcv.ops``, which needs a compiled mmcv;
+- :func:`allow_training_checkpoints`: mmengine 0.10.7 cannot load its own training checkpoints from PyTorch 2.6 on.
+
+The OneDL line mends both itself, and nothing happens there. A need is read from the installed source files rather than
+from versions or distribution names: it costs no import, and stays right when a later release mends its own code.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+OPS = 'mmcv.ops'
+# The only ops that mmseg 1.2.2 imports unguarded.
+STAND_IN_OPS = ('point_sample', 'sigmoid_focal_loss')
+COMPILE_CURE = 'pip uninstall -y mmcv-lite && pip install --no-build-isolation "mmcv>=2.1,<2.2"'
+
+# What the state of a `HistoryBuffer` names. Methods that a user registers are pickled under their own name, and are
+# theirs to allow.
+STATISTICS = ('min', 'max', 'current', 'mean')
+
+
+def apply() -> dict[str, bool]:
+    """Put each part in force where it is needed, and tell which are. A second call changes nothing."""
+    return {
+        'stand-in for mmcv.ops': _try(stand_in_for_ops),
+        'torch.load allow-list for training checkpoints': _try(allow_training_checkpoints),
+    }
+
+
+def _try(part: Callable[[], bool]) -> bool:
+    try:
+        return part()
+    except Exception:  # an import must not fail here for a broken stack: `mmseg-bisenet env` explains what is broken
+        return False
+
+
+def _folders(package: str) -> list[str]:
+    spec = importlib.util.find_spec(package)
+    return list(spec.submodule_search_locations or []) if spec else []
+
+
+def _source(package: str, file: str) -> str:
+    """Text of a file of a package, found without importing the package; empty where there is none."""
+    paths = [Path(folder, file) for folder in _folders(package)]
+    return next((path.read_text(encoding='utf-8') for path in paths if path.is_file()), '')
+
+
+# -- mmcv.ops ----------------------------------------------------------------------------------------------------------
+
+
+def stand_in_for_ops() -> bool:
+    """Make ``mmcv.ops`` importable where mmseg insists on it and mmcv has none compiled."""
+    if any(isinstance(finder, _OpsFinder) for finder in sys.meta_path):
+        return True
+    if OPS in sys.modules or not _mmseg_insists_on_ops() or not _mmcv_lacks_ops():
+        return False
+    # In front, because mmcv-lite brings the Python files of `mmcv.ops` without what they load.
+    sys.meta_path.insert(0, _OpsFinder())
+    return True
+
+
+def _mmseg_insists_on_ops() -> bool:
+    # A guarded import is indented. This file stands for the four: no release guards some and not the others.
+    return '\nfrom mmcv.ops import' in _source('mmseg', 'models/losses/focal_loss.py')
+
+
+def _mmcv_lacks_ops() -> bool:
+    folders = _folders('mmcv')
+    return bool(folders) and importlib.machinery.PathFinder.find_spec('mmcv._ext', folders) is None
+
+
+class _OpsFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds the stand-in when somebody first imports ``mmcv.ops``; until then mmcv need not be imported."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        return importlib.util.spec_from_loader(OPS, self) if fullname == OPS else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        for name in STAND_IN_OPS:
+            setattr(module, name, _stand_in(name))
+        module.__getattr__ = _missing_op
+
+
+def _stand_in(name: str) -> Callable:
+    def op(*args, **kwargs):
+        raise RuntimeError(f'mmcv.ops.{name} needs an mmcv with compiled ops, and this one has none: {COMPILE_CURE}')
+
+    op.__name__ = op.__qualname__ = name
+    return op
+
+
+def _missing_op(name: str) -> Any:
+    """Any other op fails as it does without the stand-in: mmcv, mmengine and mmseg wait for just this error."""
+    if name.startswith('_'):
+        raise AttributeError(f'module {OPS!r} has no attribute {name!r}')
+    raise ModuleNotFoundError("No module named 'mmcv._ext'", name='mmcv._ext')
+
+
+# -- torch.load --------------------------------------------------------------------------------------------------------
+
+
+def allow_training_checkpoints() -> bool:
+    """Let ``torch.load`` read what mmengine puts into a training checkpoint besides tensors: logs and scores."""
+    checkpoint = _source('mmengine', 'runner/checkpoint.py')
+    if not checkpoint or 'get_torch_safe_globals' in checkpoint:
+        return False
+    import torch
+
+    if torch.__version__ < '2.6':  # loads everything; a `TorchVersion` compares as a version
+        return False
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    # `numpy.core` became `numpy._core` in NumPy 2; a checkpoint has the name of the NumPy that wrote it.
+    array, scalar = np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]
+    functions = [
+        (function, f'numpy.{core}.multiarray.{function.__name__}')
+        for function in (array, scalar)
+        for core in ('core', '_core')
+    ]
+    # float64 and the default integer: logs. float32: the best score, which mmseg's metrics compute in that type.
+    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, int)]
+    torch.serialization.add_safe_globals(
+        [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *functions, (_statistic, 'builtins.getattr')]
+    )
+    return True
+
+
+def _statistic(owner: object, name: str) -> Callable:
+    """Serves as ``getattr`` to a checkpoint: the statistics of ``HistoryBuffer`` and no other attribute of anything."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in STATISTICS:
+        raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed in a checkpoint')
+    return getattr(HistoryBuffer, name)

@@ -1,0 +1,173 @@
+"""Camera, light and the canvas: the only place where a photo or a label is written, always both together.
+
+World coordinates are metres: ``t`` to the right of the middle of the road, ``y`` up from the asphalt, ``z`` ahead of the
+camera. Colours are RGB, 0 to 255.
+"""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+SHIFT = 4  # cv2 draws with 1/16 pixel
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera above the road.
+
+    All lengths in pixels are multiples of the image height, so one scene can be drawn at any size.
+    """
+
+    size: tuple[int, int]  # pixels (H, W)
+    focal: float  # pixels
+    horizon: float  # pixels from the top
+    centre: float  # pixels from the left, where the road vanishes if it does not bend
+    eye: float  # metres above the asphalt
+    side: float  # metres to the right of the middle of the road
+    bend: float  # 1/metres, curvature of the road
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """World points (N, 3) as t, y, z -> pixels (N, 2) as column, row."""
+        t, y, z = np.asarray(points, np.float64).T
+        scale = self.focal / z
+        return np.stack(
+            [self.centre + scale * (t - self.side + self.bend / 2 * z * z), self.horizon - scale * (y - self.eye)], 1
+        )
+
+    def ground(self, height: float) -> tuple[np.ndarray, np.ndarray]:
+        """For each pixel under the horizon the point of the plane ``y = height``: t (R, W) and z (R, 1), float32."""
+        rows, columns = self.size
+        v = np.arange(int(np.ceil(self.horizon)), rows, dtype=np.float32)[:, None]
+        z = self.focal * (self.eye - height) / np.maximum(v + 0.5 - self.horizon, 0.1)
+        u = np.arange(columns, dtype=np.float32)[None] + 0.5
+        return ((u - self.centre) * (z / self.focal) + (self.side - self.bend / 2 * z * z)).astype(np.float32), z
+
+
+@dataclass(frozen=True)
+class Light:
+    """The time of day."""
+
+    sun: np.ndarray  # unit vector (t, y, z) towards the sun
+    glow: np.ndarray  # RGB factor of direct light
+    ambient: np.ndarray  # RGB factor of light from everywhere
+    haze: np.ndarray  # RGB of the far distance
+    reach: float  # metres after which 63% of a colour is haze
+    zenith: np.ndarray  # RGB of the sky overhead
+    clouds: float  # 0 clear to 1 overcast
+
+    def factor(self, normal: tuple[float, float, float], lit: float = 1.0) -> np.ndarray:
+        """The RGB factor on a surface; ``lit`` is the share of the sun that reaches it."""
+        return self.ambient + self.glow * (lit * max(0.0, float(np.dot(normal, self.sun))))
+
+    def veil(self, z: float | np.ndarray) -> float | np.ndarray:
+        """The share of haze in a colour seen from ``z`` metres."""
+        return 1 - np.exp(-np.maximum(z - 5, 0) / self.reach)
+
+
+@dataclass
+class Canvas:
+    """A photo and its labels."""
+
+    camera: Camera
+    light: Light
+    photo: np.ndarray = field(init=False)  # (H, W, 3) uint8 RGB
+    labels: np.ndarray = field(init=False)  # (H, W) uint8
+
+    def __post_init__(self) -> None:
+        self.photo = np.zeros((*self.camera.size, 3), np.uint8)
+        self.labels = np.zeros(self.camera.size, np.uint8)
+
+    def area(self, top: int, photo: np.ndarray, labels: np.ndarray | int) -> None:
+        """Whole rows from ``top`` on: sky and ground."""
+        self.photo[top : top + len(photo)] = photo
+        self.labels[top : top + len(photo)] = labels
+
+    def polygon(self, points: np.ndarray, colour: tuple[int, int, int], label: int) -> None:
+        """A filled polygon, pixels (N, 2)."""
+        points = [_fixed(points)]
+        cv2.fillPoly(self.photo, points, colour, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(self.labels, points, label, cv2.LINE_8, SHIFT)
+
+    def line(self, points: np.ndarray, colour: tuple[int, int, int], label: int, width: float) -> None:
+        """An open line through pixels (N, 2), ``width`` pixels wide."""
+        points, width = [_fixed(points)], max(1, round(width))
+        cv2.polylines(self.photo, points, False, colour, width, cv2.LINE_AA, SHIFT)
+        cv2.polylines(self.labels, points, False, label, width, cv2.LINE_8, SHIFT)
+
+    def texture(self, corners: np.ndarray, texture: np.ndarray, label: int) -> None:
+        """A picture (h, w, 3) uint8 stretched over a quadrangle, pixels (4, 2), from its top left corner clockwise."""
+        low = np.maximum(np.floor(corners.min(0)) - 1, 0).astype(int)
+        high = np.minimum(np.ceil(corners.max(0)) + 2, self.camera.size[::-1]).astype(int)
+        if (high <= low).any():
+            return
+        shape, corners = (high - low).tolist(), corners - low
+        height, width = texture.shape[:2]
+        source = np.float32([[0, 0], [width, 0], [width, height], [0, height]]) - np.float32(0.5)
+        warp = cv2.getPerspectiveTransform(source, np.float32(corners - 0.5))
+        picture = cv2.warpPerspective(
+            texture, warp, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        alpha = np.zeros(shape[::-1], np.uint8)
+        cv2.fillConvexPoly(alpha, _fixed(corners), 255, cv2.LINE_AA, SHIFT)
+        self._blend(low, picture, alpha, label)
+
+    def sprite(self, middle: np.ndarray, size: tuple[float, float], sprite: np.ndarray, label: int) -> None:
+        """A picture with alpha (h, w, 4) uint8, resized to ``size`` pixels (w, h) around ``middle`` pixels (2,)."""
+        size = np.maximum(np.round(size), 2).astype(int)
+        start = np.round(np.asarray(middle) - size / 2).astype(int)
+        low, high = np.maximum(start, 0), np.minimum(start + size, self.camera.size[::-1])
+        if (high <= low).any():
+            return
+        sprite = cv2.resize(sprite, size.tolist(), interpolation=cv2.INTER_AREA)
+        (left, top), (right, bottom) = low - start, high - start
+        sprite = sprite[top:bottom, left:right]
+        self._blend(low, sprite[..., :3], sprite[..., 3], label)
+
+    def _blend(self, corner: np.ndarray, picture: np.ndarray, alpha: np.ndarray, label: int) -> None:
+        height, width = alpha.shape
+        part = np.s_[corner[1] : corner[1] + height, corner[0] : corner[0] + width]
+        weight = alpha.astype(np.float32) / 255
+        self.photo[part] = cv2.blendLinear(np.ascontiguousarray(picture), self.photo[part].copy(), weight, 1 - weight)
+        self.labels[part][alpha > 127] = label
+
+    def brush(self, label: int, z: float, lit: float = 1.0) -> 'Brush':
+        """A brush for one object ``z`` metres away, of which the sun reaches the share ``lit``."""
+        return Brush(self, label, z, lit)
+
+
+@dataclass
+class Brush:
+    """Paints one object: its label, its light and its haze stay the same while it is drawn."""
+
+    canvas: Canvas
+    label: int
+    z: float
+    lit: float
+
+    def __post_init__(self) -> None:
+        self.camera = self.canvas.camera
+        self.scale = self.camera.focal / self.z  # pixels a metre
+        self.veil = float(self.canvas.light.veil(self.z))
+
+    def tone(
+        self, colour: tuple[float, float, float], normal: tuple[float, float, float] = (0.0, 0.5, -0.6), gain: float = 1.0
+    ) -> tuple[int, int, int]:
+        """A colour as the camera sees it."""
+        light = self.canvas.light
+        seen = np.asarray(colour, np.float64) * light.factor(normal, self.lit) * gain
+        seen = seen * (1 - self.veil) + light.haze * self.veil
+        return tuple(np.clip(seen, 0, 255).astype(int).tolist())
+
+    def fill(self, points: np.ndarray, colour: tuple[float, float, float], **tone: object) -> None:
+        """A polygon of world points (N, 3)."""
+        self.canvas.polygon(self.camera.project(points), self.tone(colour, **tone), self.label)
+
+    def stroke(self, points: np.ndarray, colour: tuple[float, float, float], width: float, **tone: object) -> None:
+        """A line through world points (N, 3), ``width`` metres wide."""
+        self.canvas.line(self.camera.project(points), self.tone(colour, **tone), self.label, width * self.scale)
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    """Pixels with the origin at the corner of a pixel -> cv2's fixed point with the origin at its middle."""
+    return np.round((np.asarray(points) - 0.5) * (1 << SHIFT)).astype(np.int32)

@@ -1,0 +1,37 @@
+"""Smooth noise that tiles, made once: asphalt, clouds, plaster and leaves are cut from it."""
+
+from functools import cache
+
+import cv2
+import numpy as np
+
+SIZE = 512
+
+
+@cache
+def fractal(first: int, octaves: int) -> np.ndarray:
+    """Noise (SIZE, SIZE) float32 with mean 0 and deviation 1; its coarsest spots are ``SIZE / first`` wide."""
+    rng = np.random.default_rng((first, octaves))
+    total = np.zeros((SIZE, SIZE), np.float32)
+    for octave in range(octaves):
+        cells = first << octave
+        grid = np.pad(rng.standard_normal((cells, cells), np.float32), 2, mode='wrap')
+        step = SIZE // cells
+        wide = cv2.resize(grid, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
+        total += wide[2 * step : 2 * step + SIZE, 2 * step : 2 * step + SIZE] * 0.62**octave
+    return (total - total.mean()) / total.std()
+
+
+def sample(noise: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Noise at points given in tiles: one unit of x or y is the whole of ``noise``."""
+    x, y = np.broadcast_arrays(np.mod(x, 1) * SIZE, np.mod(y, 1) * SIZE)
+    return cv2.remap(noise, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+
+
+def crop(noise: np.ndarray, rng: np.random.Generator, part: float, shape: tuple[int, int]) -> np.ndarray:
+    """A random square, ``part`` of the tile wide, resized to ``shape`` (h, w)."""
+    width = int(part * SIZE)
+    row, column = rng.integers(0, SIZE - width + 1, 2)
+    square = noise[row : row + width, column : column + width]
+    shrink = shape[0] < width
+    return cv2.resize(square, shape[::-1], interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)

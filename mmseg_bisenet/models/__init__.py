@@ -1,0 +1,17 @@
+"""Networks, heads, loss and segmentor. Importing it registers them."""
+
+from mmseg_bisenet.models.bisenetv1 import BiSeNetV1
+from mmseg_bisenet.models.bisenetv2 import BiSeNetV2
+from mmseg_bisenet.models.head import BiSeNetHead, BoosterHead
+from mmseg_bisenet.models.loss import OHEMCrossEntropyLoss, ohem_cross_entropy
+from mmseg_bisenet.models.segmentor import BiSeNetSegmentor
+
+__all__ = [
+    'BiSeNetHead',
+    'BiSeNetSegmentor',
+    'BiSeNetV1',
+    'BiSeNetV2',
+    'BoosterHead',
+    'OHEMCrossEntropyLoss',
+    'ohem_cross_entropy',
+]

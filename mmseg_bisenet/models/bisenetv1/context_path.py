@@ -1,0 +1,67 @@
+"""Context path of BiSeNet V1 (arXiv 1808.00897, section 3.2, figures 2a and 2b): a large receptive field at low cost.
+
+A classification network, a global average pool at its end, and an attention refinement module on each of its last two
+stages, summed upwards to 1/8.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models.conv import ConvNormAct
+from mmseg_bisenet.models.resize import Resize
+
+
+class ContextPath(nn.Module):
+    """x: (N, C, H, W) -> (N, channels[0], H/8, W/8), (N, channels[0], H/16, W/16).
+
+    Args:
+        conv: makes the layers.
+        backbone: the classification network; its last three outputs are at 1/8, 1/16 and 1/32.
+        channels: width of the outputs, then of ``backbone``'s outputs at 1/16 and 1/32.
+        resize: from 1/32 to 1/16 and from 1/16 to 1/8.
+    """
+
+    def __init__(self, conv: ConvNormAct, backbone: nn.Module, channels: Sequence[int], resize: Resize) -> None:
+        super().__init__()
+        if len(channels) != 3:
+            raise InputError(
+                f'BiSeNetV1: context_channels={tuple(channels)} must be 3 widths: of the context path, and of its '
+                "network's outputs at 1/16 and 1/32"
+            )
+        width, width16, width32 = channels
+        self.backbone = backbone
+        self.resize = resize
+        self.arm16 = AttentionRefinementModule(conv, width16, width)
+        self.arm32 = AttentionRefinementModule(conv, width32, width)
+        self.conv_head32 = conv(width, width, 3)
+        self.conv_head16 = conv(width, width, 3)
+        self.gap_conv = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(width32, width, 1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        *_, x8, x16, x32 = self.backbone(x)
+        up16 = self.arm32(x32) + self.gap_conv(x32)
+        up16 = self.conv_head32(self.resize(up16, x16.shape[2:]))
+        up8 = self.arm16(x16) + up16
+        up8 = self.conv_head16(self.resize(up8, x8.shape[2:]))
+        return up8, up16
+
+
+class AttentionRefinementModule(nn.Module):
+    """Figure 2b: a global pool gates each channel.
+
+    x: (N, in_channels, h, w) -> (N, out_channels, h, w). The paper gates the stage's output itself; this follows the
+    authors' code, as all others do, with a 3x3 convolution in front.
+    """
+
+    def __init__(self, conv: ConvNormAct, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv_layer = conv(in_channels, out_channels, 3)
+        self.atten_conv_layer = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), conv(out_channels, out_channels, 1, act=False), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_layer(x)
+        return x * self.atten_conv_layer(x)

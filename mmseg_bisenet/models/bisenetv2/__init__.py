@@ -1,0 +1,3 @@
+from mmseg_bisenet.models.bisenetv2.backbone import BiSeNetV2
+
+__all__ = ['BiSeNetV2']

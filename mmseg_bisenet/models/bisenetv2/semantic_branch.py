@@ -1,0 +1,109 @@
+"""Semantic branch of BiSeNet V2 (arXiv 2004.02147, section 4.2, figures 4 and 5, table 1): narrow and deep, to 1/32.
+
+Deviations, all of them MMSegmentation's, whose checkpoints this loads: the gather-and-expansion layer expands in the
+depthwise convolution and not in the first 3x3, its depthwise part ends in an activation, and the context embedding
+block's last convolution has norm and activation.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models.conv import ConvNormAct
+
+
+class SemanticBranch(nn.Module):
+    """x: (N, in_channels, H, W) -> five maps, four stages and the context embedding of the last.
+
+    ``channels`` at 1/4, 1/8, 1/16 and 1/32, then ``channels[3]`` at 1/32 again.
+    """
+
+    def __init__(self, conv: ConvNormAct, in_channels: int, channels: Sequence[int], expansion: int) -> None:
+        super().__init__()
+        if len(channels) != 4:
+            raise InputError(
+                f'BiSeNetV2: semantic_channels={tuple(channels)} must be the widths of the stem and 3 stages'
+            )
+        # Stages 1 to 4 are the paper's stages 2 (the stem, which covers stages 1 and 2) to 5; names are the checkpoints'.
+        self.stage1 = StemBlock(conv, in_channels, channels[0])
+        self.stage2 = self._stage(conv, channels[0], channels[1], expansion, layers=2)
+        self.stage3 = self._stage(conv, channels[1], channels[2], expansion, layers=2)
+        self.stage4 = self._stage(conv, channels[2], channels[3], expansion, layers=4)
+        self.stage4_CEBlock = CEBlock(conv, channels[3])
+
+    @staticmethod
+    def _stage(conv: ConvNormAct, in_channels: int, width: int, expansion: int, layers: int) -> nn.Sequential:
+        return nn.Sequential(
+            GELayer(conv, in_channels, width, expansion, stride=2),
+            *(GELayer(conv, width, width, expansion) for _ in range(layers - 1)),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        stem = self.stage1(x)
+        stage3 = self.stage2(stem)
+        stage4 = self.stage3(stage3)
+        stage5 = self.stage4(stage4)
+        return stem, stage3, stage4, stage5, self.stage4_CEBlock(stage5)
+
+
+class StemBlock(nn.Module):
+    """Figure 4a: two ways of shrinking, side by side. x: (N, in_channels, H, W) -> (N, out_channels, H/4, W/4)."""
+
+    def __init__(self, conv: ConvNormAct, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv_first = conv(in_channels, out_channels, 3, stride=2)
+        self.convs = nn.Sequential(
+            conv(out_channels, out_channels // 2, 1), conv(out_channels // 2, out_channels, 3, stride=2)
+        )
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.fuse_last = conv(2 * out_channels, out_channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_first(x)
+        return self.fuse_last(torch.cat([self.convs(x), self.pool(x)], dim=1))
+
+
+class GELayer(nn.Module):
+    """Gather-and-expansion layer, figure 5b (stride 1) and 5c (stride 2).
+
+    x: (N, in_channels, h, w) -> (N, out_channels, h/stride, w/stride). At stride 1 both widths are the same.
+    """
+
+    def __init__(
+        self, conv: ConvNormAct, in_channels: int, out_channels: int, expansion: int, stride: int = 1
+    ) -> None:
+        super().__init__()
+        expanded = in_channels * expansion
+        self.conv1 = conv(in_channels, in_channels, 3)
+        if stride == 1:
+            self.dwconv = nn.Sequential(conv(in_channels, expanded, 3, groups=in_channels))
+            self.shortcut = nn.Identity()
+        else:
+            self.dwconv = nn.Sequential(
+                conv(in_channels, expanded, 3, stride=stride, groups=in_channels, act=False),
+                conv(expanded, expanded, 3, groups=expanded),
+            )
+            self.shortcut = nn.Sequential(conv.depthwise_separable(in_channels, out_channels, stride))
+        self.conv2 = nn.Sequential(conv(expanded, out_channels, 1, act=False))
+        self.act = conv.act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.conv2(self.dwconv(self.conv1(x))) + self.shortcut(x))
+
+
+class CEBlock(nn.Module):
+    """Context embedding block, figure 4b: a global pool added to every position.
+
+    x: (N, channels, h, w) -> (N, channels, h, w).
+    """
+
+    def __init__(self, conv: ConvNormAct, channels: int) -> None:
+        super().__init__()
+        self.gap = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv.norm(channels))
+        self.conv_gap = conv(channels, channels, 1)
+        self.conv_last = conv(channels, channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv_last(x + self.conv_gap(self.gap(x)))

@@ -1,0 +1,95 @@
+"""Convolution, norm and activation as one object, the only reader of ``conv_cfg``, ``norm_cfg`` and ``act_cfg``.
+
+A backbone builds it once from its three cfgs and hands it to its parts. A part cannot drop a cfg, because it never sees
+one: in stock MMSegmentation the top classes store the cfgs and build every branch without them.
+"""
+
+from dataclasses import dataclass
+
+import torch.distributed as dist
+from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule, build_activation_layer, build_norm_layer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmseg_bisenet.errors import InputError
+
+
+@dataclass(frozen=True)
+class ConvNormAct:
+    """Makes layers that share one kind of convolution, norm and activation.
+
+    Each cfg is what mmcv builds from: ``conv_cfg=None`` is ``Conv2d``, ``norm_cfg=None`` is no norm (and a bias in the
+    convolution instead), ``act_cfg=None`` is no activation.
+    """
+
+    conv_cfg: dict | None = None
+    norm_cfg: dict | None = None
+    act_cfg: dict | None = None
+
+    def __call__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        act: bool = True,
+    ) -> ConvModule:
+        """(N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride)), for an odd kernel."""
+        return ConvModule(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            conv_cfg=self.conv_cfg,
+            norm_cfg=self.norm_cfg,
+            act_cfg=self.act_cfg if act else None,
+        )
+
+    def depthwise_separable(
+        self, in_channels: int, out_channels: int, stride: int = 1, *, pointwise_norm: bool = True
+    ) -> DepthwiseSeparableConvModule:
+        """A 3x3 depthwise convolution and norm, then a 1x1 convolution (and norm), without activations."""
+        return DepthwiseSeparableConvModule(
+            in_channels,
+            out_channels,
+            3,
+            stride,
+            padding=1,
+            conv_cfg=self.conv_cfg,
+            dw_norm_cfg=self.norm_cfg,
+            dw_act_cfg=None,
+            pw_norm_cfg=self.norm_cfg if pointwise_norm else None,
+            pw_act_cfg=None,
+        )
+
+    def norm(self, channels: int) -> nn.Module:
+        return nn.Identity() if self.norm_cfg is None else build_norm_layer(self.norm_cfg, channels)[1]
+
+    def act(self) -> nn.Module:
+        return nn.Identity() if self.act_cfg is None else build_activation_layer(self.act_cfg)
+
+
+def require_batch_for_pooled_norm(norm: nn.Module | None, x: Tensor) -> None:
+    """Refuse a training batch of one image where ``norm`` follows a global average pool.
+
+    Batch statistics of a single 1x1 map do not exist: PyTorch would fail deep inside the network.
+
+    Args:
+        norm: the layer behind the pool; only batch norm in training mode needs more than one value a channel.
+        x: the network's input, (N, C, H, W).
+
+    Raises:
+        InputError: N is 1, and no other process adds its images to the statistics.
+    """
+    if not (isinstance(norm, _BatchNorm) and norm.training) or x.shape[0] > 1:
+        return
+    if isinstance(norm, nn.SyncBatchNorm) and dist.is_initialized() and dist.get_world_size() > 1:
+        return
+    raise InputError(
+        f'training batch of shape {tuple(x.shape)}: batch norm behind a global pool needs 2 images or more a process; '
+        "raise train_dataloader.batch_size to 2, or set norm_cfg to a GroupNorm such as dict(type='GN', num_groups=8)"
+    )

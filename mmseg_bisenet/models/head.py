@@ -1,0 +1,48 @@
+"""Segmentation head and booster of BiSeNet V1 and V2 (arXiv 2004.02147, figures 3 and 8).
+
+Both are a 3x3 convolution with norm and activation, dropout and a 1x1 convolution; upsampling is the loss's and the
+segmentor's work. Widths differ from source to source and are the configs' matter: MMSegmentation's are 256 for V1 and
+1024 for V2.
+"""
+
+from mmseg.models.decode_heads import FCNHead
+
+from mmseg_bisenet.registry import MODELS
+
+
+@MODELS.register_module()
+class BiSeNetHead(FCNHead):
+    """The head whose logits are the prediction.
+
+    Features of the backbone, of which ``in_index`` is taken, (N, in_channels, h, w) -> logits
+    (N, num_classes, h, w).
+
+    Args:
+        in_channels: width of the backbone's output.
+        channels: width in front of the classifier.
+        num_classes: number of classes; :class:`BiSeNetSegmentor` fills it in.
+        in_index: which of the backbone's outputs.
+        num_convs: number of 3x3 convolutions.
+        others: as MMSegmentation's ``BaseDecodeHead`` (``norm_cfg``, ``loss_decode``, ``dropout_ratio`` and so on).
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, num_classes: int, in_index: int = 0, num_convs: int = 1, **others
+    ) -> None:
+        super().__init__(
+            num_convs,
+            concat_input=False,
+            in_channels=in_channels,
+            channels=channels,
+            num_classes=num_classes,
+            in_index=in_index,
+            **others,
+        )
+
+
+@MODELS.register_module()
+class BoosterHead(BiSeNetHead):
+    """An auxiliary head on a stage of the context path or the semantic branch, for training only.
+
+    :class:`BiSeNetSegmentor` never runs it in prediction, builds and loads without it, and can drop it.
+    """

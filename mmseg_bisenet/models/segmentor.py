@@ -1,0 +1,63 @@
+"""The segmentor: MMSegmentation's encoder-decoder with one knob for the number of classes."""
+
+from mmseg.models.segmentors import EncoderDecoder
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.registry import MODELS
+
+
+@MODELS.register_module()
+class BiSeNetSegmentor(EncoderDecoder):
+    """Backbone, decode head and boosters.
+
+    Channel order, value range and normalisation of the image are the data preprocessor's: by our configs BGR uint8 as
+    OpenCV reads it, turned to RGB, with ImageNet's mean and standard deviation in units of 0 to 255.
+
+    Args:
+        num_classes: number of classes, of every head.
+        others: as MMSegmentation's ``EncoderDecoder`` (``backbone``, ``decode_head``, ``auxiliary_head`` and so on).
+
+    Raises:
+        InputError: ``num_classes`` is missing, or a head names another one.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        decode_head: dict,
+        num_classes: int | None = None,
+        auxiliary_head: dict | list[dict] | None = None,
+        **others,
+    ) -> None:
+        if num_classes is None:
+            raise InputError(
+                'BiSeNetSegmentor: model.num_classes is missing; set it to the number of classes of the data set, '
+                'e.g. model = dict(num_classes=19)'
+            )
+        boosters = auxiliary_head if isinstance(auxiliary_head, list) or auxiliary_head is None else [auxiliary_head]
+        super().__init__(
+            backbone,
+            _with_num_classes(decode_head, num_classes, 'decode_head'),
+            auxiliary_head=boosters and [_with_num_classes(head, num_classes, 'auxiliary_head') for head in boosters],
+            **others,
+        )
+
+    def drop_boosters(self) -> None:
+        """Forget the auxiliary heads: prediction stays as it is, training is over."""
+        self.auxiliary_head = None
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        # A training checkpoint fits a network built for inference: boosters are not missed.
+        if not self.with_auxiliary_head:
+            for key in [key for key in state_dict if key.startswith(f'{prefix}auxiliary_head.')]:
+                del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _with_num_classes(head: dict, num_classes: int, name: str) -> dict:
+    if head.get('num_classes', num_classes) != num_classes:
+        raise InputError(
+            f'BiSeNetSegmentor: model.{name}.num_classes={head["num_classes"]} contradicts '
+            f'model.num_classes={num_classes}; remove it from the head'
+        )
+    return {**head, 'num_classes': num_classes}
