@@ -62,7 +62,7 @@ def stand_in_for_ops() -> bool:
     """Make ``mmcv.ops`` importable where mmseg insists on it and mmcv has none compiled."""
     if any(isinstance(finder, _OpsFinder) for finder in sys.meta_path):
         return True
-    if OPS in sys.modules or not _mmseg_insists_on_ops() or not _mmcv_lacks_ops():
+    if OPS in sys.modules or not _mmseg_insists_on_ops() or not mmcv_lacks_ops():
         return False
     # In front, because mmcv-lite brings the Python files of `mmcv.ops` without what they load.
     sys.meta_path.insert(0, _OpsFinder())
@@ -70,11 +70,12 @@ def stand_in_for_ops() -> bool:
 
 
 def _mmseg_insists_on_ops() -> bool:
-    # A guarded import is indented. This file stands for the four: no release guards some and not the others.
-    return '\nfrom mmcv.ops import' in _source('mmseg', 'models/losses/focal_loss.py')
+    # A guarded import is indented. Of the files that insist, this is the first that `import mmseg.models` comes to.
+    return '\nfrom mmcv.ops import' in _source('mmseg', 'utils/mask_classification.py')
 
 
-def _mmcv_lacks_ops() -> bool:
+def mmcv_lacks_ops() -> bool:
+    """Whether mmcv is there without its compiled ops. Looks for the file as Python would, and imports nothing."""
     folders = _folders('mmcv')
     return bool(folders) and importlib.machinery.PathFinder.find_spec('mmcv._ext', folders) is None
 

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+import mmseg_bisenet  # noqa: F401, makes mmseg importable, which a test may import before it imports us
+
+pytest.register_assert_rewrite('base')
+
 
 @pytest.fixture(scope='session')
 def shared_data() -> Path:
@@ -14,3 +18,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no shared data at {folder}: set MMSEG_BISENET_DATA to the folder that holds camvid and street')
     return folder
+
+
+@pytest.fixture(scope='session')
+def configs() -> Path:
+    """Our configs."""
+    return Path(__file__).resolve().parents[1] / 'configs'
+
+
+@pytest.fixture(scope='session')
+def stock_configs() -> Path:
+    """The configs that the installed MMSegmentation ships."""
+    import mmseg
+
+    return Path(mmseg.__file__).parent / '.mim' / 'configs'

@@ -1,0 +1,66 @@
+# miniscapes, drawn street scenes in the Cityscapes layout; `mmseg-bisenet miniscapes` draws them.
+data_root = '{{$MMSEG_BISENET_DATA:data}}/miniscapes'
+dataset_type = 'CityscapesDataset'
+num_classes = 19
+crop_size = (128, 256)
+# The checked versions of the stock loaders: they name the file where an image or a label is wrong.
+load_image = dict(type='LoadImageFromFile', _scope_='mmseg_bisenet')
+load_labels = dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=num_classes)
+train_pipeline = [
+    load_image,
+    load_labels,
+    dict(type='RandomResize', scale=(512, 256), ratio_range=(0.75, 1.5), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+# Labels come after the resize: the score is taken at their own size.
+test_pipeline = [
+    load_image,
+    dict(type='Resize', scale=(512, 256), keep_ratio=True),
+    load_labels,
+    dict(type='PackSegInputs'),
+]
+tta_pipeline = [
+    load_image,
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)],
+            [
+                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+            ],
+            [load_labels],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator

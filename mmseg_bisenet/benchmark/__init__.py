@@ -1,0 +1,1 @@
+"""Measurements of the networks: commands that print and write CSV, never tests."""

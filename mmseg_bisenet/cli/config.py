@@ -1,0 +1,129 @@
+"""What ``train``, ``test`` and ``benchmark`` do to a config before a runner is built from it."""
+
+import argparse
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+
+import mmseg_bisenet
+from mmseg_bisenet.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that every command on a config has, spelled as in MMSegmentation's scripts."""
+    parser.add_argument('config', help='path of a config, or the bare name of one of this package')
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='override the config'
+    )
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torch.distributed.launch passes it to each process; mmengine reads the environment.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load(args: argparse.Namespace) -> Config:
+    """Read the config, with the command line's options in it.
+
+    Raises:
+        InputError: no such config, or one that cannot be read.
+    """
+    path = find(args.config)
+    try:
+        cfg = Config.fromfile(path)
+        cfg.merge_from_dict(args.cfg_options)
+    except (SyntaxError, KeyError, TypeError, OSError) as error:
+        raise InputError(f'config {path} cannot be read: {type(error).__name__}: {error}'.replace('\n', ' ')) from error
+    if 'model' not in cfg:
+        raise InputError(f'config {path} has no `model`; is it one of the bases?')
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', path.stem)
+    return cfg
+
+
+def find(name: str) -> Path:
+    """The config of that path, or else of that file name among the package's own."""
+    if Path(name).is_file():
+        return Path(name)
+    package = Path(mmseg_bisenet.__file__).parent
+    for root in (package / '.mim' / 'configs', package.parent / 'configs'):
+        found = sorted(root.glob(f'*/{Path(name).name.removesuffix(".py")}.py'))
+        if found:
+            return found[0]
+    raise InputError(f'config {name} is neither a file nor the name of a config of this package; see `ls {package}/.mim`')
+
+
+def require_checkpoint(path: str) -> None:
+    if not Path(path).is_file() and '://' not in path:
+        raise InputError(f'checkpoint {path} does not exist; give the path of a .pth file')
+
+
+def launch(cfg: Config, launcher: str) -> None:
+    """Set the launcher; without a GPU, prepare several processes to meet over gloo.
+
+    mmengine's own start-up sets a CUDA device for each process, and SyncBN exists on GPUs only.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher != 'pytorch':
+        raise InputError(f'--launcher {launcher} needs GPUs, and PyTorch sees none; on CPUs use --launcher pytorch')
+    torch.distributed.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    if _replace_type(cfg.model, 'SyncBN', 'BN') and torch.distributed.get_rank() == 0:
+        warnings.warn(
+            'no GPU: SyncBN is replaced by BN, so that each process normalises with its own images', stacklevel=1
+        )
+
+
+def _replace_type(node: object, old: str, new: str) -> int:
+    """Replace ``type=old`` in a tree of cfgs; how many there were."""
+    if isinstance(node, list | tuple):
+        return sum(_replace_type(item, old, new) for item in node)
+    if not isinstance(node, dict):
+        return 0
+    count = sum(_replace_type(item, old, new) for item in node.values())
+    if node.get('type') == old:
+        node['type'] = new
+        count += 1
+    return count
+
+
+def drop_boosters(cfg: Config) -> None:
+    """Build for prediction: no auxiliary heads in memory. Checkpoints that have them load all the same."""
+    if cfg.model.type == 'mmseg_bisenet.BiSeNetSegmentor':
+        cfg.model.auxiliary_head = None
+
+
+def check_data(cfg: Config, *dataloaders: str) -> None:
+    """Refuse data sets whose folders don't exist or are empty, before anything is written.
+
+    Raises:
+        InputError: it names the folder, and the options that set it.
+    """
+    for name in dataloaders:
+        for key, dataset in _datasets(cfg[name].dataset, f'{name}.dataset'):
+            root = dataset.get('data_root') or ''
+            for prefix in dict.fromkeys(value for value in (dataset.get('data_prefix') or {}).values() if value):
+                folder = Path(root, prefix)
+                if not folder.is_dir() or not any(folder.iterdir()):
+                    state = 'is empty' if folder.is_dir() else 'does not exist'
+                    raise InputError(
+                        f'data folder {folder} {state} ({key}.data_root={root!r}); set MMSEG_BISENET_DATA to the folder '
+                        f'that holds the data sets, or --cfg-options {key}.data_root=DIR'
+                    )
+
+
+def _datasets(dataset: ConfigDict, key: str) -> Iterator[tuple[str, ConfigDict]]:
+    """The data sets inside wrappers such as RepeatDataset and ConcatDataset, each with its key in the config."""
+    if 'dataset' in dataset:
+        yield from _datasets(dataset.dataset, f'{key}.dataset')
+    for i, inner in enumerate(dataset.get('datasets', ())):
+        yield from _datasets(inner, f'{key}.datasets.{i}')
+    if 'data_prefix' in dataset:
+        yield key, dataset

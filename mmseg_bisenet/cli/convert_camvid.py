@@ -1,0 +1,16 @@
+"""``mmseg-bisenet convert-camvid SOURCE DIR``: CamVid in the SegNet folders to ours."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('source', help='folder with train, trainannot, val, valannot, test, testannot')
+    parser.add_argument('target', metavar='DIR', help='folder to write')
+
+
+def run(args: argparse.Namespace) -> int:
+    from mmseg_bisenet.data.camvid import convert_camvid
+
+    convert_camvid(args.source, args.target)
+    print(args.target)
+    return 0

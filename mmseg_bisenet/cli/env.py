@@ -1,0 +1,265 @@
+"""``mmseg-bisenet env``: what is installed, and what is wrong with it.
+
+Everything heavy is imported inside a function and a ``try``: this command is for the case where imports fail.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import sys
+import traceback
+import warnings
+
+from mmseg_bisenet import __version__, compat
+
+# Each line's distributions, by the module they bring. Those of one module share a folder, within a line and across.
+LINES = {
+    'openmmlab': {
+        'mmengine': ('mmengine', 'mmengine-lite'),
+        'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full'),
+        'mmseg': ('mmsegmentation',),
+        'mim': ('openmim',),
+    },
+    'onedl': {
+        'mmengine': ('onedl-mmengine',),
+        'mmcv': ('onedl-mmcv',),
+        'mmseg': ('onedl-mmsegmentation',),
+        'mim': ('onedl-mim',),
+    },
+}
+TITLES = {'openmmlab': 'upstream OpenMMLab', 'onedl': 'OneDL'}
+OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')
+OTHERS = ('torch', 'numpy', 'setuptools', 'openxlab', 'ftfy', 'regex')
+# Where a module's distribution has another name.
+RENAMED = {'cv2': 'opencv-python', 'yaml': 'pyyaml', 'PIL': 'pillow'}
+# In this order: the first of them to fail makes the others fail.
+MODULES = ('torch', 'cv2', 'mmengine', 'mmcv', 'mmseg', 'mmseg.models')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print versions, then one line a problem with the command that mends it; 1 if there is any."""
+    installed, failures = find_installed(), try_imports()
+    for name, value in _describe(installed):
+        print(f'{name:<16}{value}')
+    problems = diagnose(installed, failures, is_editable())
+    print(f'\n{len(problems)} problem(s):' if problems else '\nno problem found')
+    for problem in problems:
+        print(f'- {problem}')
+    return 1 if problems else 0
+
+
+# -- what is there -----------------------------------------------------------------------------------------------------
+
+
+def find_installed() -> dict[str, str]:
+    """Version of each distribution that matters here, where it is installed."""
+    names = [name for modules in LINES.values() for names in modules.values() for name in names]
+    installed = {}
+    for name in (*names, *OPENCV, *OTHERS):
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return installed
+
+
+def try_imports() -> dict[str, str]:
+    """Last line of the exception of each module that cannot be imported."""
+    failures = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for module in MODULES:
+            try:
+                importlib.import_module(module)
+            except Exception as error:
+                failures[module] = ''.join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    return failures
+
+
+def is_editable() -> bool:
+    """Whether this package was installed with ``pip install -e``."""
+    try:
+        url = importlib.metadata.distribution('mmseg_bisenet').read_text('direct_url.json')
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return bool(url) and json.loads(url).get('dir_info', {}).get('editable', False)
+
+
+def _describe(installed: dict[str, str]) -> list[tuple[str, str]]:
+    def found(names: tuple[str, ...]) -> str:
+        return ', '.join(f'{name} {installed[name]}' for name in names if name in installed) or 'not installed'
+
+    def module(name: str) -> str:
+        return found(tuple(dist for modules in LINES.values() for dist in modules[name]))
+
+    threads, cuda = _torch_facts()
+    mmcv = module('mmcv')
+    if mmcv != 'not installed':
+        mmcv += ', without compiled ops' if compat.mmcv_lacks_ops() else ', with compiled ops'
+    lines = [TITLES[line] for line, dists in _by_line(installed).items() if dists]
+    parts = [f'{part}: {"active" if active else "not active"}' for part, active in compat.apply().items()]
+    return [
+        ('mmseg_bisenet', __version__ + (' (editable)' if is_editable() else '')),
+        ('Python', f'{platform.python_version()} ({sys.executable})'),
+        ('platform', platform.platform()),
+        ('CPU', f'{os.cpu_count()} cores, {threads} torch threads'),
+        ('torch', installed.get('torch', 'not installed')),
+        ('CUDA', cuda),
+        ('numpy', installed.get('numpy', 'not installed')),
+        ('opencv', found(OPENCV)),
+        ('mmengine', module('mmengine')),
+        ('mmcv', mmcv),
+        ('mmsegmentation', module('mmseg')),
+        ('mim', module('mim')),
+        ('stack', f'mixed: {" and ".join(lines)}' if len(lines) > 1 else ''.join(lines) or 'none'),
+        *zip(('compat', ''), parts, strict=True),
+    ]
+
+
+def _torch_facts() -> tuple[str, str]:
+    try:
+        import torch
+    except Exception:
+        return 'unknown', 'unknown'
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return str(torch.get_num_threads()), f'{torch.version.cuda}, {", ".join(gpus)}' if gpus else 'no GPU'
+
+
+# -- what is wrong -----------------------------------------------------------------------------------------------------
+
+
+def diagnose(installed: dict[str, str], failures: dict[str, str], editable: bool = False) -> list[str]:
+    """One line a problem, each with the command that mends it.
+
+    Args:
+        installed: version by distribution, as `find_installed` gives it.
+        failures: last line of the exception by module, as `try_imports` gives it.
+        editable: whether this package is installed in editable mode.
+    """
+    problems = _wrong_stack(installed, failures) or _wrong_versions(installed)
+    problems += _wrong_companions(installed)
+    problems += _wrong_imports(installed, failures, explained=bool(problems))
+    if editable and _by_line(installed)['openmmlab']:
+        problems.append(
+            'mmseg_bisenet is installed in editable mode, where openmim finds neither its configs nor its tools. '
+            'In the checkout: pip uninstall -y mmseg_bisenet && pip install .'
+        )
+    return problems
+
+
+def _by_line(installed: dict[str, str]) -> dict[str, list[str]]:
+    return {
+        line: [name for names in modules.values() for name in names if name in installed]
+        for line, modules in LINES.items()
+    }
+
+
+def _install(line: str) -> str:
+    return f'pip install "mmseg_bisenet[{line}]"'
+
+
+def _wrong_stack(installed: dict[str, str], failures: dict[str, str]) -> list[str]:
+    """Both lines, none, or half a one. A line without its mim is whole: nothing imports it."""
+    lines = _by_line(installed)
+    everything = [name for names in lines.values() for name in names]
+    if all(lines.values()):
+        # All must go: uninstalling one line's distribution deletes files that the other's wrote into the same folder.
+        keep = max(lines, key=lambda line: len(lines[line]))
+        return [
+            f'both lines are installed, and they share folders ({", ".join(everything)}). '
+            f'To keep {TITLES[keep]}: pip uninstall -y {" ".join(everything)} && {_install(keep)}'
+        ]
+    if not everything:
+        # A stack may also run from a checkout on PYTHONPATH.
+        nothing = f'no MMSegmentation is installed: {_install("openmmlab")}, or [onedl] in its place'
+        return [nothing] if 'mmseg' in failures else []
+
+    line = next(line for line, names in lines.items() if names)
+    missing = [
+        names[0]
+        for module, names in LINES[line].items()
+        if module in failures and not any(name in installed for name in names)
+    ]
+    if not missing:
+        return []
+    return [f'half of the {TITLES[line]} stack is missing ({", ".join(missing)}): {_install(line)}']
+
+
+def _wrong_versions(installed: dict[str, str]) -> list[str]:
+    """Versions within the upstream line that refuse each other. The OneDL line states its requirements itself."""
+    if 'mmsegmentation' not in installed:
+        return []
+    names = [name for name in LINES['openmmlab']['mmcv'] if name in installed]
+    cure = f'pip uninstall -y {" ".join(names)} && {_install("openmmlab")}'
+    if len(names) > 1:
+        return [f'{" and ".join(names)} are both installed, and they share a folder: {cure}']
+    return [
+        f'mmsegmentation {installed["mmsegmentation"]} refuses {name} {installed[name]}: it wants 2.0 to 2.1. {cure}'
+        for name in names
+        if not (2, 0) <= _release(installed[name]) < (2, 2)
+    ]
+
+
+def _wrong_companions(installed: dict[str, str]) -> list[str]:
+    """What the stacks need or suffer from without saying so."""
+    problems = []
+    lines = _by_line(installed)
+    setuptools = installed.get('setuptools')
+    if lines['openmmlab'] and (setuptools is None or _release(setuptools) >= (82,)):
+        problems.append(
+            f'openmim and mmengine import pkg_resources, which setuptools {setuptools or "(not installed)"} does not '
+            'bring: pip install "setuptools>=77.0.3,<82"'
+        )
+    if _release(installed.get('openxlab', '0')) >= (0, 1):
+        problems.append(
+            f'openxlab {installed["openxlab"]} pins setuptools 60 and old versions of other packages: '
+            'pip install "openxlab==0.0.11" "setuptools>=77.0.3,<82"'
+        )
+    undeclared = [name for name in ('ftfy', 'regex') if name not in installed]
+    if undeclared and any(lines.values()):
+        problems.append(f'mmseg imports {" and ".join(undeclared)}: pip install {" ".join(undeclared)}')
+    torch, numpy = installed.get('torch'), installed.get('numpy')
+    if torch and numpy and _release(torch) < (2, 3) and _release(numpy) >= (2,):
+        problems.append(f'torch {torch} was built for NumPy 1 and numpy is {numpy}: pip install "torch>=2.3"')
+    return problems
+
+
+def _wrong_imports(installed: dict[str, str], failures: dict[str, str], explained: bool) -> list[str]:
+    """The first broken import, unless an earlier problem explains it; a missing system library always."""
+    if not failures:
+        return []
+    module, error = next(iter(failures.items()))
+    problem = f'import {module} fails with "{error}"'
+    if 'libGL' in error or 'libgthread' in error:
+        names = ' '.join(name for name in OPENCV if name in installed) or 'opencv-python'
+        return [f'{problem}: pip uninstall -y {names} && pip install opencv-python-headless']
+    if explained:
+        return []
+    if '_ext' in error and 'mmcv' in installed:
+        # Built for another torch. BiSeNet needs none of the ops.
+        return [f'{problem}: pip uninstall -y mmcv && {_install("openmmlab")}']
+    absent = re.match(r"ModuleNotFoundError: No module named '(\w+)'$", error)
+    if absent:
+        return [f'{problem}: pip install {RENAMED.get(absent[1], absent[1])}']
+    name = _distribution(module, installed)
+    return [f'{problem}: pip install --force-reinstall --no-deps {name}=={installed[name]}' if name else problem]
+
+
+def _distribution(module: str, installed: dict[str, str]) -> str | None:
+    package = module.partition('.')[0]
+    lines = [name for modules in LINES.values() for name in modules.get(package, ())]
+    names = lines or (OPENCV if package == 'cv2' else (package,))
+    return next((name for name in names if name in installed), None)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """``2.13.0+cpu`` -> ``(2, 13)``. By hand, as ``packaging`` itself may be missing."""
+    return tuple(int(number) for number in re.findall(r'\d+', version)[:2])

@@ -1,0 +1,132 @@
+"""The tester that every backbone's test subclasses: it names a stock counterpart and says what its layers are."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmseg_bisenet.errors import InputError
+
+SIZES = [(64, 96), (95, 127)]
+
+
+def build(cfg: dict) -> nn.Module:
+    init_default_scope('mmseg')
+    return MODELS.build(copy.deepcopy(cfg))
+
+
+def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Weights, biases and running statistics at random, so that no layer is an identity or a zero by default."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                noise = torch.randn(value.shape, generator=generator)
+                if value.ndim > 1:
+                    value.copy_(noise * value[0].numel() ** -0.5)
+                elif name.endswith('running_var'):
+                    value.copy_((0.1 * noise).exp())
+                else:
+                    value.copy_(0.1 * noise + float(name.endswith('weight')))
+    return module
+
+
+def images(batch: int, size: tuple[int, int], channels: int = 3) -> Tensor:
+    return torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(1))
+
+
+def count(module: nn.Module, kind: type) -> int:
+    return sum(isinstance(layer, kind) for layer in module.modules())
+
+
+def twins(stock_cfg: dict, our_cfg: dict) -> tuple[nn.Module, nn.Module]:
+    """The stock network and ours, with the same weights."""
+    stock, ours = randomise(build(stock_cfg)), build(our_cfg)
+    ours.load_state_dict(stock.state_dict(), strict=True)
+    return stock, ours
+
+
+def outputs_and_gradients(backbone: nn.Module, x: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """All outputs, and the gradients of a sum over them with fixed random factors."""
+    outputs = backbone(x)
+    generator = torch.Generator().manual_seed(2)
+    sum((out * torch.randn(out.shape, generator=generator)).mean() for out in outputs).backward()
+    return outputs, {name: parameter.grad for name, parameter in backbone.named_parameters()}
+
+
+class BackboneTester:
+    """Subclasses set the two cfgs, the number of norms, and the number of activations that ``act_cfg`` decides."""
+
+    stock: dict
+    ours: dict
+    norms: int
+    activations: int
+
+    def test_has_the_keys_and_shapes_of_stock(self):
+        stock, ours = build(self.stock).state_dict(), build(self.ours).state_dict()
+        assert [(key, value.shape) for key, value in sorted(stock.items())] == [
+            (key, value.shape) for key, value in sorted(ours.items())
+        ]
+
+    @pytest.mark.parametrize('size', SIZES)
+    @pytest.mark.parametrize('batch', [1, 2])
+    def test_equals_stock_in_eval_mode(self, size, batch):
+        stock, ours = twins(self.stock, self.ours)
+        x = images(batch, size)
+        expected, expected_gradients = outputs_and_gradients(stock.eval(), x)
+        actual, gradients = outputs_and_gradients(ours.eval(), x)
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradients, expected_gradients, rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize('size', SIZES)
+    def test_equals_stock_in_train_mode(self, size):
+        stock, ours = twins(self.stock, self.ours)
+        x = images(2, size)
+        expected, expected_gradients = outputs_and_gradients(stock.train(), x)
+        actual, gradients = outputs_and_gradients(ours.train(), x)
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradients, expected_gradients, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ours.state_dict(), stock.state_dict())  # running statistics moved alike
+
+    def test_norm_cfg_reaches_every_layer(self):
+        network = build(self.ours | dict(norm_cfg=dict(type='SyncBN', requires_grad=True)))
+        assert count(network, nn.SyncBatchNorm) == count(network, _BatchNorm) == self.norms
+        network = build(self.ours | dict(norm_cfg=dict(type='GN', num_groups=4)))
+        assert count(network, nn.GroupNorm) == self.norms
+        assert count(network, _BatchNorm) == 0
+
+    def test_act_cfg_reaches_every_layer(self):
+        network = build(self.ours | dict(act_cfg=dict(type='LeakyReLU', negative_slope=0.2)))
+        assert count(network, nn.LeakyReLU) == self.activations
+        others = count(network, nn.ReLU)
+        assert others == count(build(self.ours), nn.ReLU) - self.activations
+
+    def test_conv_cfg_reaches_every_layer(self):
+        from mmcv.cnn.bricks.conv_ws import ConvWS2d
+
+        network = build(self.ours | dict(conv_cfg=dict(type='ConvWS')))
+        plain = [name for name, layer in network.named_modules() if type(layer) is nn.Conv2d]
+        assert plain == []
+        assert count(network, ConvWS2d) == count(build(self.ours), nn.Conv2d)
+
+    def test_out_indices_choose_and_order_the_outputs(self):
+        network = randomise(build(self.ours)).eval()
+        x = images(1, (64, 64))
+        everything = network(x)
+        network.out_indices = (2, 0)
+        torch.testing.assert_close(network(x), (everything[2], everything[0]))
+
+    def test_a_batch_of_one_is_refused_in_training_only(self):
+        network = randomise(build(self.ours))
+        with pytest.raises(InputError, match=r'\(1, 3, 64, 64\).*train_dataloader.batch_size'):
+            network.train()(images(1, (64, 64)))
+        network.eval()(images(1, (64, 64)))
+        build(self.ours | dict(norm_cfg=dict(type='GN', num_groups=4))).train()(images(1, (64, 64)))
+
+    def test_images_of_other_channels(self):
+        network = randomise(build(self.ours | dict(in_channels=4))).eval()
+        assert network(images(1, (64, 64), channels=4))[0].shape[2:] == (8, 8)

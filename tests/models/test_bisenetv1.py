@@ -1,0 +1,104 @@
+import pytest
+import torch
+from base import BackboneTester, build, images, randomise
+from torch import nn
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models.bisenetv1.context_path import AttentionRefinementModule
+from mmseg_bisenet.models.bisenetv1.feature_fusion import FeatureFusionModule
+from mmseg_bisenet.models.conv import ConvNormAct
+
+RESNET18 = dict(type='ResNet', depth=18, num_stages=4, out_indices=(0, 1, 2, 3))
+WIDE = dict(spatial_channels=(256, 256, 256, 512), context_channels=(512, 1024, 2048), out_channels=1024)
+
+
+class TestBiSeNetV1R18(BackboneTester):
+    stock = dict(type='BiSeNetV1', backbone_cfg=RESNET18)
+    ours = dict(type='mmseg_bisenet.BiSeNetV1', backbone_cfg=RESNET18)
+    norms = 20 + 13  # ResNet-18; 4 spatial, 2 in each ARM, 3 of the context path, 2 in the FFM
+    activations = 11  # of the 13 all but the two gates of the ARMs; ResNet's own are ReLU
+
+    @pytest.mark.parametrize('align_corners', [False, True])
+    def test_bilinear_upsampling_and_align_corners(self, align_corners):
+        nearest = build(self.ours)
+        bilinear = build(self.ours | dict(upsample='bilinear', align_corners=align_corners))
+        path = bilinear.context_path
+        bilinear.load_state_dict(randomise(nearest).state_dict())
+        x = images(1, (96, 160))
+        *_, x8, x16, x32 = path.eval().backbone(x)
+
+        def up(feature, like):
+            return nn.functional.interpolate(feature, like.shape[2:], mode='bilinear', align_corners=align_corners)
+
+        expected16 = path.conv_head32(up(path.arm32(x32) + path.gap_conv(x32), x16))
+        expected8 = path.conv_head16(up(path.arm16(x16) + expected16, x8))
+        torch.testing.assert_close(bilinear.eval()(x)[1:], (expected8, expected16))
+        assert not torch.allclose(nearest.eval()(x)[1], expected8)
+
+    def test_align_corners_alone_means_bilinear(self):
+        corners = build(self.ours | dict(align_corners=True))
+        spelled = build(self.ours | dict(align_corners=True, upsample='bilinear'))
+        spelled.load_state_dict(randomise(corners).state_dict())
+        x = images(1, (96, 160))
+        torch.testing.assert_close(corners.eval()(x), spelled.eval()(x), rtol=0, atol=0)
+
+    def test_fusion_is_as_wide_as_the_paths_together(self):
+        network = build(self.ours | dict(spatial_channels=(8, 8, 8, 40), context_channels=(24, 256, 512)))
+        assert network.ffm.conv1.conv.in_channels == 64
+        assert randomise(network).eval()(images(1, (64, 64)))[0].shape == (1, 256, 8, 8)
+
+    def test_cfgs_of_the_context_network_itself_win(self):
+        frozen = RESNET18 | dict(norm_cfg=dict(type='BN', requires_grad=False))
+        network = build(self.ours | dict(backbone_cfg=frozen, norm_cfg=dict(type='SyncBN')))
+        assert type(network.context_path.backbone.bn1) is nn.BatchNorm2d
+        assert not network.context_path.backbone.bn1.weight.requires_grad
+
+    @pytest.mark.parametrize(
+        ('change', 'message'),
+        [
+            (dict(backbone_cfg=RESNET18 | dict(in_channels=1)), 'in_channels=3, but backbone_cfg.in_channels=1'),
+            (dict(spatial_channels=(64, 64, 128)), r'spatial_channels=\(64, 64, 128\)'),
+            (dict(context_channels=(128, 256)), r'context_channels=\(128, 256\)'),
+            (dict(upsample='bicubic'), "'bicubic'"),
+            (dict(upsample='nearest', align_corners=True), 'align_corners=True'),
+        ],
+    )
+    def test_wrong_arguments_are_named(self, change, message):
+        with pytest.raises(InputError, match=message):
+            build(self.ours | change)
+
+
+class TestBiSeNetV1R50(BackboneTester):
+    stock = dict(type='BiSeNetV1', backbone_cfg=RESNET18 | dict(depth=50), **WIDE)
+    ours = stock | dict(type='mmseg_bisenet.BiSeNetV1')
+    norms = 53 + 13
+    activations = 11
+
+
+class TestBiSeNetV1R101(BackboneTester):
+    stock = dict(type='BiSeNetV1', backbone_cfg=RESNET18 | dict(depth=101), **WIDE)
+    ours = stock | dict(type='mmseg_bisenet.BiSeNetV1')
+    norms = 104 + 13
+    activations = 11
+
+
+def conv() -> ConvNormAct:
+    return ConvNormAct(norm_cfg=dict(type='BN'), act_cfg=dict(type='ReLU'))
+
+
+def test_attention_refinement_gates_each_channel_by_its_mean():
+    module = randomise(AttentionRefinementModule(conv(), 6, 4)).eval()
+    x = images(2, (5, 7), channels=6)
+    refined, plain = module(x), module.conv_layer(x)
+    gate = torch.sigmoid(module.atten_conv_layer[1](plain.mean((2, 3), keepdim=True)))
+    assert gate.shape == (2, 4, 1, 1)
+    torch.testing.assert_close(refined, plain * gate)
+
+
+def test_the_fusion_gate_lies_between_a_half_and_one():
+    module = randomise(FeatureFusionModule(conv(), 6, 4)).eval()
+    spatial, context = images(2, (5, 7), channels=4), images(2, (5, 7), channels=2)
+    fused = module.conv1(torch.cat([spatial, context], 1))
+    gate = module.conv_atten(module.gap(fused))
+    assert 0.5 <= gate.min() and gate.max() < 1
+    torch.testing.assert_close(module(spatial, context), fused * (1 + gate))

@@ -1,0 +1,137 @@
+"""Whole segmentors against the stock ones: same weights, same batch, same losses, gradients and labels."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from base import build, randomise
+from mmengine.config import Config
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from mmseg_bisenet.errors import InputError
+
+CONFIGS = {
+    'bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024': 'bisenetv1',
+    'bisenetv1_r50-d32_4xb4-160k_cityscapes-1024x1024': 'bisenetv1',
+    'bisenetv1_r101-d32_4xb4-160k_coco-stuff164k-512x512': 'bisenetv1',
+    'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024': 'bisenetv2',
+}
+
+
+def read(path: str, crop: tuple[int, int]) -> Config:
+    """A config, for a CPU and a small crop."""
+    text = Config.fromfile(path).pretty_text.replace('SyncBN', 'BN')
+    cfg = Config.fromstring(text, '.py')
+    cfg.model.data_preprocessor.size = crop
+    return cfg
+
+
+def batch(size: tuple[int, int], classes: int, n: int = 2) -> dict:
+    """uint8 BGR images and labels as the data pipeline packs them."""
+    rng = np.random.RandomState(0)
+    samples = []
+    for _ in range(n):
+        sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, flip=False))
+        labels = rng.randint(0, classes, (1, *size))
+        labels[:, :4] = 255
+        sample.gt_sem_seg = PixelData(data=torch.from_numpy(labels))
+        samples.append(sample)
+    return dict(
+        inputs=[torch.from_numpy(rng.randint(0, 256, (3, *size), dtype=np.uint8)) for _ in samples],
+        data_samples=samples,
+    )
+
+
+@pytest.fixture(params=CONFIGS)
+def segmentors(request, stock_configs, configs) -> tuple[nn.Module, nn.Module, int]:
+    path = f'{CONFIGS[request.param]}/{request.param}.py'
+    stock, ours = (build(read(str(root / path), (64, 96)).model) for root in (stock_configs, configs))
+    randomise(stock)
+    ours.load_state_dict(stock.state_dict(), strict=True)
+    return stock, ours, stock.num_classes
+
+
+def test_losses_and_gradients_equal_stock(segmentors):
+    *networks, classes = segmentors
+    results = []
+    for network in networks:
+        torch.manual_seed(0)  # dropout in the heads
+        data = network.train().data_preprocessor(batch((64, 96), classes), training=True)
+        losses = network(**data, mode='loss')
+        network.parse_losses(losses)[0].backward()
+        results.append((losses, {name: parameter.grad for name, parameter in network.named_parameters()}))
+    (expected, expected_gradients), (losses, gradients) = results
+    assert losses.keys() == expected.keys()
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradients, expected_gradients, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('size', [(64, 96), (95, 127)])
+@pytest.mark.parametrize('n', [1, 2])
+def test_predictions_equal_stock(segmentors, size, n):
+    *networks, classes = segmentors
+    with torch.no_grad():
+        expected, actual = (network.eval().test_step(batch(size, classes, n)) for network in networks)
+    for theirs, ours in zip(expected, actual, strict=True):
+        torch.testing.assert_close(ours.seg_logits.data, theirs.seg_logits.data, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours.pred_sem_seg.data, theirs.pred_sem_seg.data)
+        assert ours.pred_sem_seg.data.shape == (1, *size)
+
+
+@pytest.fixture(scope='module')
+def cfg(configs) -> dict:
+    return read(str(configs / 'bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024.py'), (64, 64)).model
+
+
+def changed(cfg: dict, **changes) -> dict:
+    return copy.deepcopy(cfg) | changes
+
+
+def test_one_knob_reaches_every_head(cfg):
+    segmentor = build(changed(cfg, num_classes=7))
+    heads = [segmentor.decode_head, *segmentor.auxiliary_head]
+    assert [head.conv_seg.out_channels for head in heads] == [7] * 5
+    assert segmentor.num_classes == 7
+
+
+def test_a_single_booster_need_not_be_a_list(cfg):
+    segmentor = build(changed(cfg, auxiliary_head=cfg.auxiliary_head[0], num_classes=7))
+    assert [head.num_classes for head in segmentor.auxiliary_head] == [7]
+
+
+def test_missing_and_contradicting_num_classes_are_named(cfg):
+    without = copy.deepcopy(cfg)
+    del without['num_classes']
+    with pytest.raises(InputError, match=r'model\.num_classes is missing; set it'):
+        build(without)
+    with pytest.raises(InputError, match=r'model\.decode_head\.num_classes=5 contradicts model\.num_classes=19'):
+        build(changed(cfg, decode_head=cfg.decode_head | dict(num_classes=5)))
+
+
+def test_boosters_are_gone_in_inference(cfg):
+    trained = randomise(build(cfg)).eval()
+    called = []
+    for head in trained.auxiliary_head:
+        head.register_forward_hook(lambda *_: called.append(1))
+    data = batch((64, 64), 19)
+    with torch.no_grad():
+        expected = trained.test_step(copy.deepcopy(data))
+    assert not called
+
+    lean = build(changed(cfg, auxiliary_head=None)).eval()
+    lean.load_state_dict(trained.state_dict(), strict=True)  # a training checkpoint fits
+    trained.drop_boosters()
+    assert trained.state_dict().keys() == lean.state_dict().keys()
+    assert not any('auxiliary' in key for key in lean.state_dict())
+    for network in (lean, trained):
+        for want, got in zip(expected, network.test_step(copy.deepcopy(data)), strict=True):
+            torch.testing.assert_close(got.pred_sem_seg.data, want.pred_sem_seg.data)
+
+
+def test_a_key_that_is_no_booster_is_still_refused(cfg):
+    lean = build(changed(cfg, auxiliary_head=None))
+    with pytest.raises(RuntimeError, match='auxiliary_neck'):
+        lean.load_state_dict(lean.state_dict() | {'auxiliary_neck.weight': torch.zeros(1)})

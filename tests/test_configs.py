@@ -1,0 +1,114 @@
+"""Every config: it builds, trains and predicts, and where stock has the same file name it is the same recipe."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from base import build
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from models.test_segmentor import batch, read
+
+ROOT = Path(__file__).resolve().parents[1] / 'configs'
+OURS = {path.stem: path for path in sorted(ROOT.glob('bisenet*/*.py'))}
+OHEM = 'bisenetv2_fcn_4xb4-ohem-160k_cityscapes-1024x1024'
+AMP = 'bisenetv2_fcn_4xb4-amp-160k_cityscapes-1024x1024'
+
+
+def stock_paths(stock_configs: Path) -> dict[str, Path]:
+    return {path.stem: path for path in stock_configs.glob('bisenetv[12]/*.py')}
+
+
+def test_every_stock_config_has_a_counterpart(stock_configs):
+    stock = stock_paths(stock_configs)
+    assert len(stock) == 15
+    assert stock.keys() <= OURS.keys()
+    assert all(OURS[name].parent.name == path.parent.name for name, path in stock.items())
+
+
+@pytest.mark.parametrize('name', OURS)
+def test_builds_and_takes_one_step_and_predicts(name):
+    cfg = read(str(OURS[name]), (64, 64))
+    context = cfg.model.backbone.get('backbone_cfg', {})
+    pretrained = context.pop('init_cfg', None)
+    assert (pretrained is not None) == ('in1k-pre' in name)
+    model = build(cfg.model)
+    model.init_weights()
+    wrapper = cfg.optim_wrapper
+    if wrapper.type == 'AmpOptimWrapper':  # fp16 exists on GPUs only
+        wrapper = dict(type='OptimWrapper', optimizer=wrapper.optimizer)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.manual_seed(0)
+    logged = model.train_step(batch((64, 64), model.num_classes), build_optim_wrapper(model, wrapper))
+    losses = {key: value for key, value in logged.items() if 'loss_' in key}
+    assert len(losses) == 1 + len(model.auxiliary_head)
+    assert all(math.isfinite(value.item()) for value in losses.values())
+    assert all(('ohem' in key) == ('ohem' in name) for key in losses)
+    still = {key for key, _ in model.named_parameters() if torch.equal(before[key], model.state_dict()[key])}
+    # The norm behind the pooled one takes its shift away again: its gradient is zero.
+    assert still <= {'backbone.semantic.stage4_CEBlock.gap.1.bias'}
+    prediction = model.eval().test_step(batch((64, 96), model.num_classes, n=1))[0].pred_sem_seg.data
+    assert prediction.shape == (1, 64, 96)
+    assert 0 <= prediction.min() and prediction.max() < model.num_classes
+
+
+@pytest.mark.parametrize('name', [name for name in OURS if '160k' in name])
+def test_is_the_stock_recipe(name, stock_configs):
+    stock, ours = (Config.fromfile(path) for path in (stock_paths(stock_configs)[name], OURS[name]))
+    assert ours.optim_wrapper.optimizer == stock.optim_wrapper.optimizer
+    assert ours.param_scheduler == stock.param_scheduler
+    assert ours.train_cfg == stock.train_cfg
+    assert ours.crop_size == stock.crop_size
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert ours[loader].batch_size == stock[loader].batch_size
+        ours_data, stock_data = ours[loader].dataset, stock[loader].dataset
+        assert (ours_data.type, ours_data.data_prefix) == (stock_data.type, stock_data.data_prefix)
+        checked = [{**step} for step in ours_data.pipeline]
+        for step in checked:
+            if step.pop('_scope_', None):
+                step.pop('num_classes', None)
+        assert checked == stock_data.pipeline
+    assert ours.model.data_preprocessor.size == ours.crop_size == tuple(stock.crop_size)
+    assert ours.model.test_cfg == stock.model.test_cfg
+
+
+@pytest.mark.parametrize('name', [name for name in OURS if '160k' in name and 'pre' not in name])
+def test_published_checkpoints_fit(name, stock_configs):
+    stock, ours = (build(read(str(path), (64, 64)).model) for path in (stock_paths(stock_configs)[name], OURS[name]))
+    ours.load_state_dict(stock.state_dict(), strict=True)
+
+
+@pytest.mark.parametrize('name', [name for name in OURS if 'in1k-pre' in name])
+def test_imagenet_weights_are_of_the_network_that_is_built(name, tmp_path):
+    """A file as torchvision publishes it fills every layer, the stem too; only its classifier is left over."""
+    context = Config.fromfile(OURS[name]).model.backbone.backbone_cfg
+    assert f'/resnet{context.depth}-' in context.init_cfg.checkpoint
+    resnet = build(context | dict(init_cfg=None, norm_cfg=dict(type='BN')))
+    published = {key: torch.full_like(value, 0.5) for key, value in resnet.state_dict().items()}
+    assert published['conv1.weight'].shape == (64, 3, 7, 7)
+    torch.save(published | {'fc.weight': torch.zeros(1000, 512), 'fc.bias': torch.zeros(1000)}, tmp_path / 'in1k.pth')
+    init_cfg = dict(context.init_cfg, checkpoint=str(tmp_path / 'in1k.pth'))
+    loaded = build(context | dict(init_cfg=init_cfg, norm_cfg=dict(type='BN')))
+    loaded.init_weights()
+    torch.testing.assert_close(loaded.state_dict(), published)
+
+
+def test_ohem_is_applied_to_every_head():
+    cfg = Config.fromfile(OURS[OHEM])
+    heads = [cfg.model.decode_head, *cfg.model.auxiliary_head]
+    assert [head.loss_decode.type for head in heads] == ['mmseg_bisenet.OHEMCrossEntropyLoss'] * 5
+    assert [head.in_channels for head in heads] == [128, 16, 32, 64, 128]
+
+
+def test_amp_scales_the_loss_dynamically():
+    wrapper = Config.fromfile(OURS[AMP]).optim_wrapper
+    assert (wrapper.type, wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
+
+
+def test_the_data_folder_is_that_of_the_environment(monkeypatch):
+    name = 'bisenetv2_fcn_1xb16-10k_camvid-360x480'
+    monkeypatch.setenv('MMSEG_BISENET_DATA', '/somewhere')
+    assert Config.fromfile(OURS[name]).train_dataloader.dataset.data_root == '/somewhere/camvid'
+    monkeypatch.delenv('MMSEG_BISENET_DATA')
+    assert Config.fromfile(OURS[name]).train_dataloader.dataset.data_root == 'data/camvid'

@@ -1,0 +1,60 @@
+"""The model index, as mim reads it, against the configs."""
+
+import re
+from pathlib import Path
+
+import yaml
+from mmengine.config import Config
+from modelindex.load_model_index import load
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = re.compile(
+    r'(?P<network>bisenetv[12])_(?:r(?P<depth>\d+)-d32|fcn)(?:-in1k-pre)?_(?P<gpus>\d+)xb(?P<batch>\d+)'
+    r'(?:-amp|-ohem)?-(?P<iterations>\d+)k_(?P<data>cityscapes|coco-stuff164k)-(?P<h>\d+)x(?P<w>\d+)'
+)
+
+
+def models() -> list[dict]:
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    return [model for file in index['Import'] for model in yaml.safe_load((ROOT / file).read_text())['Models']]
+
+
+def test_names_are_unique_lower_case_and_the_configs():
+    names = [model['Name'] for model in models()]
+    assert len(names) == len(set(names)) == 15
+    for model in models():
+        assert model['Name'] == model['Name'].lower() == Path(model['Config']).stem
+        assert (ROOT / model['Config']).is_file()
+
+
+def test_every_metafile_says_what_its_config_does():
+    for model in models():
+        cfg, name = Config.fromfile(ROOT / model['Config']), NAME.fullmatch(model['Name'])
+        meta = model['Metadata']
+        assert cfg.train_dataloader.batch_size == int(name['batch'])
+        assert meta['Batch Size'] == int(name['batch']) * int(name['gpus'])
+        assert cfg.train_cfg.max_iters == 1000 * int(name['iterations'])
+        assert cfg.crop_size == (int(name['h']), int(name['w']))
+        network = dict(bisenetv1='BiSeNetV1', bisenetv2='BiSeNetV2')[name['network']]
+        assert cfg.model.backbone.type == f'mmseg_bisenet.{network}'
+        assert network == model['In Collection'] == meta['Architecture'][-1]
+        if name['depth']:
+            assert cfg.model.backbone.backbone_cfg.depth == int(name['depth'])
+            assert f'R-{name["depth"]}-D32' in meta['Architecture']
+        data = {'cityscapes': ('Cityscapes', 19), 'coco-stuff164k': ('COCO-Stuff 164k', 171)}[name['data']]
+        assert (meta['Training Data'], cfg.model.num_classes) == data
+        assert [result['Dataset'] for result in model['Results']] == [data[0]]
+        # OpenMMLab's files of 0.x carry the same facts in their own names.
+        weights = Path(model['Weights']).name
+        assert weights.startswith(f'{name["network"]}_')
+        assert ('in1k-pre' in weights) == ('in1k-pre' in model['Name'])
+        assert ('ohem' in weights, 'fp16' in weights) == ('-ohem' in model['Name'], '-amp' in model['Name'])
+        assert f'_{name["gpus"]}x{name["batch"]}_{name["h"]}x{name["w"]}_160k_{name["data"]}_' in weights
+        assert not name['depth'] or f'r{name["depth"]}-d32' in weights
+
+
+def test_mim_reads_every_model():
+    index = load(str(ROOT / 'model-index.yml'))
+    index.build_models_with_collections()
+    assert {model.name for model in index.models} == {model['Name'] for model in models()}
+    assert {model.in_collection for model in index.models} == {collection.name for collection in index.collections}
