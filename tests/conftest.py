@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import importlib.metadata
 import os
 from pathlib import Path
 
@@ -32,3 +33,19 @@ def stock_configs() -> Path:
     import mmseg
 
     return Path(mmseg.__file__).parent / '.mim' / 'configs'
+
+
+@pytest.fixture(scope='session')
+def drawn(tmp_path_factory) -> Path:
+    """A folder of data sets that holds a few small drawn streets, as MMSEG_BISENET_DATA names it."""
+    from mmseg_bisenet.data.miniscapes import write_miniscapes
+
+    folder = tmp_path_factory.mktemp('drawn')
+    write_miniscapes(folder / 'miniscapes', train=6, val=3, size=(64, 128))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def stack() -> str:
+    """Which line is installed: ``openmmlab`` or ``onedl``."""
+    return 'onedl' if 'onedl-mmsegmentation' in importlib.metadata.packages_distributions()['mmseg'] else 'openmmlab'

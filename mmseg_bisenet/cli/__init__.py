@@ -13,6 +13,7 @@ COMMANDS = {
     'train': 'train a segmentor',
     'test': 'evaluate a checkpoint',
     'benchmark': 'measure frames a second',
+    'demo': 'draw, train, test and benchmark, in minutes',
     'miniscapes': 'draw street scenes in the Cityscapes layout',
     'convert-camvid': 'turn the SegNet folders of CamVid into ours',
 }

@@ -36,12 +36,17 @@ def run(args: argparse.Namespace) -> int:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = latency.build(cfg, args.checkpoint, device)
     result = latency.measure(model, *args.shape, args.images, args.warmup, device)
-    where = torch.cuda.get_device_name() if device == 'cuda' else f'{platform.processor() or platform.machine()} CPU'
-    setting = dict(config=Path(args.config).stem, device=where, threads=torch.get_num_threads(), torch=torch.__version__)
-    print(f'{setting["config"]}: {where}, {setting["threads"]} threads, torch {torch.__version__}, fp32, batch 1')
+    setting = dict(
+        config=Path(args.config).stem,
+        device=torch.cuda.get_device_name() if device == 'cuda' else f'{platform.machine()} CPU',
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )
+    print('{config}: {device}, {threads} threads, torch {torch}, fp32, batch 1'.format(**setting))
     print(f'image {result.height}x{result.width} uint8 to full-size labels, median of {result.images}')
     print(f'pre-processing  {result.preprocess_ms:8.2f} ms')
-    print(f'network, labels {result.network_ms:8.2f} ms   p90 {result.network_p90_ms:.2f}   {result.network_fps:.2f} fps')
+    print(f'network, labels {result.network_ms:8.2f} ms   {result.network_fps:.2f} fps')
+    print(f'  90% of them   {result.network_p90_ms:8.2f} ms or less')
     print(f'together        {result.total_ms:8.2f} ms   {result.total_fps:.2f} fps')
     if args.csv:
         _append(Path(args.csv), setting | result.row())
@@ -57,5 +62,5 @@ def _append(path: Path, row: dict) -> None:
                 writer.writeheader()
             writer.writerow(row)
     except OSError as error:
-        raise InputError(f'--csv {path} cannot be written: {error.strerror}; name a file in a folder of yours') from error
+        raise InputError(f'--csv {path} cannot be written: {error.strerror}; name another file') from error
     print(f'written to {path}', file=sys.stderr)

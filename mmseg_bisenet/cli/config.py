@@ -55,7 +55,7 @@ def find(name: str) -> Path:
         found = sorted(root.glob(f'*/{Path(name).name.removesuffix(".py")}.py'))
         if found:
             return found[0]
-    raise InputError(f'config {name} is neither a file nor the name of a config of this package; see `ls {package}/.mim`')
+    raise InputError(f'config {name} is neither a file nor the name of a config in {root}; check the spelling')
 
 
 def require_checkpoint(path: str) -> None:
@@ -114,8 +114,8 @@ def check_data(cfg: Config, *dataloaders: str) -> None:
                 if not folder.is_dir() or not any(folder.iterdir()):
                     state = 'is empty' if folder.is_dir() else 'does not exist'
                     raise InputError(
-                        f'data folder {folder} {state} ({key}.data_root={root!r}); set MMSEG_BISENET_DATA to the folder '
-                        f'that holds the data sets, or --cfg-options {key}.data_root=DIR'
+                        f'data folder {folder} {state} ({key}.data_root={root!r}); set the environment variable '
+                        f'MMSEG_BISENET_DATA to the folder of the data sets, or --cfg-options {key}.data_root=DIR'
                     )
 
 

@@ -36,8 +36,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f'--out {args.out} exists already; name a new folder, or remove it')
     config.check_data(cfg, 'test_dataloader')
     if args.eval:
-        print(f'note: --eval {" ".join(args.eval)} is of MMSegmentation 0.x; scores are test_evaluator of the config',
-              file=sys.stderr)
+        print(
+            f'note: --eval {" ".join(args.eval)} is of MMSegmentation 0.x; scores are test_evaluator of the config',
+            file=sys.stderr,
+        )
     config.launch(cfg, args.launcher)
     config.drop_boosters(cfg)
     cfg.load_from = args.checkpoint

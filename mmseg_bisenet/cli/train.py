@@ -1,4 +1,4 @@
-"""``mmseg-bisenet train CONFIG``: MMSegmentation's training script, which also runs on several processes without GPU."""
+"""``mmseg-bisenet train CONFIG``: MMSegmentation's training script, also on several processes without GPU."""
 
 import argparse
 

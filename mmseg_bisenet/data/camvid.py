@@ -39,7 +39,7 @@ class CamVidDataset(BaseSegDataset):
         InputError: the image folder is missing, holds no image, or holds both ``.png`` and ``.jpg``.
     """
 
-    METAINFO = dict(  # noqa: RUF012, the base class reads this name
+    METAINFO = dict(
         classes=(
             'sky',
             'building',

@@ -96,7 +96,7 @@ class OHEMCrossEntropyLoss(nn.Module):
         self.register_buffer('class_weight', weight, persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor, weight: None = None, ignore_index: int = 255) -> Tensor:
-        """logits: (N, C, H, W), labels: (N, H, W) -> scalar. ``weight`` is where a pixel sampler would put its choice."""
+        """logits: (N, C, H, W), labels: (N, H, W) -> scalar. ``weight`` is what a pixel sampler would choose."""
         if weight is not None:
             raise ValueError('OHEMCrossEntropyLoss chooses its pixels itself; remove `sampler` from the head')
         return self.loss_weight * ohem_cross_entropy(

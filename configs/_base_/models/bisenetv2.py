@@ -1,4 +1,4 @@
-# BiSeNet V2, head widths as MMSegmentation's. `num_classes` and the preprocessor's `size` are the leaf's.
+# BiSeNet V2, head widths as MMSegmentation's. `num_classes` and the crop are the leaf's.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 booster = dict(type='mmseg_bisenet.BoosterHead', num_convs=2, norm_cfg=norm_cfg)
 model = dict(

@@ -26,7 +26,7 @@ class SemanticBranch(nn.Module):
             raise InputError(
                 f'BiSeNetV2: semantic_channels={tuple(channels)} must be the widths of the stem and 3 stages'
             )
-        # Stages 1 to 4 are the paper's stages 2 (the stem, which covers stages 1 and 2) to 5; names are the checkpoints'.
+        # The names are the checkpoints': stage1 is the paper's stages 1 and 2 (the stem), stage2 its stage 3 and so on.
         self.stage1 = StemBlock(conv, in_channels, channels[0])
         self.stage2 = self._stage(conv, channels[0], channels[1], expansion, layers=2)
         self.stage3 = self._stage(conv, channels[1], channels[2], expansion, layers=2)
@@ -71,9 +71,7 @@ class GELayer(nn.Module):
     x: (N, in_channels, h, w) -> (N, out_channels, h/stride, w/stride). At stride 1 both widths are the same.
     """
 
-    def __init__(
-        self, conv: ConvNormAct, in_channels: int, out_channels: int, expansion: int, stride: int = 1
-    ) -> None:
+    def __init__(self, conv: ConvNormAct, in_channels: int, out_channels: int, expansion: int, stride: int = 1) -> None:
         super().__init__()
         expanded = in_channels * expansion
         self.conv1 = conv(in_channels, in_channels, 3)

@@ -1,0 +1,37 @@
+# Two commands: `make demo` and `make test`. Both set up what they need; STACK=onedl runs them on the OneDL fork.
+STACK ?= openmmlab
+PYTHON ?= python3
+VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
+# mim finds an installed package's scripts where the package is: the upstream one in a wheel install only, the fork's in
+# an editable one only (README, "mim on each stack").
+INSTALL := $(if $(filter onedl,$(STACK)),--editable .,.)
+SOURCES := setup.py pyproject.toml model-index.yml $(shell find mmseg_bisenet configs tools -type f -not -path '*/.mim/*' -not -name '*.pyc')
+
+.PHONY: env test demo lint clean
+
+env: $(VENV)/package
+
+# onedl-mmcv would compile its operators where it can, and BiSeNet needs none.
+$(VENV)/stack: requirements/$(STACK).txt
+	$(PYTHON) -m venv $(VENV)
+	MMCV_WITH_OPS=0 $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(VENV)/package: $(VENV)/stack $(SOURCES)
+	rm -rf build mmseg_bisenet.egg-info
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall $(INSTALL)
+	rm -rf build mmseg_bisenet.egg-info
+	touch $@
+
+test: env
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+demo: env
+	$(VENV)/bin/python tools/demo.py $(ARGS)
+
+lint: env
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:
+	rm -rf .venv .venv-onedl build dist *.egg-info mmseg_bisenet/.mim

@@ -1,0 +1,27 @@
+# The demo's: drawn streets, a head of the width of the backbone's output and 300 iterations, for minutes on two cores.
+_base_ = [
+    '../_base_/models/bisenetv2.py',
+    '../_base_/datasets/miniscapes.py',
+    '../_base_/schedules/schedule_10k.py',
+    '../_base_/default_runtime.py',
+]
+norm_cfg = dict(type='SyncBN', requires_grad=True)
+booster = dict(type='mmseg_bisenet.BoosterHead', channels=64, norm_cfg=norm_cfg)
+model = dict(
+    num_classes=_base_.num_classes,
+    data_preprocessor=dict(size=_base_.crop_size),
+    decode_head=dict(channels=128),
+    auxiliary_head=[
+        dict(booster, in_channels=16, in_index=1),
+        dict(booster, in_channels=32, in_index=2),
+        dict(booster, in_channels=64, in_index=3),
+        dict(booster, in_channels=128, in_index=4),
+    ],
+)
+optim_wrapper = dict(optimizer=dict(lr=0.05))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),
+    dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=20, end=300, by_epoch=False),
+]
+train_cfg = dict(max_iters=300, val_interval=100)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=300))

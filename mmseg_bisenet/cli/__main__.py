@@ -1,0 +1,5 @@
+import sys
+
+from mmseg_bisenet.cli import main
+
+sys.exit(main())

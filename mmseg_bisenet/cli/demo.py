@@ -1,0 +1,148 @@
+"""``mmseg-bisenet demo``: drawn streets, then mim's train, test and benchmark on them, scores and pictures."""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mmseg_bisenet.errors import InputError
+
+CONFIG = 'bisenetv2_fcn_1xb8-300it_miniscapes-128x256'
+# Of the stock scripts' output: progress, scores and tables. The rest goes to the log.
+SHOWN = re.compile(r'Iter\((train|val|test)\)|^[+|]|Done image|Average fps|exist|written|mmseg-bisenet|Error')
+PICTURES = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--iters', type=int, help='train for so many iterations (default: as the config says)')
+    parser.add_argument(
+        '--data', default='data', metavar='DIR', help='where the scenes are drawn (default: %(default)s)'
+    )
+    parser.add_argument('--work-dir', default='work_dirs/demo', metavar='DIR', help='default: %(default)s')
+
+
+def run(args: argparse.Namespace) -> int:
+    from mmseg_bisenet.cli.config import find
+    from mmseg_bisenet.data.miniscapes import write_miniscapes
+
+    if args.iters is not None and args.iters < 1:
+        raise InputError(f'--iters {args.iters}: give 1 or more')
+    start = time.monotonic()
+    work_dir = Path(args.work_dir, time.strftime('%Y%m%d_%H%M%S'))
+    config, benchmark = (_shown(find(name)) for name in (CONFIG, f'{CONFIG}_benchmark'))
+    _title('Drawing streets')
+    scenes = write_miniscapes(Path(args.data, 'miniscapes'))
+    print(f'{scenes}: 200 to learn from, 40 others to be judged by')
+
+    mim = Mim(work_dir, Path(args.data))
+    stock = _stock_distribution()
+    options = [] if args.iters is None else _shorter(args.iters)
+    mim('train', stock, config, '--work-dir', work_dir / 'train', *options)
+    checkpoint = Path((work_dir / 'train' / 'last_checkpoint').read_text())
+    # The fork's mim reads the number of processes from --gpus even where there is one process.
+    single = mim('test', 'mmseg_bisenet', config, '--checkpoint', checkpoint, '--work-dir', work_dir / 'test',
+                 '--out', work_dir / 'labels')  # fmt: skip
+    mim('test', 'mmseg_bisenet', config, '--checkpoint', checkpoint, '--work-dir', work_dir / 'aug-test', '--aug-test')
+    mim('run', stock, 'benchmark', benchmark, checkpoint, '--work-dir', work_dir / 'benchmark')
+
+    pictures = _pictures(scenes, work_dir)
+    _title('Scores on 40 streets that it never saw')
+    print('\n'.join(line for line in single if re.match('[+|]', line)))
+    print(f'mIoU, single scale        {_newest(work_dir / "test", "*/*.json")["mIoU"]:.2f}')
+    print(f'mIoU, multi-scale + flip  {_newest(work_dir / "aug-test", "*/*.json")["mIoU"]:.2f}')
+    print(f'fps, 512x256, stock script {_newest(work_dir / "benchmark", "fps_*.json")["average_fps"]:.2f}')
+    print(f'\ncheckpoint  {checkpoint}\nlogs        {work_dir}')
+    print('\n'.join(f'picture     {path}' for path in pictures))
+    print(f'\nall in {time.monotonic() - start:.0f} s')
+    return 0
+
+
+class Mim:
+    """Runs mim as a user does; the whole output goes to a file, what moves is shown."""
+
+    def __init__(self, work_dir: Path, data: Path) -> None:
+        self.work_dir = work_dir
+        self.environment = os.environ | dict(MMSEG_BISENET_DATA=str(data), PYTHONUNBUFFERED='1')
+        self.calls = 0
+
+    def __call__(self, *arguments: str | Path) -> list[str]:
+        """Run ``mim ARGUMENTS``; the lines it printed."""
+        self.calls += 1
+        command = ['mim', *map(str, arguments)]
+        _title(' '.join(command))
+        log = self.work_dir / f'{self.calls}_{command[1]}.log'
+        log.parent.mkdir(parents=True, exist_ok=True)
+        # The mim beside this Python: the environment need not be activated.
+        command[0] = str(Path(sys.executable).with_name('mim'))
+        lines = []
+        with log.open('w') as file:
+            process = subprocess.Popen(
+                command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            for line in process.stdout:
+                file.write(line)
+                lines.append(line.rstrip())
+                if SHOWN.search(line):
+                    print(re.sub(r'^\S+ \S+ - mmengine - INFO - ', '', line.rstrip())[:150], flush=True)
+        if process.wait():
+            raise InputError(f'{" ".join(map(str, arguments))} failed: {lines[-1] if lines else ""}; all of it: {log}')
+        return lines
+
+
+def _stock_distribution() -> str:
+    """MMSegmentation by its distribution's name, which is what mim asks for."""
+    for name in ('mmsegmentation', 'onedl-mmsegmentation'):
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return name
+    raise InputError('mmsegmentation is not installed; run: pip install "mmseg_bisenet[openmmlab]"')
+
+
+def _shorter(iters: int) -> list[str]:
+    return [
+        '--cfg-options',
+        f'train_cfg.max_iters={iters}',
+        f'train_cfg.val_interval={iters}',
+        f'default_hooks.checkpoint.interval={iters}',
+        f'param_scheduler.1.end={max(iters, 21)}',
+    ]
+
+
+def _shown(path: Path) -> Path:
+    """The path as one would type it: relative where it is below the current folder."""
+    path = path.resolve()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _newest(folder: Path, pattern: str) -> dict:
+    return json.loads(max(folder.glob(pattern)).read_text())
+
+
+def _pictures(scenes: Path, work_dir: Path) -> list[Path]:
+    """Photo, ground truth and prediction side by side, of the first scenes of the evaluation."""
+    import cv2
+    import numpy as np
+    from mmseg.datasets import CityscapesDataset
+
+    palette = np.zeros((256, 3), np.uint8)
+    palette[:19] = np.array(CityscapesDataset.METAINFO['palette'])[:, ::-1]
+    folder = work_dir / 'pictures'
+    folder.mkdir()
+    paths = []
+    for photo in sorted(scenes.glob('leftImg8bit/val/*/*.png'))[:PICTURES]:
+        truth = str(photo).replace('leftImg8bit', 'gtFine', 1).replace('_leftImg8bit', '_gtFine_color')
+        labels = cv2.imread(str(work_dir / 'labels' / photo.name), cv2.IMREAD_UNCHANGED)
+        paths.append(folder / photo.name)
+        cv2.imwrite(str(paths[-1]), np.hstack([cv2.imread(str(photo)), cv2.imread(truth), palette[labels]]))
+    return paths
+
+
+def _title(text: str) -> None:
+    print(f'\n== {text}', flush=True)

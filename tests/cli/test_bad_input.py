@@ -1,0 +1,106 @@
+"""What a user gets wrong: one line that names it and the cure, status 2, and nothing that looks like a result."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+NAME = 'bisenetv2_fcn_1xb8-300it_miniscapes-128x256'
+
+
+@pytest.fixture
+def data(drawn, tmp_path):
+    """A copy of the drawn streets, to be spoiled."""
+    return shutil.copytree(drawn, tmp_path / 'data')
+
+
+def fail(data, tmp_path, *arguments: str) -> str:
+    """Run the command; the one line that it says."""
+    done = subprocess.run(
+        [sys.executable, '-m', 'mmseg_bisenet.cli', *arguments],
+        env=os.environ | dict(MMSEG_BISENET_DATA=str(data)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert 'Traceback' not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith('mmseg-bisenet: error: ')]
+    assert not list(tmp_path.rglob('*.pth'))
+    return line
+
+
+def train(data, tmp_path, *options: str, config: str = NAME) -> str:
+    work_dir = ['--work-dir', str(tmp_path / 'work')]
+    return fail(data, tmp_path, 'train', config, *work_dir, *(['--cfg-options', *options] if options else []))
+
+
+def label(data, change):
+    """Change each training label, so that whichever comes first is wrong."""
+    for path in data.glob('miniscapes/gtFine/train/*/*_labelTrainIds.png'):
+        cv2.imwrite(str(path), change(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
+
+
+def test_no_data_folder(tmp_path):
+    line = train(tmp_path / 'nowhere', tmp_path)
+    assert f'{tmp_path}/nowhere/miniscapes/leftImg8bit/train does not exist' in line
+    assert 'MMSEG_BISENET_DATA' in line and '--cfg-options train_dataloader.dataset.data_root=' in line
+    assert not (tmp_path / 'work').exists()
+
+
+def test_unreadable_image(data, tmp_path):
+    for path in data.glob('miniscapes/leftImg8bit/train/*/*.png'):
+        path.write_bytes(path.read_bytes()[:100])
+    line = train(data, tmp_path)
+    assert '_leftImg8bit.png' in line and 'not an image' in line
+
+
+def test_label_of_another_size(data, tmp_path):
+    label(data, lambda labels: labels[:32])
+    line = train(data, tmp_path)
+    assert '_labelTrainIds.png' in line and '32' in line and '64' in line
+
+
+def test_label_outside_the_classes(data, tmp_path):
+    label(data, lambda labels: np.full_like(labels, 33))
+    line = train(data, tmp_path)
+    assert '_labelTrainIds.png' in line and '33' in line and '19' in line
+
+
+def test_config_without_num_classes(data, tmp_path):
+    line = train(data, tmp_path, 'model.num_classes=None')
+    assert 'model.num_classes is missing; set it' in line
+
+
+def test_no_such_config(data, tmp_path):
+    assert 'no-such-config' in train(data, tmp_path, config='no-such-config.py')
+
+
+def test_config_that_does_not_parse(data, tmp_path):
+    (tmp_path / 'broken.py').write_text('model = dict(')
+    line = train(data, tmp_path, config=str(tmp_path / 'broken.py'))
+    assert 'broken.py cannot be read' in line
+
+
+def test_a_config_base_is_no_config(data, tmp_path, configs):
+    line = train(data, tmp_path, config=str(configs / '_base_/default_runtime.py'))
+    assert 'default_runtime.py has no `model`' in line
+
+
+def test_no_such_checkpoint(data, tmp_path):
+    assert 'nowhere.pth does not exist' in fail(data, tmp_path, 'test', NAME, str(tmp_path / 'nowhere.pth'))
+
+
+def test_predictions_are_not_written_over_others(data, tmp_path):
+    (tmp_path / 'some.pth').touch()
+    (tmp_path / 'labels').mkdir()
+    done = subprocess.run(
+        [sys.executable, '-m', 'mmseg_bisenet.cli', 'test', NAME, tmp_path / 'some.pth', '--out', tmp_path / 'labels'],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert 'labels exists already' in done.stderr
