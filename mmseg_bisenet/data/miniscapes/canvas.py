@@ -1,7 +1,7 @@
 """Camera, light and the canvas: the only place where a photo or a label is written, always both together.
 
-World coordinates are metres: ``t`` to the right of the middle of the road, ``y`` up from the asphalt, ``z`` ahead of the
-camera. Colours are RGB, 0 to 255.
+World coordinates are metres: ``t`` to the right of the middle of the road, ``y`` up from the asphalt, ``z`` ahead of
+the camera. Colours are RGB, 0 to 255.
 """
 
 from dataclasses import dataclass, field
@@ -29,11 +29,13 @@ class Camera:
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """World points (N, 3) as t, y, z -> pixels (N, 2) as column, row."""
-        t, y, z = np.asarray(points, np.float64).T
+        points = np.asarray(points, np.float64)
+        z = points[:, 2]
         scale = self.focal / z
-        return np.stack(
-            [self.centre + scale * (t - self.side + self.bend / 2 * z * z), self.horizon - scale * (y - self.eye)], 1
-        )
+        pixels = (points[:, :2] - (self.side, self.eye)) * scale[:, None] * (1, -1) + (self.centre, self.horizon)
+        if self.bend:
+            pixels[:, 0] += (self.focal * self.bend / 2) * z
+        return pixels
 
     def ground(self, height: float) -> tuple[np.ndarray, np.ndarray]:
         """For each pixel under the horizon the point of the plane ``y = height``: t (R, W) and z (R, 1), float32."""
@@ -59,6 +61,16 @@ class Light:
     def factor(self, normal: tuple[float, float, float], lit: float = 1.0) -> np.ndarray:
         """The RGB factor on a surface; ``lit`` is the share of the sun that reaches it."""
         return self.ambient + self.glow * (lit * max(0.0, float(np.dot(normal, self.sun))))
+
+    def on(
+        self, picture: np.ndarray, normal: tuple[float, float, float], lit: float, z: float | np.ndarray
+    ) -> np.ndarray:
+        """A flat picture (h, w, 3) under the light and behind the haze, uint8; ``z`` may differ between columns."""
+        veil = np.asarray(self.veil(z), np.float32)[..., None]
+        factor = self.factor(normal, lit).astype(np.float32) * (1 - veil)
+        seen = picture * factor
+        seen += self.haze.astype(np.float32) * veil
+        return cv2.convertScaleAbs(seen)  # a fast clip to uint8: nothing here is negative
 
     def veil(self, z: float | np.ndarray) -> float | np.ndarray:
         """The share of haze in a colour seen from ``z`` metres."""
@@ -105,15 +117,15 @@ class Canvas:
         height, width = texture.shape[:2]
         source = np.float32([[0, 0], [width, 0], [width, height], [0, height]]) - np.float32(0.5)
         warp = cv2.getPerspectiveTransform(source, np.float32(corners - 0.5))
-        picture = cv2.warpPerspective(
-            texture, warp, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        picture = cv2.warpPerspective(texture, warp, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         alpha = np.zeros(shape[::-1], np.uint8)
         cv2.fillConvexPoly(alpha, _fixed(corners), 255, cv2.LINE_AA, SHIFT)
         self._blend(low, picture, alpha, label)
 
-    def sprite(self, middle: np.ndarray, size: tuple[float, float], sprite: np.ndarray, label: int) -> None:
-        """A picture with alpha (h, w, 4) uint8, resized to ``size`` pixels (w, h) around ``middle`` pixels (2,)."""
+    def sprite(
+        self, middle: np.ndarray, size: np.ndarray, sprite: np.ndarray, label: int, z: float, lit: float
+    ) -> None:
+        """A leafy picture with alpha (h, w, 4) uint8, ``size`` pixels (w, h) around ``middle`` pixels (2,)."""
         size = np.maximum(np.round(size), 2).astype(int)
         start = np.round(np.asarray(middle) - size / 2).astype(int)
         low, high = np.maximum(start, 0), np.minimum(start + size, self.camera.size[::-1])
@@ -122,7 +134,7 @@ class Canvas:
         sprite = cv2.resize(sprite, size.tolist(), interpolation=cv2.INTER_AREA)
         (left, top), (right, bottom) = low - start, high - start
         sprite = sprite[top:bottom, left:right]
-        self._blend(low, sprite[..., :3], sprite[..., 3], label)
+        self._blend(low, self.light.on(sprite[..., :3], (0, 0.8, -0.5), lit, z), sprite[..., 3], label)
 
     def _blend(self, corner: np.ndarray, picture: np.ndarray, alpha: np.ndarray, label: int) -> None:
         height, width = alpha.shape
@@ -148,16 +160,30 @@ class Brush:
     def __post_init__(self) -> None:
         self.camera = self.canvas.camera
         self.scale = self.camera.focal / self.z  # pixels a metre
-        self.veil = float(self.canvas.light.veil(self.z))
+        light = self.canvas.light
+        veil = float(light.veil(self.z))
+        # plain floats: this runs for thousands of small polygons, where numpy's calls would cost more than the drawing
+        self.sun = tuple(light.sun.tolist())
+        self.ambient = tuple((light.ambient * (1 - veil)).tolist())
+        self.glow = tuple((light.glow * (self.lit * (1 - veil))).tolist())
+        self.haze = tuple((light.haze * veil).tolist())
 
     def tone(
-        self, colour: tuple[float, float, float], normal: tuple[float, float, float] = (0.0, 0.5, -0.6), gain: float = 1.0
+        self,
+        colour: tuple[float, float, float],
+        normal: tuple[float, float, float] = (0.0, 0.5, -0.6),
+        gain: float = 1.0,
     ) -> tuple[int, int, int]:
         """A colour as the camera sees it."""
-        light = self.canvas.light
-        seen = np.asarray(colour, np.float64) * light.factor(normal, self.lit) * gain
-        seen = seen * (1 - self.veil) + light.haze * self.veil
-        return tuple(np.clip(seen, 0, 255).astype(int).tolist())
+        east, up, north = map(float, normal)
+        slope = gain * max(0.0, east * self.sun[0] + up * self.sun[1] + north * self.sun[2])
+        red, green, blue = map(float, colour)
+        ambient, glow, haze = self.ambient, self.glow, self.haze
+        return (
+            min(255, int(red * (ambient[0] * gain + glow[0] * slope) + haze[0])),
+            min(255, int(green * (ambient[1] * gain + glow[1] * slope) + haze[1])),
+            min(255, int(blue * (ambient[2] * gain + glow[2] * slope) + haze[2])),
+        )
 
     def fill(self, points: np.ndarray, colour: tuple[float, float, float], **tone: object) -> None:
         """A polygon of world points (N, 3)."""
@@ -170,4 +196,4 @@ class Brush:
 
 def _fixed(points: np.ndarray) -> np.ndarray:
     """Pixels with the origin at the corner of a pixel -> cv2's fixed point with the origin at its middle."""
-    return np.round((np.asarray(points) - 0.5) * (1 << SHIFT)).astype(np.int32)
+    return np.rint(np.asarray(points) * (1 << SHIFT) - (1 << SHIFT) / 2).astype(np.int32)

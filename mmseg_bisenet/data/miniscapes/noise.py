@@ -24,14 +24,13 @@ def fractal(first: int, octaves: int) -> np.ndarray:
 
 def sample(noise: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Noise at points given in tiles: one unit of x or y is the whole of ``noise``."""
-    x, y = np.broadcast_arrays(np.mod(x, 1) * SIZE, np.mod(y, 1) * SIZE)
-    return cv2.remap(noise, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    x, y = ((axis - np.floor(axis)).astype(np.float32) * SIZE for axis in (x, y))  # much faster than np.mod
+    x, y = (np.ascontiguousarray(axis) for axis in np.broadcast_arrays(x, y))
+    return cv2.remap(noise, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
 def crop(noise: np.ndarray, rng: np.random.Generator, part: float, shape: tuple[int, int]) -> np.ndarray:
     """A random square, ``part`` of the tile wide, resized to ``shape`` (h, w)."""
     width = int(part * SIZE)
     row, column = rng.integers(0, SIZE - width + 1, 2)
-    square = noise[row : row + width, column : column + width]
-    shrink = shape[0] < width
-    return cv2.resize(square, shape[::-1], interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    return cv2.resize(noise[row : row + width, column : column + width], shape[::-1], interpolation=cv2.INTER_LINEAR)
