@@ -7,6 +7,9 @@ VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 INSTALL := $(if $(filter onedl,$(STACK)),--editable .,.)
 SOURCES := setup.py pyproject.toml model-index.yml $(shell find mmseg_bisenet configs tools -type f -not -path '*/.mim/*' -not -name '*.pyc')
 
+# OpenMP threads that spin while they wait take the cores from whatever else runs.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: env test demo lint clean
 
 env: $(VENV)/package

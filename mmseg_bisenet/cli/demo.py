@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmseg_bisenet.errors import InputError
 
-CONFIG = 'bisenetv2_fcn_1xb8-300it_miniscapes-128x256'
+CONFIG = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 # Of the stock scripts' output: progress, scores and tables. The rest goes to the log.
 SHOWN = re.compile(r'Iter\((train|val|test)\)|^[+|]|Done image|Average fps|exist|written|mmseg-bisenet|Error')
 PICTURES = 4
@@ -27,14 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.cli.config import find
     from mmseg_bisenet.data.miniscapes import write_miniscapes
 
     if args.iters is not None and args.iters < 1:
         raise InputError(f'--iters {args.iters}: give 1 or more')
     start = time.monotonic()
     work_dir = Path(args.work_dir, time.strftime('%Y%m%d_%H%M%S'))
-    config, benchmark = (_shown(find(name)) for name in (CONFIG, f'{CONFIG}_benchmark'))
+    config, benchmark = (_config(name) for name in (CONFIG, f'{CONFIG}_benchmark'))
     _title('Drawing streets')
     scenes = write_miniscapes(Path(args.data, 'miniscapes'))
     print(f'{scenes}: 200 to learn from, 40 others to be judged by')
@@ -43,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
     stock = _stock_distribution()
     options = [] if args.iters is None else _shorter(args.iters)
     mim('train', stock, config, '--work-dir', work_dir / 'train', *options)
-    checkpoint = Path((work_dir / 'train' / 'last_checkpoint').read_text())
-    # The fork's mim reads the number of processes from --gpus even where there is one process.
+    checkpoint = Path(os.path.relpath((work_dir / 'train' / 'last_checkpoint').read_text()))
     single = mim('test', 'mmseg_bisenet', config, '--checkpoint', checkpoint, '--work-dir', work_dir / 'test',
                  '--out', work_dir / 'labels')  # fmt: skip
     mim('test', 'mmseg_bisenet', config, '--checkpoint', checkpoint, '--work-dir', work_dir / 'aug-test', '--aug-test')
@@ -52,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
     pictures = _pictures(scenes, work_dir)
     _title('Scores on 40 streets that it never saw')
-    print('\n'.join(line for line in single if re.match('[+|]', line)))
+    # Classes of Cityscapes that are not drawn have no score.
+    print('\n'.join(line for line in single if re.match('[+|]', line) and 'nan' not in line))
     print(f'mIoU, single scale        {_newest(work_dir / "test", "*/*.json")["mIoU"]:.2f}')
     print(f'mIoU, multi-scale + flip  {_newest(work_dir / "aug-test", "*/*.json")["mIoU"]:.2f}')
     print(f'fps, 512x256, stock script {_newest(work_dir / "benchmark", "fps_*.json")["average_fps"]:.2f}')
@@ -115,10 +114,12 @@ def _shorter(iters: int) -> list[str]:
     ]
 
 
-def _shown(path: Path) -> Path:
-    """The path as one would type it: relative where it is below the current folder."""
-    path = path.resolve()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def _config(name: str) -> Path:
+    """The config as one would type it in a checkout, or else that of the installed package."""
+    from mmseg_bisenet.cli.config import find
+
+    typed = Path('configs', 'bisenetv2', f'{name}.py')
+    return typed if typed.is_file() else find(name)
 
 
 def _newest(folder: Path, pattern: str) -> dict:

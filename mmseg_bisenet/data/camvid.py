@@ -81,7 +81,7 @@ class CamVidDataset(BaseSegDataset):
         if not mmengine.fileio.isdir(folder, backend_args=self.backend_args):
             raise InputError(
                 f'{folder}: no such folder; set data_root to the folder that holds images and labels '
-                '(mmseg_bisenet.data.convert_camvid makes it from the SegNet folders)'
+                '(`mmseg-bisenet convert-camvid` makes it from the SegNet folders)'
             )
         names = mmengine.fileio.list_dir_or_file(
             folder, list_dir=False, suffix=('.png', '.jpg'), recursive=True, backend_args=self.backend_args

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-NAME = 'bisenetv2_fcn_1xb8-300it_miniscapes-128x256'
+NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-# The demo's: drawn streets, a head of the width of the backbone's output and 300 iterations, for minutes on two cores.
+# The demo's: drawn streets, heads of a tenth of the width, AdamW and 400 iterations: minutes on two cores.
 _base_ = [
     '../_base_/models/bisenetv2.py',
     '../_base_/datasets/miniscapes.py',
@@ -18,10 +18,11 @@ model = dict(
         dict(booster, in_channels=128, in_index=4),
     ],
 )
-optim_wrapper = dict(optimizer=dict(lr=0.05))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=0.002, weight_decay=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),
-    dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=20, end=300, by_epoch=False),
+    dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=20, end=400, by_epoch=False),
 ]
-train_cfg = dict(max_iters=300, val_interval=100)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=300))
+train_cfg = dict(max_iters=400, val_interval=200)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=400))
+randomness = dict(seed=0)
