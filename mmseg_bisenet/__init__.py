@@ -1,11 +1,31 @@
 """BiSeNet V1 and V2 for MMSegmentation 1.x.
 
 Importing the package makes the installed OpenMMLab stack usable (:mod:`mmseg_bisenet.compat`). The networks register
-themselves when a config first names one.
+themselves when a config first names one, and :func:`list_models` and :func:`get_model` are imported when first used:
+MMSegmentation takes seconds to import.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from mmseg_bisenet import compat
 
+if TYPE_CHECKING:
+    from mmseg_bisenet.model_index import list_models
+    from mmseg_bisenet.zoo import get_model
+
 __version__ = '0.1.0'
+__all__ = ['get_model', 'list_models']
 
 compat.apply()
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'list_models':
+        from mmseg_bisenet.model_index import list_models
+
+        return list_models
+    if name == 'get_model':
+        from mmseg_bisenet.zoo import get_model
+
+        return get_model
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -121,6 +121,12 @@ def allow_training_checkpoints() -> bool:
 
     if torch.__version__ < '2.6':  # loads everything; a `TorchVersion` compares as a version
         return False
+    torch.serialization.add_safe_globals(training_globals())
+    return True
+
+
+def training_globals() -> list:
+    """What mmengine puts into a training checkpoint besides tensors, for ``torch.serialization.safe_globals``."""
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
@@ -133,10 +139,7 @@ def allow_training_checkpoints() -> bool:
     ]
     # float64 and the default integer: logs. float32: the best score, which mmseg's metrics compute in that type.
     dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, int)]
-    torch.serialization.add_safe_globals(
-        [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *functions, (_statistic, 'builtins.getattr')]
-    )
-    return True
+    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *functions, (_statistic, 'builtins.getattr')]
 
 
 def _statistic(owner: object, name: str) -> Callable:

@@ -9,7 +9,8 @@ from modelindex.load_model_index import load
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = re.compile(
-    r'(?P<network>bisenetv[12])_(?:r(?P<depth>\d+)-d32|fcn)(?:-in1k-pre)?_(?P<gpus>\d+)xb(?P<batch>\d+)'
+    r'(?P<network>bisenetv[12])(?P<large>-l)?_(?:(?P<context>[rx]\d+)-d32|fcn)(?:-torchseg|-coincheung)?'
+    r'(?:-speed)?(?:-in1k-pre)?_(?P<gpus>\d+)xb(?P<batch>\d+)'
     r'(?:-amp|-ohem)?-(?P<iterations>\d+)k_(?P<data>cityscapes|coco-stuff164k)-(?P<h>\d+)x(?P<w>\d+)'
 )
 
@@ -21,7 +22,8 @@ def models() -> list[dict]:
 
 def test_names_are_unique_lower_case_and_the_configs():
     names = [model['Name'] for model in models()]
-    assert len(names) == len(set(names)) == 15
+    assert len(names) == len(set(names)) == 15 + 8
+    assert sum('Weights' in model for model in models()) == 15
     for model in models():
         assert model['Name'] == model['Name'].lower() == Path(model['Config']).stem
         assert (ROOT / model['Config']).is_file()
@@ -38,11 +40,17 @@ def test_every_metafile_says_what_its_config_does():
         network = dict(bisenetv1='BiSeNetV1', bisenetv2='BiSeNetV2')[name['network']]
         assert cfg.model.backbone.type == f'mmseg_bisenet.{network}'
         assert network == model['In Collection'] == meta['Architecture'][-1]
-        if name['depth']:
-            assert cfg.model.backbone.backbone_cfg.depth == int(name['depth'])
-            assert f'R-{name["depth"]}-D32' in meta['Architecture']
+        if name['context']:
+            kind, depth = name['context'][0], name['context'][1:]
+            assert f'{kind.upper()}-{depth}-D32' in meta['Architecture']
+            context = cfg.model.backbone.backbone_cfg
+            assert context.type == 'mmseg_bisenet.Xception39' if kind == 'x' else context.depth == int(depth)
+        assert (name['large'] is not None) == ('BiSeNetV2-L' in meta['Architecture'])
         data = {'cityscapes': ('Cityscapes', 19), 'coco-stuff164k': ('COCO-Stuff 164k', 171)}[name['data']]
         assert (meta['Training Data'], cfg.model.num_classes) == data
+        assert ('Weights' in model) == ('Results' in model) == ('160k' in model['Name'])
+        if 'Weights' not in model:
+            continue
         assert [result['Dataset'] for result in model['Results']] == [data[0]]
         # OpenMMLab's files of 0.x carry the same facts in their own names.
         weights = Path(model['Weights']).name
@@ -50,7 +58,7 @@ def test_every_metafile_says_what_its_config_does():
         assert ('in1k-pre' in weights) == ('in1k-pre' in model['Name'])
         assert ('ohem' in weights, 'fp16' in weights) == ('-ohem' in model['Name'], '-amp' in model['Name'])
         assert f'_{name["gpus"]}x{name["batch"]}_{name["h"]}x{name["w"]}_160k_{name["data"]}_' in weights
-        assert not name['depth'] or f'r{name["depth"]}-d32' in weights
+        assert not name['context'] or f'{name["context"]}-d32' in weights
 
 
 def test_mim_reads_every_model():

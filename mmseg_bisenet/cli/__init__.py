@@ -13,8 +13,10 @@ COMMANDS = {
     'train': 'train a segmentor',
     'test': 'evaluate a checkpoint',
     'benchmark': 'measure frames a second',
+    'complexity': 'count parameters and multiply-adds of every model, into a CSV and the README',
     'demo': 'draw, train, test and benchmark, in minutes',
     'miniscapes': 'draw street scenes in the Cityscapes layout',
+    'convert': 'turn a checkpoint of another codebase into ours',
     'convert-camvid': 'turn the SegNet folders of CamVid into ours',
 }
 

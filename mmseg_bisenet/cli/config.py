@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 
-import mmseg_bisenet
+from mmseg_bisenet import model_index
 from mmseg_bisenet.errors import InputError
 
 
@@ -50,17 +50,18 @@ def find(name: str) -> Path:
     """The config of that path, or else of that file name among the package's own."""
     if Path(name).is_file():
         return Path(name)
-    package = Path(mmseg_bisenet.__file__).parent
-    for root in (package / '.mim' / 'configs', package.parent / 'configs'):
-        found = sorted(root.glob(f'*/{Path(name).name.removesuffix(".py")}.py'))
-        if found:
-            return found[0]
+    root = model_index.folder() / 'configs'
+    found = sorted(root.glob(f'*/{Path(name).name.removesuffix(".py")}.py'))
+    if found:
+        return found[0]
     raise InputError(f'config {name} is neither a file nor the name of a config in {root}; check the spelling')
 
 
 def require_checkpoint(path: str) -> None:
     if not Path(path).is_file() and '://' not in path:
         raise InputError(f'checkpoint {path} does not exist; give the path of a .pth file')
+    if path.endswith('.safetensors'):
+        raise InputError(f'checkpoint {path}: MMEngine reads .pth files; run: mmseg-bisenet convert {path} NEW.pth')
 
 
 def launch(cfg: Config, launcher: str) -> None:

@@ -1,6 +1,6 @@
 """Networks, heads, loss and segmentor. Importing it registers them."""
 
-from mmseg_bisenet.models.bisenetv1 import BiSeNetV1
+from mmseg_bisenet.models.bisenetv1 import BiSeNetV1, Xception39
 from mmseg_bisenet.models.bisenetv2 import BiSeNetV2
 from mmseg_bisenet.models.head import BiSeNetHead, BoosterHead
 from mmseg_bisenet.models.loss import OHEMCrossEntropyLoss, ohem_cross_entropy
@@ -13,5 +13,6 @@ __all__ = [
     'BiSeNetV2',
     'BoosterHead',
     'OHEMCrossEntropyLoss',
+    'Xception39',
     'ohem_cross_entropy',
 ]

@@ -4,10 +4,11 @@ A backbone builds it once from its three cfgs and hands it to its parts. A part 
 one: in stock MMSegmentation the top classes store the cfgs and build every branch without them.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch.distributed as dist
-from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule, build_activation_layer, build_norm_layer
+from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -34,9 +35,14 @@ class ConvNormAct:
         stride: int = 1,
         *,
         groups: int = 1,
+        norm: bool = True,
         act: bool = True,
+        bias: bool | None = None,
     ) -> ConvModule:
-        """(N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride)), for an odd kernel."""
+        """(N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride)), for an odd kernel.
+
+        ``bias=None`` is a bias where no norm follows.
+        """
         return ConvModule(
             in_channels,
             out_channels,
@@ -44,27 +50,42 @@ class ConvNormAct:
             stride,
             padding=kernel_size // 2,
             groups=groups,
+            bias='auto' if bias is None else bias,
             conv_cfg=self.conv_cfg,
-            norm_cfg=self.norm_cfg,
+            norm_cfg=self.norm_cfg if norm else None,
             act_cfg=self.act_cfg if act else None,
         )
 
     def depthwise_separable(
-        self, in_channels: int, out_channels: int, stride: int = 1, *, pointwise_norm: bool = True
-    ) -> DepthwiseSeparableConvModule:
-        """A 3x3 depthwise convolution and norm, then a 1x1 convolution (and norm), without activations."""
-        return DepthwiseSeparableConvModule(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        depthwise_norm: bool = True,
+        pointwise_norm: bool = True,
+        act: bool = False,
+        bias: bool = True,
+    ) -> nn.Sequential:
+        """A 3x3 depthwise convolution (and norm), then a 1x1 convolution (and norm, and activation).
+
+        ``bias`` is for those of the two that are built without norm.
+        """
+        depthwise = self(
             in_channels,
-            out_channels,
+            in_channels,
             3,
             stride,
-            padding=1,
-            conv_cfg=self.conv_cfg,
-            dw_norm_cfg=self.norm_cfg,
-            dw_act_cfg=None,
-            pw_norm_cfg=self.norm_cfg if pointwise_norm else None,
-            pw_act_cfg=None,
+            groups=in_channels,
+            norm=depthwise_norm,
+            act=False,
+            bias=None if depthwise_norm else bias,
         )
+        pointwise = self(
+            in_channels, out_channels, 1, norm=pointwise_norm, act=act, bias=None if pointwise_norm else bias
+        )
+        # The names of mmcv's DepthwiseSeparableConvModule.
+        return nn.Sequential(OrderedDict(depthwise_conv=depthwise, pointwise_conv=pointwise))
 
     def norm(self, channels: int) -> nn.Module:
         return nn.Identity() if self.norm_cfg is None else build_norm_layer(self.norm_cfg, channels)[1]

@@ -94,6 +94,12 @@ def test_no_such_checkpoint(data, tmp_path):
     assert 'nowhere.pth does not exist' in fail(data, tmp_path, 'test', NAME, str(tmp_path / 'nowhere.pth'))
 
 
+def test_a_checkpoint_that_mmengine_cannot_read(data, tmp_path):
+    (tmp_path / 'some.safetensors').touch()
+    line = fail(data, tmp_path, 'test', NAME, str(tmp_path / 'some.safetensors'))
+    assert f'run: mmseg-bisenet convert {tmp_path}/some.safetensors NEW.pth' in line
+
+
 def test_predictions_are_not_written_over_others(data, tmp_path):
     (tmp_path / 'some.pth').touch()
     (tmp_path / 'labels').mkdir()

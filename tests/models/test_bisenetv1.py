@@ -60,12 +60,21 @@ class TestBiSeNetV1R18(BackboneTester):
             (dict(spatial_channels=(64, 64, 128)), r'spatial_channels=\(64, 64, 128\)'),
             (dict(context_channels=(128, 256)), r'context_channels=\(128, 256\)'),
             (dict(upsample='bicubic'), "'bicubic'"),
+            (dict(fusion_gate='conv'), "fusion_gate='conv' is not known.*conv-norm-act, conv-norm, conv-act-conv"),
             (dict(upsample='nearest', align_corners=True), 'align_corners=True'),
         ],
     )
     def test_wrong_arguments_are_named(self, change, message):
         with pytest.raises(InputError, match=message):
             build(self.ours | change)
+
+    def test_the_fusion_gate_is_an_argument(self):
+        default = build(self.ours)
+        for gate, layers in (('conv-norm-act', 1), ('conv-norm', 1), ('conv-act-conv', 2)):
+            network = build(self.ours | dict(fusion_gate=gate))
+            assert len(network.ffm.conv_atten) == layers + 1
+            changed = {key for key in network.state_dict() if key not in default.state_dict()}
+            assert changed == ({'ffm.conv_atten.1.conv.weight'} if layers == 2 else set())
 
 
 class TestBiSeNetV1R50(BackboneTester):
@@ -102,3 +111,26 @@ def test_the_fusion_gate_lies_between_a_half_and_one():
     gate = module.conv_atten(module.gap(fused))
     assert 0.5 <= gate.min() and gate.max() < 1
     torch.testing.assert_close(module(spatial, context), fused * (1 + gate))
+
+
+def test_coincheungs_fusion_gate_can_close():
+    module = randomise(FeatureFusionModule(conv(), 6, 4, gate='conv-norm')).eval()
+    spatial, context = images(2, (5, 7), channels=4), images(2, (5, 7), channels=2)
+    fused = module.conv1(torch.cat([spatial, context], 1))
+    norm = module.conv_atten[0]
+    gate = torch.sigmoid(norm.bn(norm.conv(fused.mean((2, 3), keepdim=True))))
+    assert gate.min() < 0.5
+    torch.testing.assert_close(module(spatial, context), fused * (1 + gate))
+
+
+def test_the_authors_fusion_gate_is_two_convolutions():
+    module = randomise(FeatureFusionModule(conv(), 6, 4, gate='conv-act-conv')).eval()
+    spatial, context = images(2, (5, 7), channels=4), images(2, (5, 7), channels=2)
+    fused = module.conv1(torch.cat([spatial, context], 1))
+    first, second = (module.conv_atten[i].conv.weight.flatten(1) for i in (0, 1))
+    gate = torch.sigmoid((fused.mean((2, 3)) @ first.T).relu() @ second.T)[..., None, None]
+    torch.testing.assert_close(module(spatial, context), fused * (1 + gate))
+    assert {key for key in module.state_dict() if 'atten' in key} == {
+        'conv_atten.0.conv.weight',
+        'conv_atten.1.conv.weight',
+    }

@@ -1,3 +1,4 @@
 from mmseg_bisenet.models.bisenetv1.backbone import BiSeNetV1
+from mmseg_bisenet.models.bisenetv1.xception import Xception39
 
-__all__ = ['BiSeNetV1']
+__all__ = ['BiSeNetV1', 'Xception39']

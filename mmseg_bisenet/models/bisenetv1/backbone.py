@@ -8,8 +8,10 @@ from it:
 - The fusion module's input is as wide as the two paths together; there it was ``context_channels[1]``.
 - ``align_corners=True`` gives bilinear upsampling with aligned corners, as the authors' code has it; there the argument
   was stored and the upsampling always nearest.
+- ``fusion_gate`` offers the other sources' fusion modules, and :class:`Xception39` is a context network beside ResNet.
 """
 
+import inspect
 from collections.abc import Sequence
 
 from mmengine.model import BaseModule
@@ -39,12 +41,14 @@ class BiSeNetV1(BaseModule):
         align_corners: upsample the context path bilinearly, with aligned corners.
         out_channels: width of the fused map.
         conv_cfg, norm_cfg, act_cfg: kinds of convolution, norm and activation of every layer. The activations inside
-            MMSegmentation's ResNet are ReLU by its own code.
+            MMSegmentation's ResNet are ReLU by its own code; a network that has an ``act_cfg`` gets this one.
         upsample: ``'nearest'`` or ``'bilinear'``; by default nearest, and bilinear where ``align_corners`` is set.
+        fusion_gate: what stands before the sigmoid of the fusion module: ``'conv-norm-act'`` (MMSegmentation),
+            ``'conv-norm'`` (CoinCheung) or ``'conv-act-conv'`` (the authors).
         init_cfg: mmengine's weight initialisation.
 
     Raises:
-        InputError: widths of the wrong number, or ``in_channels`` that ``backbone_cfg`` contradicts.
+        InputError: widths of the wrong number, an unknown choice, or ``in_channels`` that ``backbone_cfg`` contradicts.
     """
 
     def __init__(
@@ -60,16 +64,17 @@ class BiSeNetV1(BaseModule):
         norm_cfg: dict | None = dict(type='BN', requires_grad=True),
         act_cfg: dict | None = dict(type='ReLU'),
         upsample: str | None = None,
+        fusion_gate: str = 'conv-norm-act',
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        backbone_cfg = _share(backbone_cfg, in_channels=in_channels, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        backbone_cfg = _share(backbone_cfg, in_channels, act_cfg, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         conv = ConvNormAct(conv_cfg, norm_cfg, act_cfg)
         resize = Resize(upsample or ('bilinear' if align_corners else 'nearest'), align_corners)
         self.out_indices = out_indices
         self.context_path = ContextPath(conv, MODELS.build(backbone_cfg), context_channels, resize)
         self.spatial_path = SpatialPath(conv, in_channels, spatial_channels)
-        self.ffm = FeatureFusionModule(conv, spatial_channels[-1] + context_channels[0], out_channels)
+        self.ffm = FeatureFusionModule(conv, spatial_channels[-1] + context_channels[0], out_channels, fusion_gate)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """x: (N, in_channels, H, W) -> those of ``out_indices`` of three maps.
@@ -83,9 +88,12 @@ class BiSeNetV1(BaseModule):
         return tuple(outputs[i] for i in self.out_indices)
 
 
-def _share(backbone_cfg: dict, in_channels: int, conv_cfg: dict | None, norm_cfg: dict | None) -> dict:
+def _share(backbone_cfg: dict, in_channels: int, act_cfg: dict | None, **shared: dict | None) -> dict:
     """The classification network's cfg, with what it does not say itself taken from the whole network's."""
-    shared = dict(in_channels=in_channels, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+    shared['in_channels'] = in_channels
+    kind = backbone_cfg['type']
+    if 'act_cfg' in inspect.signature(MODELS.get(kind) if isinstance(kind, str) else kind).parameters:
+        shared['act_cfg'] = act_cfg
     backbone_cfg = {**{key: value for key, value in shared.items() if value is not None}, **backbone_cfg}
     if backbone_cfg['in_channels'] != in_channels:
         raise InputError(

@@ -1,23 +1,39 @@
 """Feature fusion module of BiSeNet V1 (arXiv 1808.00897, section 3.3, figure 2c).
 
-The paper's gate is two 1x1 convolutions without norm. This follows MMSegmentation's layout, whose checkpoints it loads:
-one 1x1 convolution with norm and activation before the sigmoid, so that with ReLU the gate lies in [0.5, 1).
+Everybody gates each channel of the fused map by its global mean; what stands in front of the sigmoid differs, and is an
+argument:
+
+- ``'conv-norm-act'``, MMSegmentation's, whose checkpoints this loads by default. With ReLU the gate lies in [0.5, 1).
+- ``'conv-norm'``, CoinCheung's: the same without the activation, so that the gate can close.
+- ``'conv-act-conv'``, the paper's and the authors': two 1x1 convolutions without norm and bias.
 """
 
 import torch
 from torch import Tensor, nn
 
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
+
+GATES = ('conv-norm-act', 'conv-norm', 'conv-act-conv')
 
 
 class FeatureFusionModule(nn.Module):
     """spatial (N, Cs, h, w), context (N, Cc, h, w) -> (N, out_channels, h, w), where Cs + Cc is ``in_channels``."""
 
-    def __init__(self, conv: ConvNormAct, in_channels: int, out_channels: int) -> None:
+    def __init__(self, conv: ConvNormAct, in_channels: int, out_channels: int, gate: str = 'conv-norm-act') -> None:
         super().__init__()
+        if gate not in GATES:
+            raise InputError(f'BiSeNetV1: fusion_gate={gate!r} is not known; choose one of {", ".join(GATES)}')
         self.conv1 = conv(in_channels, out_channels, 1)
         self.gap = nn.AdaptiveAvgPool2d(1)
-        self.conv_atten = nn.Sequential(conv(out_channels, out_channels, 1), nn.Sigmoid())
+        if gate == 'conv-act-conv':
+            layers = [
+                conv(out_channels, out_channels, 1, norm=False, bias=False),
+                conv(out_channels, out_channels, 1, norm=False, act=False, bias=False),
+            ]
+        else:
+            layers = [conv(out_channels, out_channels, 1, act=gate == 'conv-norm-act')]
+        self.conv_atten = nn.Sequential(*layers, nn.Sigmoid())
 
     def forward(self, spatial: Tensor, context: Tensor) -> Tensor:
         fused = self.conv1(torch.cat([spatial, context], dim=1))

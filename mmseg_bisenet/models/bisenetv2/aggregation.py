@@ -1,7 +1,7 @@
 """Bilateral guided aggregation of BiSeNet V2 (arXiv 2004.02147, section 4.3, figure 6): each branch gates the other.
 
-Deviations, both of them MMSegmentation's, whose checkpoints this loads: the pointwise convolutions have a bias, and the
-last convolution ends in an activation.
+Deviations, both of them MMSegmentation's, whose checkpoints this loads: the pointwise convolutions have a bias, unless
+``pointwise_bias=False`` as in CoinCheung's code, and the last convolution ends in an activation.
 """
 
 import torch
@@ -15,19 +15,25 @@ class BGALayer(nn.Module):
     """detail (N, detail_channels, H, W), semantic (N, semantic_channels, H/4, W/4) -> (N, out_channels, H, W)."""
 
     def __init__(
-        self, conv: ConvNormAct, detail_channels: int, semantic_channels: int, out_channels: int, resize: Resize
+        self,
+        conv: ConvNormAct,
+        detail_channels: int,
+        semantic_channels: int,
+        out_channels: int,
+        resize: Resize,
+        pointwise_bias: bool = True,
     ) -> None:
         super().__init__()
         self.resize = resize
         self.detail_dwconv = nn.Sequential(
-            conv.depthwise_separable(detail_channels, out_channels, pointwise_norm=False)
+            conv.depthwise_separable(detail_channels, out_channels, pointwise_norm=False, bias=pointwise_bias)
         )
         self.detail_down = nn.Sequential(
             conv(detail_channels, out_channels, 3, stride=2, act=False), nn.AvgPool2d(3, stride=2, padding=1)
         )
         self.semantic_conv = nn.Sequential(conv(semantic_channels, out_channels, 3, act=False))
         self.semantic_dwconv = nn.Sequential(
-            conv.depthwise_separable(semantic_channels, out_channels, pointwise_norm=False)
+            conv.depthwise_separable(semantic_channels, out_channels, pointwise_norm=False, bias=pointwise_bias)
         )
         self.conv = conv(out_channels, out_channels, 3)
 

@@ -6,6 +6,27 @@ from it:
 - ``conv_cfg``, ``norm_cfg`` and ``act_cfg`` reach every layer; there they were stored and no branch got them, so that a
   SyncBN config trained with plain batch norm.
 - The aggregation layer takes the widths of the two branches; there it assumed that both equal ``bga_channels``.
+
+The paper's parameters are arguments: ``alpha``, ``depth`` (its d), ``lambda_`` and ``semantic_expansion_ratio`` (its
+epsilon). How it meant them is read from the costs it prints, because no code of the authors exists and others disagree.
+Multiply-adds of the convolutions at 512x1024, in G, with a head of C_t channels in front of the classifier:
+
+=========================================== ====== ======= ============================
+reading                                     V2     V2-L    lambda 1/2 in place of 1/4
+=========================================== ====== ======= ============================
+the paper                                   21.15  118.5   +4.69
+expand_first, C_t = 256 alpha               20.26  112.7   +5.06
+expand_first, C_t = 512 alpha               22.71  122.4   +5.06
+expand_first, lambda in every stage         20.26  112.7   +12.9
+stock layer, C_t = 1024 alpha (stock V2)    24.60  105.7   +1.66
+stock layer, C_t = 256 alpha                17.24   76.4   +1.66
+stock layer, d in the detail branch too     24.60  241.0   +1.66
+=========================================== ====== ======= ============================
+
+So d repeats the gather-and-expansion layers and nothing else, those expand in their first convolution, lambda sets the
+widths of the stem and stage 3 (PaddleSeg reads it so too), alpha all widths, the head's as well, and C_t is 256. That
+stays 4 to 5% below both figures, as a count of convolutions alone should: norms, activations and upsampling come on
+top. The config of V2-Large (alpha 2, d 3) says so; V2's defaults stay MMSegmentation's, for its checkpoints' sake.
 """
 
 from collections.abc import Sequence
@@ -13,6 +34,7 @@ from collections.abc import Sequence
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.bisenetv2.aggregation import BGALayer
 from mmseg_bisenet.models.bisenetv2.detail_branch import DetailBranch
 from mmseg_bisenet.models.bisenetv2.semantic_branch import SemanticBranch
@@ -28,7 +50,8 @@ class BiSeNetV2(BaseModule):
     Args:
         in_channels: channels of the image.
         detail_channels: widths of the three stages of the detail branch (table 1).
-        semantic_channels: widths of the stem and the three stages of the semantic branch (table 1).
+        semantic_channels: widths of the stem and the three stages of the semantic branch (table 1); by default
+            ``lambda_`` times the first and last of ``detail_channels``, then 64 and 128.
         semantic_expansion_ratio: expansion of the gather-and-expansion layers (epsilon, table 1).
         bga_channels: width of the aggregated map.
         out_indices: which of (aggregated 1/8, stem 1/4, stage 3 1/8, stage 4 1/16, stage 5 1/32) are returned, in
@@ -36,16 +59,25 @@ class BiSeNetV2(BaseModule):
         align_corners: for the bilinear upsampling in the aggregation layer.
         conv_cfg, norm_cfg, act_cfg: kinds of convolution, norm and activation of every layer.
         init_cfg: mmengine's weight initialisation; by default Kaiming normal, as the paper.
+        alpha: factor on all widths above, rounded.
+        depth: how often the gather-and-expansion layers are repeated (d).
+        lambda_: width of the semantic branch's first stages as a share of the detail branch's; by default 1/4.
+        expand_first: the gather-and-expansion layers expand in their first convolution, as the paper has it, and not in
+            the depthwise one.
+        context_norm: norm and activation behind the last convolution of the context embedding block; the paper has
+            neither.
+        pointwise_bias: biases in the pointwise convolutions of the aggregation layer.
+        upsample: ``'bilinear'`` or ``'nearest'``, in the aggregation layer.
 
     Raises:
-        InputError: widths of the wrong number.
+        InputError: widths of the wrong number, both ``semantic_channels`` and ``lambda_``, or ``depth`` below 1.
     """
 
     def __init__(
         self,
         in_channels: int = 3,
         detail_channels: Sequence[int] = (64, 64, 128),
-        semantic_channels: Sequence[int] = (16, 32, 64, 128),
+        semantic_channels: Sequence[int] | None = None,
         semantic_expansion_ratio: int = 6,
         bga_channels: int = 128,
         out_indices: Sequence[int] = (0, 1, 2, 3, 4),
@@ -54,17 +86,45 @@ class BiSeNetV2(BaseModule):
         norm_cfg: dict | None = dict(type='BN'),
         act_cfg: dict | None = dict(type='ReLU'),
         init_cfg: dict | list | None = None,
+        alpha: float = 1.0,
+        depth: int = 1,
+        lambda_: float | None = None,
+        expand_first: bool = False,
+        context_norm: bool = True,
+        pointwise_bias: bool = True,
+        upsample: str = 'bilinear',
     ) -> None:
         super().__init__(
             init_cfg
             or [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])]
         )
+        if depth < 1:
+            raise InputError(f'BiSeNetV2: depth={depth} must be 1 or more')
+        if semantic_channels is None:
+            share = 0.25 if lambda_ is None else lambda_
+            semantic_channels = (share * detail_channels[0], share * detail_channels[-1], 64, 128)
+        elif lambda_ is not None:
+            raise InputError(
+                f'BiSeNetV2: semantic_channels={tuple(semantic_channels)} and lambda_={lambda_} both set the widths of '
+                'the semantic branch; give one of them'
+            )
+        detail_channels, semantic_channels, (bga_channels,) = (
+            [round(alpha * width) for width in widths]
+            for widths in (detail_channels, semantic_channels, (bga_channels,))
+        )
         conv = ConvNormAct(conv_cfg, norm_cfg, act_cfg)
         self.out_indices = out_indices
         self.detail = DetailBranch(conv, in_channels, detail_channels)
-        self.semantic = SemanticBranch(conv, in_channels, semantic_channels, semantic_expansion_ratio)
+        self.semantic = SemanticBranch(
+            conv, in_channels, semantic_channels, semantic_expansion_ratio, depth, expand_first, context_norm
+        )
         self.bga = BGALayer(
-            conv, detail_channels[-1], semantic_channels[-1], bga_channels, Resize('bilinear', align_corners)
+            conv,
+            detail_channels[-1],
+            semantic_channels[-1],
+            bga_channels,
+            Resize(upsample, align_corners),
+            pointwise_bias,
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

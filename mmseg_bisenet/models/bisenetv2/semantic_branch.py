@@ -1,8 +1,9 @@
 """Semantic branch of BiSeNet V2 (arXiv 2004.02147, section 4.2, figures 4 and 5, table 1): narrow and deep, to 1/32.
 
 Deviations, all of them MMSegmentation's, whose checkpoints this loads: the gather-and-expansion layer expands in the
-depthwise convolution and not in the first 3x3, its depthwise part ends in an activation, and the context embedding
-block's last convolution has norm and activation.
+depthwise convolution and not in the first 3x3 (the paper's with ``expand_first=True``), its depthwise part ends in an
+activation, and the context embedding block's last convolution has norm and activation (the paper's plain one with
+``context_norm=False``).
 """
 
 from collections.abc import Sequence
@@ -18,27 +19,45 @@ class SemanticBranch(nn.Module):
     """x: (N, in_channels, H, W) -> five maps, four stages and the context embedding of the last.
 
     ``channels`` at 1/4, 1/8, 1/16 and 1/32, then ``channels[3]`` at 1/32 again.
+
+    Args:
+        conv: makes the layers.
+        in_channels: channels of the image.
+        channels: widths of the stem and the three stages.
+        expansion: of the gather-and-expansion layers (epsilon).
+        depth: how often the layers of the three stages are repeated (d).
+        expand_first: the gather-and-expansion layers expand in the first 3x3 convolution.
+        context_norm: the last convolution of the context embedding block has norm and activation.
     """
 
-    def __init__(self, conv: ConvNormAct, in_channels: int, channels: Sequence[int], expansion: int) -> None:
+    def __init__(
+        self,
+        conv: ConvNormAct,
+        in_channels: int,
+        channels: Sequence[int],
+        expansion: int,
+        depth: int = 1,
+        expand_first: bool = False,
+        context_norm: bool = True,
+    ) -> None:
         super().__init__()
         if len(channels) != 4:
             raise InputError(
                 f'BiSeNetV2: semantic_channels={tuple(channels)} must be the widths of the stem and 3 stages'
             )
+
+        def stage(inputs: int, width: int, layers: int) -> nn.Sequential:
+            return nn.Sequential(
+                GELayer(conv, inputs, width, expansion, stride=2, expand_first=expand_first),
+                *(GELayer(conv, width, width, expansion, expand_first=expand_first) for _ in range(layers * depth - 1)),
+            )
+
         # The names are the checkpoints': stage1 is the paper's stages 1 and 2 (the stem), stage2 its stage 3 and so on.
         self.stage1 = StemBlock(conv, in_channels, channels[0])
-        self.stage2 = self._stage(conv, channels[0], channels[1], expansion, layers=2)
-        self.stage3 = self._stage(conv, channels[1], channels[2], expansion, layers=2)
-        self.stage4 = self._stage(conv, channels[2], channels[3], expansion, layers=4)
-        self.stage4_CEBlock = CEBlock(conv, channels[3])
-
-    @staticmethod
-    def _stage(conv: ConvNormAct, in_channels: int, width: int, expansion: int, layers: int) -> nn.Sequential:
-        return nn.Sequential(
-            GELayer(conv, in_channels, width, expansion, stride=2),
-            *(GELayer(conv, width, width, expansion) for _ in range(layers - 1)),
-        )
+        self.stage2 = stage(channels[0], channels[1], layers=2)
+        self.stage3 = stage(channels[1], channels[2], layers=2)
+        self.stage4 = stage(channels[2], channels[3], layers=4)
+        self.stage4_CEBlock = CEBlock(conv, channels[3], context_norm)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         stem = self.stage1(x)
@@ -71,16 +90,25 @@ class GELayer(nn.Module):
     x: (N, in_channels, h, w) -> (N, out_channels, h/stride, w/stride). At stride 1 both widths are the same.
     """
 
-    def __init__(self, conv: ConvNormAct, in_channels: int, out_channels: int, expansion: int, stride: int = 1) -> None:
+    def __init__(
+        self,
+        conv: ConvNormAct,
+        in_channels: int,
+        out_channels: int,
+        expansion: int,
+        stride: int = 1,
+        expand_first: bool = False,
+    ) -> None:
         super().__init__()
         expanded = in_channels * expansion
-        self.conv1 = conv(in_channels, in_channels, 3)
+        gathered = expanded if expand_first else in_channels
+        self.conv1 = conv(in_channels, gathered, 3)
         if stride == 1:
-            self.dwconv = nn.Sequential(conv(in_channels, expanded, 3, groups=in_channels))
+            self.dwconv = nn.Sequential(conv(gathered, expanded, 3, groups=gathered))
             self.shortcut = nn.Identity()
         else:
             self.dwconv = nn.Sequential(
-                conv(in_channels, expanded, 3, stride=stride, groups=in_channels, act=False),
+                conv(gathered, expanded, 3, stride=stride, groups=gathered, act=False),
                 conv(expanded, expanded, 3, groups=expanded),
             )
             self.shortcut = nn.Sequential(conv.depthwise_separable(in_channels, out_channels, stride))
@@ -97,11 +125,11 @@ class CEBlock(nn.Module):
     x: (N, channels, h, w) -> (N, channels, h, w).
     """
 
-    def __init__(self, conv: ConvNormAct, channels: int) -> None:
+    def __init__(self, conv: ConvNormAct, channels: int, norm: bool = True) -> None:
         super().__init__()
         self.gap = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv.norm(channels))
         self.conv_gap = conv(channels, channels, 1)
-        self.conv_last = conv(channels, channels, 3)
+        self.conv_last = conv(channels, channels, 3, norm=norm, act=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv_last(x + self.conv_gap(self.gap(x)))

@@ -1,0 +1,95 @@
+"""CoinCheung/BiSeNet, ``lib/models/bisenetv1.py`` and ``bisenetv2.py``.
+
+Batch norms behind a bare convolution are counted in its sequence there and have names here. The boosters of V2 upsample
+before a second convolution; ours have no such layer, and they are dropped.
+"""
+
+import re
+
+from mmseg_bisenet.checkpoints.layout import Layout
+
+V1 = Layout(
+    source='coincheung',
+    network='BiSeNet V1 with ResNet-18',
+    marks=('cp.resnet.', 'sp.', 'conv_out.'),
+    rules=(
+        (r'cp\.resnet\.', 'backbone.context_path.backbone.'),
+        (r'cp\.arm(16|32)\.conv\.', r'backbone.context_path.arm\1.conv_layer.'),
+        (r'cp\.arm(16|32)\.(conv|bn)_atten\.', r'backbone.context_path.arm\1.atten_conv_layer.1.\2.'),
+        (r'cp\.conv_head(16|32)\.', r'backbone.context_path.conv_head\1.'),
+        (r'cp\.conv_avg\.', 'backbone.context_path.gap_conv.1.'),
+        (r'sp\.conv([123])\.', r'backbone.spatial_path.layer\1.'),
+        (r'sp\.conv_out\.', 'backbone.spatial_path.layer4.'),
+        (r'ffm\.convblk\.', 'backbone.ffm.conv1.'),
+        (r'ffm\.(conv|bn)\.', r'backbone.ffm.conv_atten.0.\1.'),
+        (r'conv_out\.conv\.', 'decode_head.convs.0.'),
+        (r'conv_out\.conv_out\.', 'decode_head.conv_seg.'),
+        (r'conv_out16\.conv\.', 'auxiliary_head.0.convs.0.'),
+        (r'conv_out16\.conv_out\.', 'auxiliary_head.0.conv_seg.'),
+        (r'conv_out32\.conv\.', 'auxiliary_head.1.convs.0.'),
+        (r'conv_out32\.conv_out\.', 'auxiliary_head.1.conv_seg.'),
+    ),
+    configs=('bisenetv1_r18-d32-coincheung_*',),
+)
+
+# Their stages, numbered as in the paper, and ours, numbered as in MMSegmentation.
+_STAGES = {'S3': 'stage2', 'S4': 'stage3', 'S5_4': 'stage4'}
+_GE_LAYER = {
+    'conv1': 'conv1',
+    'dwconv.0': 'dwconv.0.conv',
+    'dwconv.1': 'dwconv.0.bn',
+    'dwconv1.0': 'dwconv.0.conv',
+    'dwconv1.1': 'dwconv.0.bn',
+    'dwconv2.0': 'dwconv.1.conv',
+    'dwconv2.1': 'dwconv.1.bn',
+    'conv2.0': 'conv2.0.conv',
+    'conv2.1': 'conv2.0.bn',
+    'shortcut.0': 'shortcut.0.depthwise_conv.conv',
+    'shortcut.1': 'shortcut.0.depthwise_conv.bn',
+    'shortcut.2': 'shortcut.0.pointwise_conv.conv',
+    'shortcut.3': 'shortcut.0.pointwise_conv.bn',
+}
+_REST = {
+    'detail.S1': 'backbone.detail.detail_branch.0',
+    'detail.S2': 'backbone.detail.detail_branch.1',
+    'detail.S3': 'backbone.detail.detail_branch.2',
+    'segment.S1S2.conv': 'backbone.semantic.stage1.conv_first',
+    'segment.S1S2.left': 'backbone.semantic.stage1.convs',
+    'segment.S1S2.fuse': 'backbone.semantic.stage1.fuse_last',
+    'segment.S5_5.bn': 'backbone.semantic.stage4_CEBlock.gap.1',
+    'segment.S5_5.conv_gap': 'backbone.semantic.stage4_CEBlock.conv_gap',
+    'segment.S5_5.conv_last': 'backbone.semantic.stage4_CEBlock.conv_last',
+    'bga.left1.0': 'backbone.bga.detail_dwconv.0.depthwise_conv.conv',
+    'bga.left1.1': 'backbone.bga.detail_dwconv.0.depthwise_conv.bn',
+    'bga.left1.2': 'backbone.bga.detail_dwconv.0.pointwise_conv.conv',
+    'bga.left2.0': 'backbone.bga.detail_down.0.conv',
+    'bga.left2.1': 'backbone.bga.detail_down.0.bn',
+    'bga.right1.0': 'backbone.bga.semantic_conv.0.conv',
+    'bga.right1.1': 'backbone.bga.semantic_conv.0.bn',
+    'bga.right2.0': 'backbone.bga.semantic_dwconv.0.depthwise_conv.conv',
+    'bga.right2.1': 'backbone.bga.semantic_dwconv.0.depthwise_conv.bn',
+    'bga.right2.2': 'backbone.bga.semantic_dwconv.0.pointwise_conv.conv',
+    'bga.conv.0': 'backbone.bga.conv.conv',
+    'bga.conv.1': 'backbone.bga.conv.bn',
+    'head.conv': 'decode_head.convs.0',
+    'head.conv_out.1': 'decode_head.conv_seg',
+}
+V2 = Layout(
+    source='coincheung',
+    network='BiSeNet V2',
+    marks=('detail.S1.', 'segment.S1S2.', 'bga.left1.'),
+    rules=(
+        *(
+            (
+                rf'segment\.{stage}\.(\d+)\.{re.escape(part)}\.',
+                rf'backbone.semantic.{our_stage}.\1.{our_part}.',
+            )
+            for stage, our_stage in _STAGES.items()
+            for part, our_part in _GE_LAYER.items()
+        ),
+        *((rf'{re.escape(name)}\.', f'{our_name}.') for name, our_name in _REST.items()),
+        (r'aux(2|3|4|5_4)\.', None),
+    ),
+    configs=('bisenetv2_fcn-coincheung_*',),
+)
+LAYOUTS = (V1, V2)

@@ -1,0 +1,183 @@
+"""Bring a checkpoint of another codebase into ours: find its layout, rename its keys, find the config that it fits."""
+
+import fnmatch
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+import mmseg_bisenet
+from mmseg_bisenet import model_index
+from mmseg_bisenet.checkpoints import coincheung, openmmlab, torchseg
+from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, read, some, write
+from mmseg_bisenet.checkpoints.layout import Layout
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.registry import MODELS
+
+LAYOUTS = (*openmmlab.LAYOUTS, *coincheung.LAYOUTS, *torchseg.LAYOUTS)
+SOURCES = tuple(dict.fromkeys(layout.source for layout in LAYOUTS))
+CLASSIFIER = 'decode_head.conv_seg.weight'
+AUXILIARY = 'auxiliary_head.'
+STRANGE = 'of no place here'
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written.
+
+    ``config`` is the path of the config that fits, up to its number of classes where that is another; ``dropped`` are
+    the keys of the source that serve training only and were left out.
+    """
+
+    source: str
+    network: str
+    num_classes: int
+    config: Path
+    config_num_classes: int
+    dropped: tuple[str, ...]
+
+
+def convert(path: str | Path, target: str | Path, source: str | None = None, inference: bool = False) -> Converted:
+    """Convert the checkpoint ``path`` and write it to ``target``.
+
+    Args:
+        path: a ``.pth`` or ``.safetensors`` file: a state dict, alone or inside a training checkpoint.
+        target: a new file; its ending, ``.pth`` or ``.safetensors``, says what is written. The file holds
+            ``state_dict`` and ``meta``, with ``config``, ``num_classes``, ``source`` and the source's classes if any.
+        source: one of ``SOURCES``; by default found from the keys.
+        inference: leave the auxiliary heads out.
+
+    Raises:
+        InputError: a file that cannot be read, or is of no network known here; a key that fits nowhere, a missing one,
+            a tensor of another shape or type. Nothing is written then.
+    """
+    check_target(Path(target))
+    checkpoint = read(path)
+    layout = detect(checkpoint.state_dict, source, path)
+    names, dropped, strange = layout.rename(checkpoint.state_dict)
+    state_dict = {ours: checkpoint.state_dict[theirs] for theirs, ours in names.items()}
+    originals = {ours: theirs for theirs, ours in names.items()}
+    config, misfits = _best_config(layout, state_dict, originals, checkpoint.meta)
+    misfits[STRANGE] += strange
+    misfits = {kind: keys for kind, keys in misfits.items() if keys}
+    if misfits:
+        text = '; '.join(f'{len(keys)} {kind}: {some(keys)}' for kind, keys in misfits.items())
+        raise InputError(
+            f'checkpoint {path} ({layout.network} of {layout.source}) does not fit {config.stem}: {text}; convert a '
+            'checkpoint of just this network'
+        )
+    if inference:
+        dropped += [originals[key] for key in state_dict if key.startswith(AUXILIARY)]
+        state_dict = {key: value for key, value in state_dict.items() if not key.startswith(AUXILIARY)}
+    num_classes = len(state_dict[CLASSIFIER])
+    meta = dict(
+        mmseg_bisenet_version=mmseg_bisenet.__version__,
+        source=layout.source,
+        config=config.stem,
+        num_classes=num_classes,
+        **_dataset_meta(checkpoint.meta),
+    )
+    write(target, Checkpoint(state_dict, meta))
+    return Converted(
+        source=layout.source,
+        network=layout.network,
+        num_classes=num_classes,
+        config=config,
+        config_num_classes=_num_classes(config),
+        dropped=tuple(dropped),
+    )
+
+
+def detect(keys: Iterable[str], source: str | None = None, path: str | Path = '') -> Layout:
+    """The layout that keys are of.
+
+    Raises:
+        InputError: none of those of ``source``, or of any.
+    """
+    keys = tuple(keys)
+    for layout in LAYOUTS:
+        if source in (None, layout.source) and layout.fits(keys):
+            return layout
+    beginnings = dict.fromkeys('.'.join(key.split('.')[:2]) for key in keys)
+    raise InputError(
+        f'checkpoint {path} is no BiSeNet V1 or V2 of {source or ", ".join(SOURCES)}: its keys begin with '
+        f'{some(list(beginnings))}'
+    )
+
+
+def _best_config(
+    layout: Layout, state_dict: dict[str, Tensor], originals: dict[str, str], meta: dict
+) -> tuple[Path, dict[str, list[str]]]:
+    """The first config that the tensors fit, or the one that they fit best; and what is wrong with them then."""
+    classifier = state_dict.get(CLASSIFIER)
+    num_classes = len(classifier) if classifier is not None and classifier.ndim else None
+    found: list[tuple[Path, dict[str, list[str]]]] = []
+    for config in _candidates(layout, meta, num_classes):
+        found.append((config, _misfits(config, state_dict, originals, num_classes)))
+        if not any(found[-1][1].values()):
+            return found[-1]
+    return min(found, key=lambda one: sum(map(len, one[1].values())))
+
+
+def _candidates(layout: Layout, meta: dict, num_classes: int | None) -> Iterator[Path]:
+    """Configs that may fit: the one that wrote the file, then the layout's, those with ``num_classes`` first.
+
+    Tensors do not tell everything: CoinCheung's V1 differs from MMSegmentation's by an activation alone, and of a file
+    in our layout only ``meta`` says which of the two it is.
+    """
+    configs = {path.stem: path for path in sorted((model_index.folder() / 'configs').glob('bisenet*/*.py'))}
+    # `config` is ours; `experiment_name` is a Runner's, the name of the config and the date and the time.
+    origin = str(meta.get('config') or str(meta.get('experiment_name')).rsplit('_', 2)[0])
+    if origin in configs:
+        yield configs.pop(origin)
+    paths = [configs.pop(name) for pattern in layout.configs for name in fnmatch.filter(configs, pattern)]
+    yield from sorted(paths, key=lambda path: _num_classes(path) != num_classes)
+
+
+def _misfits(
+    config: Path, state_dict: dict[str, Tensor], originals: dict[str, str], num_classes: int | None
+) -> dict[str, list[str]]:
+    """What keeps the tensors from being loaded, by kind of fault; auxiliary heads may be missing all together."""
+    wanted = _wanted(config, num_classes, boosters=any(key.startswith(AUXILIARY) for key in state_dict))
+    shared = [key for key in state_dict if key in wanted]
+    shapes = {key: (tuple(state_dict[key].shape), tuple(wanted[key].shape)) for key in shared}
+    return {
+        STRANGE: [originals[key] for key in state_dict if key not in wanted],
+        'missing': [key for key in wanted if key not in state_dict],
+        'of another shape': [
+            f'{originals[key]} {got} in place of {want}' for key, (got, want) in shapes.items() if got != want
+        ],
+        'of another type': [
+            f'{originals[key]} {state_dict[key].dtype} in place of {wanted[key].dtype}'
+            for key in shared
+            if state_dict[key].dtype != wanted[key].dtype
+        ],
+    }
+
+
+def _wanted(config: Path, num_classes: int | None, boosters: bool) -> dict[str, Tensor]:
+    """The state dict of a config's network, without memory behind it."""
+    model = Config.fromfile(config).model
+    if num_classes:
+        model.num_classes = num_classes
+    if not boosters:
+        model.auxiliary_head = None
+    with DefaultScope.overwrite_default_scope('mmseg'), torch.device('meta'), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of losses, which don't matter here
+        return MODELS.build(model).state_dict()
+
+
+def _num_classes(config: Path) -> int:
+    return Config.fromfile(config).model.num_classes
+
+
+def _dataset_meta(meta: dict) -> dict:
+    """Names and colours of the classes, where MMSegmentation 1.x looks for them; 0.x wrote them in capitals."""
+    if 'CLASSES' in meta:
+        return dict(dataset_meta=dict(classes=meta['CLASSES'], palette=meta.get('PALETTE')))
+    return dict(dataset_meta=meta['dataset_meta']) if meta.get('dataset_meta') else {}

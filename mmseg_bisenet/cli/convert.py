@@ -1,0 +1,38 @@
+"""``mmseg-bisenet convert IN OUT``: a checkpoint of another codebase, or of ours, into one of ours."""
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmseg_bisenet.checkpoints import SOURCES
+
+    parser.add_argument('checkpoint', metavar='IN', help='.pth or .safetensors file')
+    parser.add_argument('target', metavar='OUT', help='file to write; its ending says whether .pth or .safetensors')
+    parser.add_argument(
+        '--source',
+        choices=SOURCES,
+        help='codebase it comes from, by default found from its keys; openmmlab is this package too',
+    )
+    parser.add_argument('--inference', action='store_true', help='leave the auxiliary heads out')
+
+
+def run(args: argparse.Namespace) -> int:
+    from mmseg_bisenet.checkpoints import convert
+
+    done = convert(args.checkpoint, args.target, args.source, args.inference)
+    if done.dropped:
+        heads = dict.fromkeys(key.partition('.conv')[0] for key in done.dropped)
+        print(
+            f'note: left out, for training only: {", ".join(heads)} ({len(done.dropped)} tensors)',
+            file=sys.stderr,
+        )
+    if done.num_classes != done.config_num_classes:
+        print(
+            f'note: the config has {done.config_num_classes} classes; use it with '
+            f'--cfg-options model.num_classes={done.num_classes}',
+            file=sys.stderr,
+        )
+    print(f'{args.target}: {done.network} of {done.source}, {done.num_classes} classes')
+    print(done.config)
+    return 0

@@ -1,0 +1,205 @@
+"""Networks by name, ready for images.
+
+    import mmseg_bisenet
+    from mmseg.apis import inference_model
+
+    model = mmseg_bisenet.get_model('bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024', pretrained=True)
+    labels = inference_model(model, 'street.png').pred_sem_seg.data  # (1, H, W), of the image's own size
+
+Names, configs and weights are those of the model index (:mod:`mmseg_bisenet.model_index`).
+"""
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+from mmseg_bisenet import model_index
+from mmseg_bisenet.checkpoints import read
+from mmseg_bisenet.checkpoints.files import some
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models import BiSeNetSegmentor
+from mmseg_bisenet.registry import DATASETS, MODELS
+
+logger = logging.getLogger(__name__)
+
+
+def get_model(
+    name: str,
+    pretrained: bool | str | Path = False,
+    num_classes: int | None = None,
+    *,
+    boosters: bool = False,
+    device: str | torch.device = 'cpu',
+) -> BiSeNetSegmentor:
+    """The segmentor of that name, in eval mode, with batch norm in place of SyncBN.
+
+    ``mmseg.apis.inference_model`` runs it on an image file, or on an array (H, W, 3) of uint8, BGR; MMSegmentation has
+    one model take either files or arrays, not both in turn. ``model(x)`` takes normalised RGB images (N, 3, H, W) and
+    gives logits at 1/8; ``model.data_preprocessor`` normalises. ``model.cfg`` is the config, ``model.dataset_meta`` has
+    the names (``classes``) and colours (``palette``) of the classes.
+
+    Args:
+        name: a name of :func:`mmseg_bisenet.list_models`.
+        pretrained: True for the weights of the model index, or the path of a checkpoint (``.pth`` or
+            ``.safetensors``). Otherwise weights are random, as the config initialises them; ImageNet weights that it
+            starts training from are not fetched.
+        num_classes: by default the config's. Weights of another number of classes keep everything but the classifiers
+            (``conv_seg``); one log message names those.
+        boosters: keep the auxiliary heads, to train the model on.
+        device: where to put it.
+
+    Raises:
+        InputError: no such name; no weights in the index, or none to be had there; a file that is no checkpoint of this
+            network.
+    """
+    entry = model_index.find(name)
+    source = _weights(entry, pretrained)
+    cfg = _config(entry, num_classes, boosters)
+    # What a config leaves without a scope is MMSegmentation's, whatever scope the caller has set.
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        with _quiet():
+            model = MODELS.build(cfg.model)
+            model.init_weights()  # besides, a Runner that gets this model leaves its weights alone from now on
+        metas = [DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO]
+    if source:
+        checkpoint = read(source)
+        _load(model, checkpoint.state_dict, source, may_change_classes=num_classes is not None)
+        # MMSegmentation 0.x wrote them in capitals.
+        old = dict(classes=checkpoint.meta.get('CLASSES'), palette=checkpoint.meta.get('PALETTE'))
+        metas = [checkpoint.meta.get('dataset_meta') or old, *metas]
+    model.cfg = cfg
+    model.dataset_meta = _dataset_meta(metas, model.num_classes)
+    return model.eval().to(device)
+
+
+# -- config ------------------------------------------------------------------------------------------------------------
+
+
+def _config(entry: model_index.Entry, num_classes: int | None, boosters: bool) -> Config:
+    cfg = Config.fromfile(entry.config)
+    if num_classes is not None:
+        cfg.model.num_classes = num_classes
+    if not boosters:
+        cfg.model.auxiliary_head = None
+    _for_one_process(cfg.model)
+    for step in cfg.test_pipeline:
+        step.setdefault('_scope_', 'mmseg')  # `inference_model` builds it in the scope of its caller
+    return cfg
+
+
+def _for_one_process(node: object) -> None:
+    """Throughout a tree of cfgs, BN for SyncBN, and no ``init_cfg`` that would fetch weights."""
+    if isinstance(node, list | tuple):
+        for item in node:
+            _for_one_process(item)
+    elif isinstance(node, dict):
+        if node.get('type') == 'SyncBN':
+            node['type'] = 'BN'
+        init_cfg = node.get('init_cfg')
+        if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
+            del node['init_cfg']
+        for item in node.values():
+            _for_one_process(item)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """mmseg warns of its own calls when it builds, and mmengine logs each parameter that it initialises."""
+
+    def warnings_only(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+    mmengine = MMLogger.get_current_instance()
+    mmengine.addFilter(warnings_only)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', module=r'mmseg\.')
+            yield
+    finally:
+        mmengine.removeFilter(warnings_only)
+
+
+def _dataset_meta(metas: list[dict], num_classes: int) -> dict:
+    """Names and colours of the classes: the first that are of ``num_classes``, or made-up ones."""
+    for meta in metas:
+        classes, palette = meta.get('classes'), meta.get('palette')
+        if classes and palette and len(classes) == num_classes:
+            return dict(classes=tuple(classes), palette=palette)
+    palette = np.random.RandomState(0).randint(0, 256, (num_classes, 3)).tolist()
+    return dict(classes=tuple(map(str, range(num_classes))), palette=palette)
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+
+
+def _weights(entry: model_index.Entry, pretrained: bool | str | Path) -> Path | None:
+    """The file to load, fetched if need be."""
+    if pretrained is False:
+        return None
+    if pretrained is not True:
+        return Path(pretrained)
+    if entry.weights is None:
+        raise InputError(
+            f'model {entry.name} has no weights in the model index; train its config, or give the path of a checkpoint '
+            'as `pretrained`'
+        )
+    # Where PyTorch and mmengine keep what they download.
+    path = Path(torch.hub.get_dir(), 'checkpoints', entry.weights.rpartition('/')[2])
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = re.search(r'-([0-9a-f]{8,64})\.pth$', path.name)
+        try:
+            torch.hub.download_url_to_file(entry.weights, str(path), digest and digest[1])
+        except (URLError, OSError, RuntimeError) as error:  # the last is a wrong digest
+            raise InputError(
+                f'weights {entry.weights} cannot be fetched ({error}); fetch them by other means and give the path of '
+                'the file as `pretrained`'
+            ) from error
+    return path
+
+
+def _load(model: BiSeNetSegmentor, state_dict: dict[str, Tensor], path: Path, may_change_classes: bool) -> None:
+    """Load every tensor, but leave classifiers of another number of classes as they were initialised."""
+    own = model.state_dict()
+    given = {
+        key: value
+        for key, value in state_dict.items()
+        if model.with_auxiliary_head or not key.startswith('auxiliary_head.')
+    }
+    differ = [key for key in own if key in given and own[key].shape != given[key].shape]
+    classifiers = [key for key in differ if '.conv_seg.' in key and own[key].shape[1:] == given[key].shape[1:]]
+    misfits = {
+        'missing': [key for key in own if key not in given],
+        'unexpected': [key for key in given if key not in own],
+        'of another shape': [
+            f'{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}'
+            for key in differ
+            if not (may_change_classes and key in classifiers)
+        ],
+    }
+    if any(misfits.values()):
+        cure = 'name the model that it was trained as'
+        if differ and differ == classifiers:
+            cure = 'give `num_classes` to keep the rest and start the classifiers anew'
+        text = '; '.join(f'{len(keys)} {kind}: {some(keys)}' for kind, keys in misfits.items() if keys)
+        raise InputError(f'checkpoint {path} does not fit: {text}; {cure}')
+    model.load_state_dict({**own, **{key: value for key, value in given.items() if key not in classifiers}})
+    if classifiers:
+        logger.warning(
+            're-initialised for %d classes, as %s has %d: %s',
+            model.num_classes,
+            path,
+            len(given[classifiers[0]]),
+            ', '.join(classifiers),
+        )
