@@ -59,5 +59,5 @@ class BiSeNetHead(FCNHead):
 class BoosterHead(BiSeNetHead):
     """An auxiliary head on a stage of the context path or the semantic branch, for training only.
 
-    :class:`BiSeNetSegmentor` never runs it in prediction, builds and loads without it, and can drop it.
+    :class:`BiSeNetSegmentor` never runs it in prediction, and builds and loads without it.
     """

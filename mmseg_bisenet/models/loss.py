@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.registry import MODELS
 
 
@@ -41,7 +42,8 @@ def ohem_cross_entropy(
     # Loss is monotonous in the probability, so the threshold moves to the loss and no softmax is stored.
     mined = losses.detach().masked_fill(~valid, -1.0)
     bound = _kth_largest(mined, (valid.sum() * min_kept_fraction).long())
-    kept = valid & ((mined > -math.log(threshold)) | (mined >= bound))
+    # "Not easy" rather than "hard": the loss of a network that diverged is NaN, and must not be mined away.
+    kept = valid & (~(mined <= -math.log(threshold)) | (mined >= bound))
     if class_weight is not None:
         losses = losses * class_weight.to(losses)[labels.masked_fill(~valid, 0)]
     return losses.masked_fill(~kept, 0.0).sum() / kept.sum().clamp(min=1)
@@ -77,6 +79,9 @@ class OHEMCrossEntropyLoss(nn.Module):
         class_weight: a factor for each class.
         loss_weight: a factor on the whole.
         loss_name: its name in the log; it counts only where it begins with ``loss_``.
+
+    Raises:
+        InputError: a threshold outside (0, 1], or a fraction outside [0, 1].
     """
 
     def __init__(
@@ -88,6 +93,11 @@ class OHEMCrossEntropyLoss(nn.Module):
         loss_name: str = 'loss_ohem',
     ) -> None:
         super().__init__()
+        if not (0 < threshold <= 1 and 0 <= min_kept_fraction <= 1):
+            raise InputError(
+                f'OHEMCrossEntropyLoss: threshold={threshold} must be above 0 and at most 1, and '
+                f'min_kept_fraction={min_kept_fraction} from 0 to 1'
+            )
         self.threshold = threshold
         self.min_kept_fraction = min_kept_fraction
         self.loss_weight = loss_weight

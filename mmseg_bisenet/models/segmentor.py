@@ -1,5 +1,7 @@
 """The segmentor: MMSegmentation's encoder-decoder with one knob for the number of classes."""
 
+from collections.abc import Sequence
+
 from mmseg.models.segmentors import EncoderDecoder
 
 from mmseg_bisenet.errors import InputError
@@ -26,7 +28,7 @@ class BiSeNetSegmentor(EncoderDecoder):
         backbone: dict,
         decode_head: dict,
         num_classes: int | None = None,
-        auxiliary_head: dict | list[dict] | None = None,
+        auxiliary_head: dict | Sequence[dict] | None = None,
         **others,
     ) -> None:
         if num_classes is None:
@@ -34,17 +36,16 @@ class BiSeNetSegmentor(EncoderDecoder):
                 'BiSeNetSegmentor: model.num_classes is missing; set it to the number of classes of the data set, '
                 'e.g. model = dict(num_classes=19)'
             )
-        boosters = auxiliary_head if isinstance(auxiliary_head, list) or auxiliary_head is None else [auxiliary_head]
+        if isinstance(auxiliary_head, list | tuple):
+            auxiliary_head = [_with_num_classes(head, num_classes, 'auxiliary_head') for head in auxiliary_head]
+        elif auxiliary_head is not None:
+            auxiliary_head = _with_num_classes(auxiliary_head, num_classes, 'auxiliary_head')
         super().__init__(
             backbone,
             _with_num_classes(decode_head, num_classes, 'decode_head'),
-            auxiliary_head=boosters and [_with_num_classes(head, num_classes, 'auxiliary_head') for head in boosters],
+            auxiliary_head=auxiliary_head,
             **others,
         )
-
-    def drop_boosters(self) -> None:
-        """Forget the auxiliary heads: prediction stays as it is, training is over."""
-        self.auxiliary_head = None
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         # A training checkpoint fits a network built for inference: boosters are not missed.

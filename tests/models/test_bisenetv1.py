@@ -57,6 +57,8 @@ class TestBiSeNetV1R18(BackboneTester):
         ('change', 'message'),
         [
             (dict(backbone_cfg=RESNET18 | dict(in_channels=1)), 'in_channels=3, but backbone_cfg.in_channels=1'),
+            (dict(backbone_cfg=dict(depth=18)), 'backbone_cfg.type=None'),
+            (dict(backbone_cfg=RESNET18 | dict(type='ResNat')), "backbone_cfg.type='ResNat'"),
             (dict(spatial_channels=(64, 64, 128)), r'spatial_channels=\(64, 64, 128\)'),
             (dict(context_channels=(128, 256)), r'context_channels=\(128, 256\)'),
             (dict(upsample='bicubic'), "'bicubic'"),

@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.loss import _kth_largest, ohem_cross_entropy
 
 IGNORE = 255
@@ -64,6 +65,20 @@ def test_all_pixels_ignored_is_zero():
     loss = ohem_cross_entropy(logits, torch.full_like(labels, IGNORE))
     assert loss.item() == 0
     assert gradient(loss, logits).abs().max() == 0
+
+
+def test_a_network_that_diverged_is_seen():
+    logits, labels = batch()
+    logits = logits.detach()
+    logits[0, 1, 3, 4] = torch.nan
+    assert ohem_cross_entropy(logits, labels.clamp(max=4)).isnan()
+
+
+@pytest.mark.parametrize('change', [dict(threshold=0), dict(threshold=1.5), dict(min_kept_fraction=-1)])
+def test_wrong_shares_are_named(change):
+    init_default_scope('mmseg')
+    with pytest.raises(InputError, match=next(iter(change))):
+        MODELS.build(dict(type='mmseg_bisenet.OHEMCrossEntropyLoss') | change)
 
 
 def test_half_precision_logits_are_computed_in_float():

@@ -99,7 +99,9 @@ def test_one_knob_reaches_every_head(cfg):
 
 def test_a_single_booster_need_not_be_a_list(cfg):
     segmentor = build(changed(cfg, auxiliary_head=cfg.auxiliary_head[0], num_classes=7))
-    assert [head.num_classes for head in segmentor.auxiliary_head] == [7]
+    assert segmentor.auxiliary_head.num_classes == 7  # not in a list, as in stock, whose keys these are
+    segmentor = build(changed(cfg, auxiliary_head=tuple(cfg.auxiliary_head[:2]), num_classes=7))
+    assert [head.num_classes for head in segmentor.auxiliary_head] == [7, 7]
 
 
 def test_missing_and_contradicting_num_classes_are_named(cfg):
@@ -123,12 +125,9 @@ def test_boosters_are_gone_in_inference(cfg):
 
     lean = build(changed(cfg, auxiliary_head=None)).eval()
     lean.load_state_dict(trained.state_dict(), strict=True)  # a training checkpoint fits
-    trained.drop_boosters()
-    assert trained.state_dict().keys() == lean.state_dict().keys()
     assert not any('auxiliary' in key for key in lean.state_dict())
-    for network in (lean, trained):
-        for want, got in zip(expected, network.test_step(copy.deepcopy(data)), strict=True):
-            torch.testing.assert_close(got.pred_sem_seg.data, want.pred_sem_seg.data)
+    for want, got in zip(expected, lean.test_step(data), strict=True):
+        torch.testing.assert_close(got.pred_sem_seg.data, want.pred_sem_seg.data)
 
 
 def test_a_key_that_is_no_booster_is_still_refused(cfg):

@@ -68,7 +68,9 @@ class BiSeNetV1(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        backbone_cfg = _share(backbone_cfg, in_channels, act_cfg, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        backbone_cfg = _share(
+            backbone_cfg, in_channels=in_channels, conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg
+        )
         conv = ConvNormAct(conv_cfg, norm_cfg, act_cfg)
         resize = Resize(upsample or ('bilinear' if align_corners else 'nearest'), align_corners)
         self.out_indices = out_indices
@@ -88,16 +90,19 @@ class BiSeNetV1(BaseModule):
         return tuple(outputs[i] for i in self.out_indices)
 
 
-def _share(backbone_cfg: dict, in_channels: int, act_cfg: dict | None, **shared: dict | None) -> dict:
+def _share(backbone_cfg: dict, in_channels: int, **cfgs: dict | None) -> dict:
     """The classification network's cfg, with what it does not say itself taken from the whole network's."""
-    shared['in_channels'] = in_channels
-    kind = backbone_cfg['type']
-    if 'act_cfg' in inspect.signature(MODELS.get(kind) if isinstance(kind, str) else kind).parameters:
-        shared['act_cfg'] = act_cfg
-    backbone_cfg = {**{key: value for key, value in shared.items() if value is not None}, **backbone_cfg}
-    if backbone_cfg['in_channels'] != in_channels:
+    kind = backbone_cfg.get('type')
+    network = MODELS.get(kind) if isinstance(kind, str) else kind
+    if network is None:
+        raise InputError(f"BiSeNetV1: backbone_cfg.type={kind!r} is no network that is registered; try 'ResNet'")
+    taken = inspect.signature(network).parameters
+    shared = dict(cfgs, in_channels=in_channels).items()
+    backbone_cfg = {**{key: value for key, value in shared if value is not None and key in taken}, **backbone_cfg}
+    given = backbone_cfg.get('in_channels', in_channels)
+    if given != in_channels:
         raise InputError(
-            f'BiSeNetV1: in_channels={in_channels}, but backbone_cfg.in_channels={backbone_cfg["in_channels"]}; both '
-            'read the same image: give in_channels once, outside backbone_cfg'
+            f'BiSeNetV1: in_channels={in_channels}, but backbone_cfg.in_channels={given}; both read the same image: '
+            'give in_channels once, outside backbone_cfg'
         )
     return backbone_cfg

@@ -24,9 +24,10 @@ stock layer, d in the detail branch too     24.60  241.0   +1.66
 =========================================== ====== ======= ============================
 
 So d repeats the gather-and-expansion layers and nothing else, those expand in their first convolution, lambda sets the
-widths of the stem and stage 3 (PaddleSeg reads it so too), alpha all widths, the head's as well, and C_t is 256. That
-stays 4 to 5% below both figures, as a count of convolutions alone should: norms, activations and upsampling come on
-top. The config of V2-Large (alpha 2, d 3) says so; V2's defaults stay MMSegmentation's, for its checkpoints' sake.
+widths of the stem and stage 3 (PaddleSeg reads it so too), alpha all widths, the head's as well, and C_t is 256. The
+paper's figures stay 4 to 5% above, alike for both, which is not explained: norms, activations and upsampling are less
+than 1%. The configs named ``bisenetv2-paper`` and ``bisenetv2-l`` (alpha 2, d 3) say so; V2's defaults stay
+MMSegmentation's, for its checkpoints' sake.
 """
 
 from collections.abc import Sequence
