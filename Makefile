@@ -16,6 +16,7 @@ env: $(VENV)/package
 
 # onedl-mmcv would compile its operators where it can, and BiSeNet needs none.
 $(VENV)/stack: requirements/$(STACK).txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the pins want Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	MMCV_WITH_OPS=0 $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@

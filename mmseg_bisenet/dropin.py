@@ -1,6 +1,6 @@
 """Our networks under the stock names, for stock configs.
 
-A config of three lines trains a stock recipe with the corrected networks::
+A config of two lines trains a stock recipe with the corrected networks::
 
     _base_ = 'mmseg::bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024.py'
     custom_imports = dict(imports=['mmseg_bisenet.dropin'], allow_failed_imports=False)

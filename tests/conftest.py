@@ -14,14 +14,24 @@ import mmseg_bisenet  # noqa: F401, makes mmseg importable, which a test may imp
 pytest.register_assert_rewrite('base')
 
 
+class SharedData:
+    """Data that is not in the repository; a test that wants a folder of it is skipped where there is none."""
+
+    def __init__(self) -> None:
+        beside = Path(__file__).resolve().parents[2] / 'shared'
+        self.root = Path(os.environ.get('MMSEG_BISENET_DATA', beside))
+
+    def __truediv__(self, name: str) -> Path:
+        path = self.root / name
+        if not path.exists():
+            pytest.skip(f'no {path}: set MMSEG_BISENET_DATA to a folder that holds {name}')
+        return path
+
+
 @pytest.fixture(scope='session')
-def shared_data() -> Path:
-    """The folder of data that is not in the repository: CamVid in ``camvid``, a street scene in ``street``."""
-    beside = Path(__file__).resolve().parents[2] / 'shared'
-    folder = Path(os.environ.get('MMSEG_BISENET_DATA', beside))
-    if not folder.is_dir():
-        pytest.skip(f'no shared data at {folder}: set MMSEG_BISENET_DATA to the folder that holds camvid and street')
-    return folder
+def shared_data() -> SharedData:
+    """``shared_data / 'camvid'`` and so on."""
+    return SharedData()
 
 
 @pytest.fixture(scope='session')

@@ -1,5 +1,6 @@
 """Every config: it builds, trains and predicts, and where stock has the same file name it is the same recipe."""
 
+import inspect
 import math
 import re
 from pathlib import Path
@@ -10,6 +11,8 @@ from base import build
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from models.test_segmentor import batch, read
+
+from mmseg_bisenet.data.miniscapes import write_miniscapes
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
 OURS = {path.stem: path for path in sorted(ROOT.glob('bisenet*/*.py'))}
@@ -106,6 +109,13 @@ def test_ohem_is_applied_to_every_head():
 def test_amp_scales_the_loss_dynamically():
     wrapper = Config.fromfile(OURS[AMP]).optim_wrapper
     assert (wrapper.type, wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
+
+
+def test_the_demos_benchmark_has_enough_images_for_the_stock_script():
+    dataset = Config.fromfile(OURS['bisenetv2_fcn_1xb8-400it_miniscapes-128x256_benchmark']).test_dataloader.dataset
+    drawn = inspect.signature(write_miniscapes).parameters['val'].default
+    assert dataset.type == 'RepeatDataset'
+    assert dataset.times * drawn >= 200
 
 
 def test_the_data_folder_is_that_of_the_environment(monkeypatch):

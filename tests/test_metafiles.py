@@ -9,7 +9,7 @@ from modelindex.load_model_index import load
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = re.compile(
-    r'(?P<network>bisenetv[12])(?P<large>-l)?_(?:(?P<context>[rx]\d+)-d32|fcn)(?:-torchseg|-coincheung)?'
+    r'(?P<network>bisenetv[12])(?P<large>-l)?(?:-paper)?_(?:(?P<context>[rx]\d+)-d32|fcn)(?:-torchseg|-coincheung)?'
     r'(?:-speed)?(?:-in1k-pre)?_(?P<gpus>\d+)xb(?P<batch>\d+)'
     r'(?:-amp|-ohem)?-(?P<iterations>\d+)k_(?P<data>cityscapes|coco-stuff164k)-(?P<h>\d+)x(?P<w>\d+)'
 )
@@ -22,7 +22,7 @@ def models() -> list[dict]:
 
 def test_names_are_unique_lower_case_and_the_configs():
     names = [model['Name'] for model in models()]
-    assert len(names) == len(set(names)) == 15 + 8
+    assert len(names) == len(set(names)) == 15 + 9
     assert sum('Weights' in model for model in models()) == 15
     for model in models():
         assert model['Name'] == model['Name'].lower() == Path(model['Config']).stem
@@ -66,3 +66,14 @@ def test_mim_reads_every_model():
     index.build_models_with_collections()
     assert {model.name for model in index.models} == {model['Name'] for model in models()}
     assert {model.in_collection for model in index.models} == {collection.name for collection in index.collections}
+
+
+def test_readmes_show_the_scores_of_the_metafiles():
+    for model in models():
+        if 'Results' not in model:
+            continue
+        metrics = model['Results'][0]['Metrics']
+        scores = f'| {metrics["mIoU"]:.2f} | {metrics["mIoU(ms+flip)"]:.2f} |'
+        for readme in (ROOT / 'README.md', (ROOT / model['Config']).parent / 'README.md'):
+            (row,) = [line for line in readme.read_text().splitlines() if line.startswith(f'| [`{model["Name"]}`]')]
+            assert scores in row

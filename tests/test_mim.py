@@ -131,7 +131,7 @@ def test_every_way_to_evaluate_gives_the_same(environment, configs, checkpoint, 
     plain, aug_test, tta, stock, stock_tta, two = (tmp_path / name for name in 'abcdef')
     ours = [NAME, '--checkpoint', checkpoint]
     theirs = [configs / 'bisenetv2' / NAME, '--checkpoint', checkpoint]
-    log = environment.ours('test', *ours, '--work-dir', plain, '--eval', 'mIoU', '--out', tmp_path / 'png', *OPTIONS)
+    log = environment.ours('test', *ours, '--work-dir', plain, '--eval', 'mIoU', '--out', f'{tmp_path}/png/', *OPTIONS)
     assert 'note: --eval mIoU' in log
     assert len(list((tmp_path / 'png').glob('*.png'))) == 3
     environment.ours('test', *ours, '--work-dir', aug_test, '--aug-test', *OPTIONS)
@@ -156,6 +156,20 @@ def test_two_processes_without_a_gpu(environment, tmp_path):
     assert 'SyncBN is replaced by BN' in log
     assert 'Distributed training: True' in log
     assert (tmp_path / 'iter_2.pth').is_file()
+
+
+def test_the_drop_in_on_two_processes_without_a_gpu(environment, stock_configs, tmp_path):
+    """Its SyncBN is a default argument, which no config shows."""
+    config = tmp_path / 'dropin.py'
+    config.write_text(
+        f"_base_ = '{environment.site}/mmseg_bisenet/.mim/configs/bisenetv2/{NAME}'\n"
+        "custom_imports = dict(imports=['mmseg_bisenet', 'mmseg_bisenet.dropin'], allow_failed_imports=False)\n"
+        "model = dict(backbone=dict(_delete_=True, type='BiSeNetV2'))\n"
+    )
+    script = environment.site / 'mmseg_bisenet/.mim/tools/train.py'
+    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    environment('python', *launch, script, config, '--launcher', 'pytorch', '--work-dir', tmp_path / 'work', *OPTIONS)
+    assert (tmp_path / 'work' / 'iter_2.pth').is_file()
 
 
 def test_the_stock_benchmark_runs_and_ours_needs_no_data(environment, configs, checkpoint, tmp_path):

@@ -1,5 +1,5 @@
-# CoinCheung's configs/bisenetv1_city.py, without its mixed precision (--amp); `mmseg-bisenet convert` makes its
-# checkpoints ours.
+# CoinCheung's configs/bisenetv1_city.py, without its mixed precision (--amp) and the ImageNet weights that its
+# ResNet starts from; `mmseg-bisenet convert` makes its checkpoints ours.
 _base_ = [
     '../_base_/models/bisenetv1_r18-d32-coincheung.py',
     '../_base_/datasets/cityscapes_1024x1024.py',

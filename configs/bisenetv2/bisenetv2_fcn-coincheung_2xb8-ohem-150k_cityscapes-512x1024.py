@@ -1,5 +1,5 @@
-# CoinCheung's configs/bisenetv2_city.py, without its mixed precision (--amp); `mmseg-bisenet convert` makes its
-# checkpoints ours.
+# CoinCheung's configs/bisenetv2_city.py, without its mixed precision (--amp), its pre-trained backbone
+# (backbone_v2.pth) and its zero-initialised last norms; `mmseg-bisenet convert` makes its checkpoints ours.
 _base_ = [
     '../_base_/models/bisenetv2-coincheung.py',
     '../_base_/datasets/cityscapes_1024x1024.py',

@@ -70,7 +70,10 @@ PUBLISHED = (
         21.15,
         None,
         'V2 paper',
-        "MMSegmentation's reading, whose head is 1024 wide (9.7 G); the one nearest the paper, with 256, is 20.4 G",
+        "MMSegmentation's reading, whose head is 1024 wide (9.7 G)",
+    ),
+    Published(
+        'bisenetv2-paper_fcn', (512, 1024), 21.15, None, 'V2 paper', f'the reading nearest to both figures; {REST}'
     ),
     Published(
         'bisenetv2-l_fcn',
@@ -78,7 +81,7 @@ PUBLISHED = (
         118.5,
         None,
         'V2 paper',
-        'its widths are not published; the reading nearest to both figures',
+        f'its widths are not published; the reading nearest to both figures; {REST}',
     ),
 )
 

@@ -36,5 +36,5 @@ LAYOUTS = (
         'BiSeNet V1 with ResNet-18', (f'{_CONTEXT}conv1.', _SPATIAL), 'bisenetv1_r18-d32_4xb4-*', 'bisenetv1_r18-d32_*'
     ),
     _layout('BiSeNet V2-Large', ('backbone.semantic.stage2.2.', _DETAIL), 'bisenetv2-l_*'),
-    _layout('BiSeNet V2', ('backbone.semantic.', 'backbone.bga.', _DETAIL), 'bisenetv2_fcn_4xb4-*', 'bisenetv2_*'),
+    _layout('BiSeNet V2', ('backbone.semantic.', 'backbone.bga.', _DETAIL), 'bisenetv2_fcn_4xb4-*', 'bisenetv2*_fcn*'),
 )

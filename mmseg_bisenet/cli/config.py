@@ -6,11 +6,25 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import mmcv.cnn  # noqa: F401  it registers SyncBN, which `launch` may replace
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.registry import MODELS
+from torch import nn
 
 from mmseg_bisenet import model_index
+from mmseg_bisenet.checkpoints.files import read, some
 from mmseg_bisenet.errors import InputError
+
+
+class CfgOptions(DictAction):
+    """mmengine's action, whose failures are a line of usage."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list, *others) -> None:
+        try:
+            super().__call__(parser, namespace, values, *others)
+        except (ValueError, AssertionError) as error:
+            parser.error(f'--cfg-options {" ".join(values)}: {error}; write KEY=VALUE')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='path of a config, or the bare name of one of this package')
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='override the config'
+        '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE', help='override the config'
     )
 
 
@@ -38,8 +52,9 @@ def load(args: argparse.Namespace) -> Config:
     try:
         cfg = Config.fromfile(path)
         cfg.merge_from_dict(args.cfg_options)
-    except (SyntaxError, KeyError, TypeError, OSError) as error:
-        raise InputError(f'config {path} cannot be read: {type(error).__name__}: {error}'.replace('\n', ' ')) from error
+    except Exception as error:  # a config is a program, and raises anything
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f'config {path} cannot be read: {reason}; mend it, or --cfg-options') from error
     if 'model' not in cfg:
         raise InputError(f'config {path} has no `model`; is it one of the bases?')
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', path.stem)
@@ -51,10 +66,10 @@ def find(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
     root = model_index.folder() / 'configs'
-    found = sorted(root.glob(f'*/{Path(name).name.removesuffix(".py")}.py'))
-    if found:
-        return found[0]
-    raise InputError(f'config {name} is neither a file nor the name of a config in {root}; check the spelling')
+    known = {path.stem: path for path in root.glob('bisenet*/*.py')}
+    if name.removesuffix('.py') in known:
+        return known[name.removesuffix('.py')]
+    raise InputError(f'config {name} is neither a file nor the bare name of a config in {root}; check the spelling')
 
 
 def require_checkpoint(path: str) -> None:
@@ -62,6 +77,29 @@ def require_checkpoint(path: str) -> None:
         raise InputError(f'checkpoint {path} does not exist; give the path of a .pth file')
     if path.endswith('.safetensors'):
         raise InputError(f'checkpoint {path}: MMEngine reads .pth files; run: mmseg-bisenet convert {path} NEW.pth')
+
+
+def require_fit(model: nn.Module, checkpoint: str) -> None:
+    """Refuse a local checkpoint of another network: mmengine would load what fits and score the rest at random.
+
+    Raises:
+        InputError: it lists tensors that are missing, too many or of another shape.
+    """
+    if '://' in checkpoint:
+        return
+    while hasattr(model, 'module'):  # of test-time augmentation, of several processes
+        model = model.module
+    own, given = model.state_dict(), read(checkpoint).state_dict
+    if not getattr(model, 'with_auxiliary_head', True):
+        given = {key: value for key, value in given.items() if not key.startswith('auxiliary_head.')}
+    wrong = {
+        'missing': [key for key in own if key not in given],
+        'unexpected': [key for key in given if key not in own],
+        'of another shape': [key for key in own if key in given and own[key].shape != given[key].shape],
+    }
+    if any(wrong.values()):
+        text = '; '.join(f'{len(keys)} {kind}: {some(keys)}' for kind, keys in wrong.items() if keys)
+        raise InputError(f'checkpoint {checkpoint} is not of this config: {text}; give the config that trained it')
 
 
 def launch(cfg: Config, launcher: str) -> None:
@@ -75,24 +113,18 @@ def launch(cfg: Config, launcher: str) -> None:
     if launcher != 'pytorch':
         raise InputError(f'--launcher {launcher} needs GPUs, and PyTorch sees none; on CPUs use --launcher pytorch')
     torch.distributed.init_process_group('gloo')
-    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
-    if _replace_type(cfg.model, 'SyncBN', 'BN') and torch.distributed.get_rank() == 0:
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
+    # In the registry rather than in the config, where a default argument would escape.
+    MODELS.register_module('SyncBN', module=nn.BatchNorm2d, force=True)
+    if torch.distributed.get_rank() == 0:
         warnings.warn(
             'no GPU: SyncBN is replaced by BN, so that each process normalises with its own images', stacklevel=1
         )
-
-
-def _replace_type(node: object, old: str, new: str) -> int:
-    """Replace ``type=old`` in a tree of cfgs; how many there were."""
-    if isinstance(node, list | tuple):
-        return sum(_replace_type(item, old, new) for item in node)
-    if not isinstance(node, dict):
-        return 0
-    count = sum(_replace_type(item, old, new) for item in node.values())
-    if node.get('type') == old:
-        node['type'] = new
-        count += 1
-    return count
 
 
 def drop_boosters(cfg: Config) -> None:
@@ -105,9 +137,11 @@ def check_data(cfg: Config, *dataloaders: str) -> None:
     """Refuse data sets whose folders don't exist or are empty, before anything is written.
 
     Raises:
-        InputError: it names the folder, and the options that set it.
+        InputError: it names the folder, and the options that set it; or a dataloader that the config lacks.
     """
     for name in dataloaders:
+        if not (cfg.get(name) and cfg[name].get('dataset')):
+            raise InputError(f'the config has no {name}.dataset; take one of configs/_base_/datasets among its bases')
         for key, dataset in _datasets(cfg[name].dataset, f'{name}.dataset'):
             root = dataset.get('data_root') or ''
             for prefix in dict.fromkeys(value for value in (dataset.get('data_prefix') or {}).values() if value):
@@ -126,5 +160,6 @@ def _datasets(dataset: ConfigDict, key: str) -> Iterator[tuple[str, ConfigDict]]
         yield from _datasets(dataset.dataset, f'{key}.dataset')
     for i, inner in enumerate(dataset.get('datasets', ())):
         yield from _datasets(inner, f'{key}.datasets.{i}')
-    if 'data_prefix' in dataset:
+    # Other storage than folders has a backend of its own, and its own errors.
+    if 'data_prefix' in dataset and not dataset.get('backend_args'):
         yield key, dataset

@@ -33,6 +33,12 @@ def run(args: argparse.Namespace) -> int:
             f'--cfg-options model.num_classes={done.num_classes}',
             file=sys.stderr,
         )
+    if done.source != 'openmmlab' and done.num_classes != done.config_num_classes:
+        print(
+            f'note: the config normalises images as {done.source} does for Cityscapes; set '
+            'model.data_preprocessor.mean and .std to those of the data that the checkpoint was trained on',
+            file=sys.stderr,
+        )
     print(f'{args.target}: {done.network} of {done.source}, {done.num_classes} classes')
     print(done.config)
     return 0

@@ -48,13 +48,14 @@ def run(args: argparse.Namespace) -> int:
     mim('test', 'mmseg_bisenet', config, '--checkpoint', checkpoint, '--work-dir', work_dir / 'aug-test', '--aug-test')
     mim('run', stock, 'benchmark', benchmark, checkpoint, '--work-dir', work_dir / 'benchmark')
 
+    fps = _newest(work_dir / 'benchmark', 'fps_*.json')['average_fps']
     pictures = _pictures(scenes, work_dir)
     _title('Scores on 40 streets that it never saw')
     # Classes of Cityscapes that are not drawn have no score.
     print('\n'.join(line for line in single if re.match('[+|]', line) and 'nan' not in line))
     print(f'mIoU, single scale        {_newest(work_dir / "test", "*/*.json")["mIoU"]:.2f}')
     print(f'mIoU, multi-scale + flip  {_newest(work_dir / "aug-test", "*/*.json")["mIoU"]:.2f}')
-    print(f'fps, 512x256, stock script {_newest(work_dir / "benchmark", "fps_*.json")["average_fps"]:.2f}')
+    print(f'fps, 512x256, stock script {fps:.2f}')
     print(f'\ncheckpoint  {checkpoint}\nlogs        {work_dir}')
     print('\n'.join(f'picture     {path}' for path in pictures))
     print(f'\nall in {time.monotonic() - start:.0f} s')

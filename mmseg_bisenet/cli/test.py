@@ -51,10 +51,15 @@ def run(args: argparse.Namespace) -> int:
         cfg.model = dict(cfg.tta_model, module=cfg.model)
     if args.out:
         # Under another name until it is whole: a run that was cut off must not look like a full one.
-        partial = Path(f'{args.out}.partial')
-        shutil.rmtree(partial, ignore_errors=True)
+        out = Path(args.out)
+        partial = out.with_name(f'.{out.name}.partial')
         cfg.test_evaluator.update(output_dir=str(partial), keep_results=True)
-    Runner.from_cfg(cfg).test()
+    runner = Runner.from_cfg(cfg)
+    config.require_fit(runner.model, args.checkpoint)
     if args.out and is_main_process():
-        partial.rename(args.out)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    runner.test()
+    if args.out and is_main_process():
+        partial.rename(out)
     return 0

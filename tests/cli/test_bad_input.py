@@ -8,6 +8,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 
@@ -61,13 +62,13 @@ def test_unreadable_image(data, tmp_path):
 def test_label_of_another_size(data, tmp_path):
     label(data, lambda labels: labels[:32])
     line = train(data, tmp_path)
-    assert '_labelTrainIds.png' in line and '32' in line and '64' in line
+    assert '_labelTrainIds.png: the label is 128x32 and its image 128x64' in line
 
 
 def test_label_outside_the_classes(data, tmp_path):
     label(data, lambda labels: np.full_like(labels, 33))
     line = train(data, tmp_path)
-    assert '_labelTrainIds.png' in line and '33' in line and '19' in line
+    assert '_labelTrainIds.png: the label has ids 33 outside the 19 classes' in line
 
 
 def test_config_without_num_classes(data, tmp_path):
@@ -75,8 +76,21 @@ def test_config_without_num_classes(data, tmp_path):
     assert 'model.num_classes is missing; set it' in line
 
 
-def test_no_such_config(data, tmp_path):
-    assert 'no-such-config' in train(data, tmp_path, config='no-such-config.py')
+@pytest.mark.parametrize('name', ['no-such-config.py', f'typo/{NAME}.py', '**'])
+def test_no_such_config(data, tmp_path, name):
+    assert f'config {name} is neither a file nor the bare name of a config' in train(data, tmp_path, config=name)
+
+
+def test_config_without_data(data, tmp_path):
+    line = train(data, tmp_path, 'train_dataloader=None')
+    assert 'the config has no train_dataloader.dataset' in line
+
+
+def test_a_checkpoint_of_another_network(data, tmp_path):
+    torch.save({'state_dict': {'backbone.conv1.weight': torch.zeros(1)}}, tmp_path / 'deeplab.ckpt')
+    line = fail(data, tmp_path, 'test', NAME, str(tmp_path / 'deeplab.ckpt'), '--out', str(tmp_path / 'labels') + '/')
+    assert 'deeplab.ckpt is not of this config' in line and '1 unexpected: backbone.conv1.weight' in line
+    assert not list(tmp_path.glob('*labels*'))
 
 
 def test_config_that_does_not_parse(data, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from base import build, randomise
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from models.test_segmentor import batch, read
 from torch import nn
 
@@ -15,12 +16,13 @@ ROOT = Path(__file__).resolve().parents[2] / 'configs'
 NEW = {
     path.stem: path
     for path in sorted(ROOT.glob('bisenet*/*.py'))
-    if any(mark in path.stem for mark in ('x39', 'torchseg', 'coincheung', 'v2-l'))
+    if any(mark in path.stem for mark in ('x39', 'torchseg', 'coincheung', 'v2-l', 'v2-paper'))
 }
 X39 = 'bisenetv1_x39-d32_4xb4-ohem-140k_cityscapes-1024x1024'
 X39_SPEED = 'bisenetv1_x39-d32-speed_4xb4-ohem-140k_cityscapes-768x1536'
 R18_SPEED = 'bisenetv1_r18-d32-torchseg-speed_4xb4-ohem-80k_cityscapes-768x1536'
 R18_AUTHORS = 'bisenetv1_r18-d32-torchseg_4xb4-ohem-80k_cityscapes-1024x1024'
+V2_PAPER = 'bisenetv2-paper_fcn_4xb4-ohem-150k_cityscapes-1024x1024'
 V2_LARGE = 'bisenetv2-l_fcn_4xb4-ohem-150k_cityscapes-1024x1024'
 V2 = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
 
@@ -52,7 +54,8 @@ def test_v2_large_costs_what_the_paper_says():
     assert giga_macs(large) == pytest.approx(112.68, abs=0.01)
     assert giga_macs(large) == pytest.approx(118.5, rel=0.05)
     # The same reading of V2, and of its ablation of lambda: 25.84 and 21.15.
-    small = changed(large, dict(in_channels=128, channels=256), alpha=1, depth=1)
+    small = inference_cfg(ROOT / 'bisenetv2' / f'{V2_PAPER}.py')
+    assert giga_macs(small) == pytest.approx(20.26, abs=0.01)
     wide = changed(small, {}, lambda_=1 / 2)
     assert giga_macs(small) == pytest.approx(21.15, rel=0.05)
     assert giga_macs(wide) - giga_macs(small) == pytest.approx(25.84 - 21.15, rel=0.08)
@@ -86,7 +89,7 @@ def test_one_forward(name, size):
 
 
 def test_the_new_configs_are_these():
-    assert len(NEW) == 8
+    assert len(NEW) == 9
 
 
 @pytest.mark.parametrize('name', [X39_SPEED, R18_SPEED])
@@ -109,3 +112,25 @@ def test_strided_labels_are_every_eighth():
     torch.testing.assert_close(losses['loss_ohem'], head.loss_decode(logits, labels, ignore_index=255))
     head.label_stride = 1
     assert not torch.allclose(head.loss_by_feat(logits, samples)['loss_ohem'], losses['loss_ohem'])
+
+
+@pytest.mark.parametrize('name', [X39_SPEED, R18_SPEED])
+def test_speed_scales_are_of_the_size_that_it_trains_at(name):
+    cfg = Config.fromfile(NEW[name])
+    resizes = cfg.tta_pipeline[1].transforms[0]
+    assert [resize.scale for resize in resizes][2] == (1536, 768) == cfg.test_pipeline[1].scale
+    assert [resize.scale[0] / 1536 for resize in resizes] == [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+
+
+def test_rates_and_decay_of_the_authors():
+    """ResNet at the base rate, without decay of norms and biases; ten times the rate elsewhere."""
+    cfg = read(str(NEW[R18_AUTHORS]), (64, 64))
+    model = build(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rule = {names[id(group['params'][0])]: (group['lr'], group['weight_decay']) for group in groups}
+    assert len(rule) == len(names)
+    resnet = {name: value for name, value in rule.items() if name.startswith('backbone.context_path.backbone.')}
+    assert {value for name, value in resnet.items() if '.bn' in name or 'downsample.1' in name} == {(0.01, 0.0)}
+    assert {value for name, value in resnet.items() if name.endswith('conv1.weight')} == {(0.01, 5e-4)}
+    assert {lr for name, (lr, _) in rule.items() if name not in resnet} == {0.1}

@@ -1,0 +1,6 @@
+# BiSeNetV2's paper on Cityscapes: poly without warm-up, weight decay on convolutions only.
+_base_ = './schedule_160k.py'
+optim_wrapper = dict(optimizer=dict(lr=0.05), paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0))
+param_scheduler = [dict(type='PolyLR', eta_min=0, power=0.9, begin=0, end=150000, by_epoch=False)]
+train_cfg = dict(max_iters=150000, val_interval=15000)
+default_hooks = dict(checkpoint=dict(interval=15000))
