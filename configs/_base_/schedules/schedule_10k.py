@@ -1,19 +1,8 @@
 # For data sets of hundreds of images: linear warm-up, then poly, 10k iterations as BiSeNetV2's paper on CamVid.
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.025, momentum=0.9, weight_decay=0.0005), clip_grad=None
-)
+_base_ = './schedule_160k.py'
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=500, by_epoch=False),
     dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=500, end=10000, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=10000, val_interval=1000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1000),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
-)
+train_cfg = dict(max_iters=10000, val_interval=1000)
+default_hooks = dict(checkpoint=dict(interval=1000))
