@@ -16,10 +16,12 @@ MIM_FILES = ('configs', 'tools', 'model-index.yml')
 
 class BuildPyWithMim(build_py):
     def run(self) -> None:
+        built = Path(self.build_lib, 'mmseg_bisenet')
+        if not self.editable_mode:
+            # Files of an earlier build, deleted since, would be packed again.
+            shutil.rmtree(built, ignore_errors=True)
         super().run()
-        package = ROOT / 'mmseg_bisenet' if self.editable_mode else Path(self.build_lib, 'mmseg_bisenet')
-        mim = package / '.mim'
-        # Files of an earlier build would be packed again, and make config names ambiguous.
+        mim = (ROOT / 'mmseg_bisenet' if self.editable_mode else built) / '.mim'
         shutil.rmtree(mim, ignore_errors=True)
         mim.mkdir(parents=True)
         for name in MIM_FILES:

@@ -57,7 +57,7 @@ def find(name: str) -> Entry:
         nearest = difflib.get_close_matches(name, everything, n=3, cutoff=0)
         raise InputError(
             f'model {name!r} is not in the model index; the nearest names are {", ".join(nearest)}, and '
-            'mmseg_bisenet.list_models() gives all'
+            'mmseg_bisenet.list_models() gives all; the path of a config is taken too'
         )
     return everything[name]
 

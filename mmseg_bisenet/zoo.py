@@ -50,7 +50,7 @@ def get_model(
     the names (``classes``) and colours (``palette``) of the classes.
 
     Args:
-        name: a name of :func:`mmseg_bisenet.list_models`.
+        name: a name of :func:`mmseg_bisenet.list_models`, or the path of a config.
         pretrained: True for the weights of the model index, or the path of a checkpoint (``.pth`` or
             ``.safetensors``). Otherwise weights are random, as the config initialises them; ImageNet weights that it
             starts training from are not fetched.
@@ -63,7 +63,7 @@ def get_model(
         InputError: no such name; no weights in the index, or none to be had there; a file that is no checkpoint of this
             network.
     """
-    entry = model_index.find(name)
+    entry = _entry(name)
     source = _weights(entry, pretrained)
     cfg = _config(entry, num_classes, boosters)
     # What a config leaves without a scope is MMSegmentation's, whatever scope the caller has set.
@@ -81,6 +81,13 @@ def get_model(
     model.cfg = cfg
     model.dataset_meta = _dataset_meta(metas, model.num_classes)
     return model.eval().to(device)
+
+
+def _entry(name: str) -> model_index.Entry:
+    path = Path(name)
+    if path.suffix == '.py' and path.is_file():
+        return model_index.Entry(path.stem, path, weights=None)
+    return model_index.find(name)
 
 
 # -- config ------------------------------------------------------------------------------------------------------------

@@ -89,6 +89,18 @@ def test_every_model_is_built_and_runs(name):
             assert model(images(1, (512, 1024))).shape == (1, model.num_classes, 64, 128)
 
 
+def test_a_config_of_ones_own_is_taken_by_its_path(tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text(f"_base_ = '{model_index.find(V2).config}'\nmodel = dict(num_classes=3)\n")
+    model = get_model(str(config))
+    assert model.num_classes == 3
+    torch.save(model.state_dict(), tmp_path / 'mine.pth')
+    loaded = get_model(str(config), pretrained=tmp_path / 'mine.pth')
+    torch.testing.assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)
+    with pytest.raises(InputError, match='no weights'):
+        get_model(str(config), pretrained=True)
+
+
 def test_boosters_are_kept_on_demand():
     model = get_model(V2, boosters=True)
     assert len(model.auxiliary_head) == 4

@@ -57,8 +57,23 @@ def load(args: argparse.Namespace) -> Config:
         raise InputError(f'config {path} cannot be read: {reason}; mend it, or --cfg-options') from error
     if 'model' not in cfg:
         raise InputError(f'config {path} has no `model`; is it one of the bases?')
+    if cfg.model.get('num_classes'):
+        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline'):
+            _follow(cfg.get(name), cfg.model.num_classes)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', path.stem)
     return cfg
+
+
+def _follow(node: object, num_classes: int) -> None:
+    """Let each check of labels know the model's number of classes: it is set in one place."""
+    if isinstance(node, list | tuple):
+        for item in node:
+            _follow(item, num_classes)
+    elif isinstance(node, dict):
+        if node.get('type') == 'LoadAnnotations' and 'num_classes' in node:
+            node['num_classes'] = num_classes
+        for item in node.values():
+            _follow(item, num_classes)
 
 
 def find(name: str) -> Path:
@@ -139,19 +154,24 @@ def check_data(cfg: Config, *dataloaders: str) -> None:
     Raises:
         InputError: it names the folder, and the options that set it; or a dataloader that the config lacks.
     """
+    wrong = []
     for name in dataloaders:
         if not (cfg.get(name) and cfg[name].get('dataset')):
             raise InputError(f'the config has no {name}.dataset; take one of configs/_base_/datasets among its bases')
         for key, dataset in _datasets(cfg[name].dataset, f'{name}.dataset'):
-            root = dataset.get('data_root') or ''
+            root = Path(dataset.get('data_root') or '')
             for prefix in dict.fromkeys(value for value in (dataset.get('data_prefix') or {}).values() if value):
-                folder = Path(root, prefix)
+                folder = root / prefix
                 if not folder.is_dir() or not any(folder.iterdir()):
-                    state = 'is empty' if folder.is_dir() else 'does not exist'
-                    raise InputError(
-                        f'data folder {folder} {state} ({key}.data_root={root!r}); set the environment variable '
-                        f'MMSEG_BISENET_DATA to the folder of the data sets, or --cfg-options {key}.data_root=DIR'
-                    )
+                    wrong.append((folder, key, root))
+    if wrong:
+        folder, _, root = wrong[0]
+        state = 'is empty' if folder.is_dir() else 'does not exist'
+        options = ' '.join(dict.fromkeys(f'{key}.data_root=DIR' for _, key, _ in wrong))
+        raise InputError(
+            f'data folder {folder} {state}; make or link {root}, set the environment variable MMSEG_BISENET_DATA to '
+            f'the folder that holds {root.name}, or --cfg-options {options}'
+        )
 
 
 def _datasets(dataset: ConfigDict, key: str) -> Iterator[tuple[str, ConfigDict]]:

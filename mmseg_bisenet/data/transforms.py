@@ -117,10 +117,10 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
             content = mmengine.fileio.get(path, backend_args=self.backend_args)
             return mmcv.imfrombytes(content, flag='unchanged', backend=self.imdecode_backend).squeeze()
         except Exception as error:  # a storage backend and a decoder each raise their own
-            raise InputError(
-                f'{path}: the label cannot be read ({_reason(error)}); '
-                'replace the file, or mend seg_map_path and seg_map_suffix'
-            ) from error
+            cure = 'replace the file, or mend seg_map_path and seg_map_suffix'
+            if isinstance(error, FileNotFoundError) and path.endswith('_labelTrainIds.png'):
+                cure = 'make them: pip install cityscapesscripts, CITYSCAPES_DATASET=DIR csCreateTrainIdLabelImgs'
+            raise InputError(f'{path}: the label cannot be read ({_reason(error)}); {cure}') from error
 
     def _table(self, results: dict) -> np.ndarray | None:
         """The value of each id of the file, (256,) uint8, or None where the data set changes none."""

@@ -48,7 +48,7 @@ def label(data, change):
 def test_no_data_folder(tmp_path):
     line = train(tmp_path / 'nowhere', tmp_path)
     assert f'{tmp_path}/nowhere/miniscapes/leftImg8bit/train does not exist' in line
-    assert 'MMSEG_BISENET_DATA' in line and '--cfg-options train_dataloader.dataset.data_root=' in line
+    assert 'MMSEG_BISENET_DATA' in line and 'val_dataloader.dataset.data_root=DIR' in line
     assert not (tmp_path / 'work').exists()
 
 
@@ -69,6 +69,19 @@ def test_label_outside_the_classes(data, tmp_path):
     label(data, lambda labels: np.full_like(labels, 33))
     line = train(data, tmp_path)
     assert '_labelTrainIds.png: the label has ids 33 outside the 19 classes' in line
+
+
+def test_the_check_of_labels_follows_the_model(data, tmp_path):
+    line = train(data, tmp_path, 'model.num_classes=5')
+    assert 'outside the 5 classes' in line
+
+
+def test_train_ids_that_were_not_made(data, tmp_path):
+    for path in data.glob('miniscapes/gtFine/train/*/*_labelTrainIds.png'):
+        path.unlink()
+    line = train(data, tmp_path)
+    assert '_labelTrainIds.png: the label cannot be read (no such file)' in line
+    assert 'csCreateTrainIdLabelImgs' in line
 
 
 def test_config_without_num_classes(data, tmp_path):
