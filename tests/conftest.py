@@ -9,9 +9,19 @@ import pytest
 # OpenMP threads that spin while they wait take the cores from whatever else runs, and a test becomes 15 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+import numpy as np
+import torch
+
 import mmseg_bisenet  # noqa: F401, makes mmseg importable, which a test may import before it imports us
 
 pytest.register_assert_rewrite('base')
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Random weights are the same in every run."""
+    torch.manual_seed(0)
+    np.random.seed(0)
 
 
 class SharedData:

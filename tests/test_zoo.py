@@ -129,7 +129,7 @@ def test_runs_on_images_in_any_scope_and_leaves_it(scope, monkeypatch, tmp_path)
     monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
     if scope:
         DefaultScope.get_instance('callers', scope_name=scope)
-    model = get_model(V2, num_classes=7)
+    model = randomise(get_model(V2, num_classes=7))
     assert list(DefaultScope._instance_dict) == (['callers'] if scope else [])
 
     model.cfg.test_pipeline[1].scale = (128, 64)  # the config's is 2048x1024
