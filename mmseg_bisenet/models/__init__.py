@@ -3,7 +3,7 @@
 from mmseg_bisenet.models.bisenetv1 import BiSeNetV1, Xception39
 from mmseg_bisenet.models.bisenetv2 import BiSeNetV2
 from mmseg_bisenet.models.head import BiSeNetHead, BoosterHead
-from mmseg_bisenet.models.loss import OHEMCrossEntropyLoss, ohem_cross_entropy
+from mmseg_bisenet.models.loss import CrossEntropyLoss, OHEMCrossEntropyLoss, ohem_cross_entropy
 from mmseg_bisenet.models.segmentor import BiSeNetSegmentor
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     'BiSeNetV1',
     'BiSeNetV2',
     'BoosterHead',
+    'CrossEntropyLoss',
     'OHEMCrossEntropyLoss',
     'Xception39',
     'ohem_cross_entropy',

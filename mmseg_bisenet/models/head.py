@@ -6,8 +6,10 @@ segmentor's work. Widths differ from source to source and are the configs' matte
 """
 
 from mmseg.models.decode_heads import FCNHead
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmseg_bisenet.models.loss import PixelLoss
+from mmseg_bisenet.models.pixel_cross_entropy import pixel_cross_entropy
 from mmseg_bisenet.registry import MODELS
 
 
@@ -26,7 +28,8 @@ class BiSeNetHead(FCNHead):
         num_convs: number of 3x3 convolutions.
         label_stride: the loss sees every ``label_stride``-th pixel of the labels in both directions; 8 is the ``speed``
             recipe of V1's authors, whose loss so needs no upsampled logits.
-        others: as MMSegmentation's ``BaseDecodeHead`` (``norm_cfg``, ``loss_decode``, ``dropout_ratio`` and so on).
+        loss_decode: a loss, or several of other names. Those of this package never hold the upsampled logits.
+        others: as MMSegmentation's ``BaseDecodeHead`` (``norm_cfg``, ``dropout_ratio`` and so on).
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class BiSeNetHead(FCNHead):
         in_index: int = 0,
         num_convs: int = 1,
         label_stride: int = 1,
+        loss_decode: dict | list[dict] = dict(type='mmseg_bisenet.CrossEntropyLoss'),
         **others,
     ) -> None:
         super().__init__(
@@ -46,6 +50,7 @@ class BiSeNetHead(FCNHead):
             channels=channels,
             num_classes=num_classes,
             in_index=in_index,
+            loss_decode=loss_decode,
             **others,
         )
         self.label_stride = label_stride
@@ -53,6 +58,21 @@ class BiSeNetHead(FCNHead):
     def _stack_batch_gt(self, batch_data_samples: list) -> Tensor:
         """The labels, (N, 1, ceil(H / label_stride), ceil(W / label_stride))."""
         return super()._stack_batch_gt(batch_data_samples)[..., :: self.label_stride, :: self.label_stride]
+
+    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
+        """Logits (N, num_classes, h, w) and samples with labels -> losses by name, and ``acc_seg`` in percent."""
+        losses = self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
+        if not all(isinstance(loss, PixelLoss) for loss in losses) or self.sampler is not None:
+            return super().loss_by_feat(seg_logits, batch_data_samples)
+        labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
+        pixels, hits = pixel_cross_entropy(seg_logits, labels, self.align_corners, self.ignore_index)
+        result = {}
+        for loss in losses:
+            value = loss.mean(pixels, labels, self.ignore_index)
+            result[loss.loss_name] = result.get(loss.loss_name, 0) + value
+        # Of shape (1,), as stock logs it.
+        result['acc_seg'] = 100 * hits.sum().view(1) / (labels != self.ignore_index).sum().clamp(min=1)
+        return result
 
 
 @MODELS.register_module()

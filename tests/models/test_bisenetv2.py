@@ -3,6 +3,7 @@ import torch
 from base import BackboneTester, build, images, randomise
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models import BiSeNetV2
 from mmseg_bisenet.models.bisenetv2.semantic_branch import CEBlock, GELayer
 from mmseg_bisenet.models.conv import ConvNormAct
 
@@ -127,3 +128,14 @@ def test_gather_and_expansion_of_the_paper_expands_first(stride):
     assert [part.with_activation for part in layer.dwconv] == [False, True][-stride:]
     x = images(2, (6, 9), channels=8)
     assert layer(x).shape == (2, 8, -(-6 // stride), -(-9 // stride))
+
+
+def test_gather_and_expansion_layers_may_start_as_their_shortcuts():
+    network = BiSeNetV2(zero_init_last_norm=True).eval()
+    network.init_weights()
+    for layer in (layer for layer in network.modules() if isinstance(layer, GELayer)):
+        x = torch.rand(1, layer.conv1.in_channels, 8, 8)
+        assert torch.equal(layer(x), layer.shortcut(x).relu())
+    plain = BiSeNetV2()
+    plain.init_weights()
+    assert all(layer.conv2[0].bn.weight.eq(1).all() for layer in plain.modules() if isinstance(layer, GELayer))

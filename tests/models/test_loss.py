@@ -6,9 +6,12 @@ import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models import pixel_cross_entropy as strips
 from mmseg_bisenet.models.loss import _kth_largest, ohem_cross_entropy
+from mmseg_bisenet.models.pixel_cross_entropy import pixel_cross_entropy
 
 IGNORE = 255
 
@@ -115,3 +118,95 @@ def test_the_registered_loss():
     assert loss.state_dict() == {}  # a checkpoint does not depend on the loss
     with pytest.raises(ValueError, match='remove `sampler`'):
         loss(logits, labels, weight=torch.ones_like(labels))
+
+
+SIZES = [((8, 12), (64, 96)), ((7, 9), (50, 71)), ((8, 12), (8, 12)), ((1, 1), (5, 3)), ((9, 8), (3, 5))]
+
+
+@pytest.mark.parametrize(('small', 'size'), SIZES, ids=str)
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('strip', [1, 1000, 10**9])
+def test_pixels_of_logits_that_were_never_upsampled(small, size, align_corners, strip, monkeypatch):
+    """Losses, gradients and accuracy equal those of the full map, whatever the strips."""
+    monkeypatch.setattr(strips, 'STRIP_CPU', strip)
+    logits = torch.randn(2, 5, *small, requires_grad=True)
+    labels = torch.randint(0, 5, (2, *size))
+    labels[:, 0, 0] = IGNORE
+    weight = torch.rand(2, *size)  # any gradient from above
+
+    full = F.interpolate(logits, size, mode='bilinear', align_corners=align_corners)
+    expected = F.cross_entropy(full, labels, ignore_index=IGNORE, reduction='none')
+    losses, hits = pixel_cross_entropy(logits, labels, align_corners, IGNORE)
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(hits, full.argmax(1) == labels)
+    torch.testing.assert_close(
+        gradient((losses * weight).sum(), logits), gradient((expected * weight).sum(), logits), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+def test_gradients_are_those_of_the_function(align_corners):
+    logits = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 1, 2, IGNORE]).repeat(2, 7, 3)
+    assert torch.autograd.gradcheck(lambda x: pixel_cross_entropy(x, labels, align_corners)[0], logits)
+
+
+def test_what_waits_for_the_backward_pass():
+    """One number a pixel and masks: less than a class's share of the 19 upsampled maps, of which stock keeps one."""
+    saved = []
+    logits, labels = torch.randn(1, 19, 16, 16, requires_grad=True), torch.randint(0, 19, (1, 128, 128))
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        ohem_cross_entropy(logits, labels)
+    tensors = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in saved}
+    del tensors[labels.untyped_storage().data_ptr()], tensors[logits.untyped_storage().data_ptr()]
+    assert sum(tensors.values()) <= 4 * labels.numel()
+
+
+@pytest.mark.parametrize('options', [{}, dict(class_weight=[0.5, 1.0, 2.0, 0.1, 3.0])], ids=['plain', 'weighted'])
+@pytest.mark.parametrize('avg_non_ignore', [False, True])
+def test_cross_entropy_is_stocks(options, avg_non_ignore):
+    init_default_scope('mmseg')
+    options = dict(options, loss_weight=0.4, avg_non_ignore=avg_non_ignore)
+    logits, labels = batch()
+    if 'class_weight' in options:  # stock looks up the weight of the ignored label, which does not exist
+        labels = labels.clamp(max=4)
+    ours, stock = (
+        MODELS.build(dict(type=name, **options)) for name in ('mmseg_bisenet.CrossEntropyLoss', 'CrossEntropyLoss')
+    )
+    losses = [loss(logits, labels, ignore_index=IGNORE) for loss in (ours, stock)]
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(gradient(loss, logits) for loss in losses))
+    assert ours.loss_name == stock.loss_name
+
+
+@pytest.mark.parametrize('name', ['OHEMCrossEntropyLoss', 'CrossEntropyLoss'])
+def test_nothing_to_learn_from_is_zero(name):
+    init_default_scope('mmseg')
+    logits, labels = batch()
+    for options in ({}, dict(class_weight=[1.0] * 5)):
+        loss = MODELS.build(dict(type=f'mmseg_bisenet.{name}', **options))(logits, torch.full_like(labels, IGNORE))
+        assert loss.item() == 0
+        assert gradient(loss, logits).abs().max() == 0
+
+
+def test_the_host_never_waits_for_the_device():
+    """Fake tensors have no values: whatever would fetch one raises."""
+    with FakeTensorMode():
+        logits, labels = torch.randn(2, 5, 8, 12, requires_grad=True), torch.randint(0, 5, (2, 64, 96))
+        loss = ohem_cross_entropy(logits, labels, class_weight=torch.ones(5))
+        assert gradient(loss, logits).shape == logits.shape
+        with pytest.raises(DataDependentOutputException):
+            loss.item()
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_under_autocast_it_is_computed_in_float(dtype):
+    logits, labels = torch.randn(2, 5, 8, 12), torch.randint(0, 5, (2, 64, 96))
+    half = logits.to(dtype).requires_grad_()
+    with torch.autocast('cpu', dtype):
+        loss = ohem_cross_entropy(half, labels)
+    whole = half.detach().float().requires_grad_()
+    expected = ohem_cross_entropy(whole, labels)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, expected)
+    assert torch.equal(gradient(loss, half), gradient(expected, whole).to(dtype))

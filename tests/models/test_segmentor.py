@@ -59,14 +59,14 @@ def test_losses_and_gradients_equal_stock(segmentors):
     results = []
     for network in networks:
         torch.manual_seed(0)  # dropout in the heads
-        data = network.train().data_preprocessor(batch((64, 96), classes), training=True)
-        losses = network(**data, mode='loss')
+        data = network.train().double().data_preprocessor(batch((64, 96), classes), training=True)
+        losses = network(**data | dict(inputs=data['inputs'].double()), mode='loss')
         network.parse_losses(losses)[0].backward()
         results.append((losses, {name: parameter.grad for name, parameter in network.named_parameters()}))
     (expected, expected_gradients), (losses, gradients) = results
     assert losses.keys() == expected.keys()
-    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(gradients, expected_gradients, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(losses, expected, rtol=1e-6, atol=0)  # `acc_seg` is float32
+    torch.testing.assert_close(gradients, expected_gradients, rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize('size', [(64, 96), (95, 127)])
@@ -134,3 +134,16 @@ def test_a_key_that_is_no_booster_is_still_refused(cfg):
     lean = build(changed(cfg, auxiliary_head=None))
     with pytest.raises(RuntimeError, match='auxiliary_neck'):
         lean.load_state_dict(lean.state_dict() | {'auxiliary_neck.weight': torch.zeros(1)})
+
+
+def test_channels_last_gives_the_same(configs):
+    cfg = read(str(configs / 'bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024.py'), (64, 96)).model
+    plain, last = build(cfg), build(dict(cfg, channels_last=True))
+    randomise(plain)
+    last.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        maps = last.eval().extract_feat(torch.rand(2, 3, 64, 96))
+        assert all(x.is_contiguous(memory_format=torch.channels_last) for x in maps)
+        expected, actual = (network.eval().test_step(batch((64, 96), 19, 2)) for network in (plain, last))
+    for theirs, ours in zip(expected, actual, strict=True):
+        torch.testing.assert_close(ours.seg_logits.data, theirs.seg_logits.data, rtol=1e-4, atol=1e-4)

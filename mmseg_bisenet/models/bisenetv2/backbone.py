@@ -33,12 +33,12 @@ MMSegmentation's, for its checkpoints' sake.
 from collections.abc import Sequence
 
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.bisenetv2.aggregation import BGALayer
 from mmseg_bisenet.models.bisenetv2.detail_branch import DetailBranch
-from mmseg_bisenet.models.bisenetv2.semantic_branch import SemanticBranch
+from mmseg_bisenet.models.bisenetv2.semantic_branch import GELayer, SemanticBranch
 from mmseg_bisenet.models.conv import ConvNormAct, require_batch_for_pooled_norm
 from mmseg_bisenet.models.resize import Resize
 from mmseg_bisenet.registry import MODELS
@@ -69,6 +69,8 @@ class BiSeNetV2(BaseModule):
             neither.
         pointwise_bias: biases in the pointwise convolutions of the aggregation layer.
         upsample: ``'bilinear'`` or ``'nearest'``, in the aggregation layer.
+        zero_init_last_norm: gather-and-expansion layers start as their shortcuts, their last norm being zero, as
+            CoinCheung trains.
 
     Raises:
         InputError: widths of the wrong number, both ``semantic_channels`` and ``lambda_``, or ``depth`` below 1.
@@ -94,6 +96,7 @@ class BiSeNetV2(BaseModule):
         context_norm: bool = True,
         pointwise_bias: bool = True,
         upsample: str = 'bilinear',
+        zero_init_last_norm: bool = False,
     ) -> None:
         super().__init__(
             init_cfg
@@ -115,6 +118,7 @@ class BiSeNetV2(BaseModule):
         )
         conv = ConvNormAct(conv_cfg, norm_cfg, act_cfg)
         self.out_indices = out_indices
+        self.zero_init_last_norm = zero_init_last_norm
         self.detail = DetailBranch(conv, in_channels, detail_channels)
         self.semantic = SemanticBranch(
             conv, in_channels, semantic_channels, semantic_expansion_ratio, depth, expand_first, context_norm
@@ -127,6 +131,14 @@ class BiSeNetV2(BaseModule):
             Resize(upsample, align_corners),
             pointwise_bias,
         )
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        pretrained = isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'
+        if self.zero_init_last_norm and not pretrained:
+            for layer in self.modules():
+                if isinstance(layer, GELayer) and layer.conv2[0].with_norm:
+                    nn.init.zeros_(layer.conv2[0].norm.weight)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """x: (N, in_channels, H, W) -> those of ``out_indices`` of five maps.

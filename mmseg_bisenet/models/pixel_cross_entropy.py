@@ -1,0 +1,129 @@
+"""Cross entropy of pixels from logits of the network's own low resolution.
+
+Stock upsamples the logits of every head to the size of the labels and keeps them, and their softmax, until the backward
+pass. Here strips are upsampled, give the losses of their pixels and are forgotten; the backward pass computes them
+again. What is kept is one number a pixel.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Upsampled logits in memory at a time: what caches hold, or enough to keep a GPU busy.
+STRIP_CPU, STRIP_GPU = 2**20, 2**25
+
+
+@torch.compiler.disable  # Inductor makes kernels for CPUs of it that do not compile (PyTorch 2.13)
+def pixel_cross_entropy(
+    logits: Tensor, labels: Tensor, align_corners: bool = False, ignore_index: int = 255
+) -> tuple[Tensor, Tensor]:
+    """Cross entropy of each pixel between bilinearly upsampled logits and labels, without the upsampled map.
+
+    Args:
+        logits: (N, C, h, w), any floating type; computed in float32, or in float64 where they are.
+        labels: (N, H, W) int64, in [0, C) or ``ignore_index``.
+        align_corners: of the upsampling.
+        ignore_index: the label of pixels that don't count.
+
+    Returns:
+        Losses (N, H, W), zero where ignored, and whether the true class is the likeliest, (N, H, W) bool.
+    """
+    # Strips of channels-last logits would be slow to reduce over classes.
+    return _PixelCrossEntropy.apply(logits.contiguous(), labels, align_corners, ignore_index)
+
+
+class _PixelCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(logits, labels)
+        ctx.options = align_corners, ignore_index
+        losses = torch.empty(labels.shape, dtype=_precise(logits), device=logits.device)
+        hits = torch.empty_like(labels, dtype=torch.bool)
+        for strip in _strips(logits, labels, align_corners):
+            upsampled, strip_labels = strip.upsample(logits), strip.of(labels)
+            strip.of(losses).copy_(
+                F.cross_entropy(upsampled, strip_labels, ignore_index=ignore_index, reduction='none')
+            )
+            true_class = upsampled.gather(1, strip_labels.masked_fill(strip_labels == ignore_index, 0)[:, None])
+            strip.of(hits).copy_((true_class[:, 0] >= upsampled.amax(1)) & (strip_labels != ignore_index))
+        ctx.mark_non_differentiable(hits)
+        return losses, hits
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
+        logits, labels = ctx.saved_tensors
+        align_corners, ignore_index = ctx.options
+        total = torch.zeros_like(logits, dtype=_precise(logits))
+        for strip in _strips(logits, labels, align_corners):
+            with torch.enable_grad():
+                rows = strip.rows_below(logits).to(total.dtype).detach().requires_grad_()
+                losses = F.cross_entropy(
+                    strip.upsample_rows(rows), strip.of(labels), ignore_index=ignore_index, reduction='none'
+                )
+            strip.rows_below(total).add_(torch.autograd.grad(losses, rows, strip.of(gradient))[0])
+        return total.to(logits.dtype), None, None, None
+
+
+def _precise(logits: Tensor) -> torch.dtype:
+    return torch.promote_types(logits.dtype, torch.float32)
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """Some rows of one image at the labels' size, and what bilinear interpolation makes them from."""
+
+    image: int
+    rows: slice  # of the labels
+    below: slice  # rows of the logits that they lie between
+    upper: Tensor  # for each row, the one of `below` that lies above it
+    lower: Tensor
+    weight: Tensor  # of the lower
+    width: int
+    align_corners: bool
+
+    def of(self, labels: Tensor) -> Tensor:
+        """(N, H, W) -> (1, rows, W), a view."""
+        return labels[self.image : self.image + 1, self.rows]
+
+    def rows_below(self, logits: Tensor) -> Tensor:
+        """(N, C, h, w) -> (1, C, rows below, w), a view."""
+        return logits[self.image : self.image + 1, :, self.below]
+
+    def upsample(self, logits: Tensor) -> Tensor:
+        """(N, C, h, w) -> (1, C, rows, W)."""
+        return self.upsample_rows(self.rows_below(logits).to(_precise(logits)))
+
+    def upsample_rows(self, rows: Tensor) -> Tensor:
+        wide = F.interpolate(rows, (rows.shape[2], self.width), mode='bilinear', align_corners=self.align_corners)
+        return torch.lerp(wide.index_select(2, self.upper), wide.index_select(2, self.lower), self.weight)
+
+
+def _strips(logits: Tensor, labels: Tensor, align_corners: bool) -> Iterator[_Strip]:
+    (images, classes, small, _), (_, height, width) = logits.shape, labels.shape
+    device, dtype = logits.device, _precise(logits)
+    scale = (small - 1) / max(height - 1, 1) if align_corners else small / height
+    places = [row * scale if align_corners else max((row + 0.5) * scale - 0.5, 0) for row in range(height)]
+    above = [min(int(place), small - 1) for place in places]
+    weight = torch.tensor([place - row for place, row in zip(places, above, strict=True)], dtype=dtype, device=device)[
+        :, None
+    ]
+    upper = torch.tensor(above, device=device)
+    lower = (upper + 1).clamp(max=small - 1)
+    most = max((STRIP_CPU if device.type == 'cpu' else STRIP_GPU) // (classes * width), 1)
+    for image in range(images):
+        for first in range(0, height, most):
+            rows = slice(first, min(first + most, height))
+            below = slice(above[rows.start], min(above[rows.stop - 1] + 1, small - 1) + 1)
+            yield _Strip(
+                image,
+                rows,
+                below,
+                upper[rows] - below.start,
+                lower[rows] - below.start,
+                weight[rows],
+                width,
+                align_corners,
+            )
