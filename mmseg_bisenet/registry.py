@@ -12,3 +12,13 @@ SCOPE = 'mmseg_bisenet'
 MODELS = Registry('model', parent=mmseg.MODELS, scope=SCOPE, locations=['mmseg_bisenet.models'])
 DATASETS = Registry('dataset', parent=mmseg.DATASETS, scope=SCOPE, locations=['mmseg_bisenet.data'])
 TRANSFORMS = Registry('transform', parent=mmseg.TRANSFORMS, scope=SCOPE, locations=['mmseg_bisenet.data'])
+DATA_SAMPLERS = Registry('data sampler', parent=mmseg.DATA_SAMPLERS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
+LOOPS = Registry('loop', parent=mmseg.LOOPS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
+HOOKS = Registry('hook', parent=mmseg.HOOKS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
+OPTIM_WRAPPERS = Registry('optim_wrapper', parent=mmseg.OPTIM_WRAPPERS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=mmseg.OPTIM_WRAPPER_CONSTRUCTORS,
+    scope=SCOPE,
+    locations=['mmseg_bisenet.engine'],
+)

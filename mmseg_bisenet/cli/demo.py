@@ -130,19 +130,21 @@ def _newest(folder: Path, pattern: str) -> dict:
 def _pictures(scenes: Path, work_dir: Path) -> list[Path]:
     """Photo, ground truth and prediction side by side, of the first scenes of the evaluation."""
     import cv2
-    import numpy as np
     from mmseg.datasets import CityscapesDataset
 
-    palette = np.zeros((256, 3), np.uint8)
-    palette[:19] = np.array(CityscapesDataset.METAINFO['palette'])[:, ::-1]
+    from mmseg_bisenet.engine.pictures_hook import side_by_side
+
+    palette = [colour[::-1] for colour in CityscapesDataset.METAINFO['palette']]
     folder = work_dir / 'pictures'
     folder.mkdir()
     paths = []
     for photo in sorted(scenes.glob('leftImg8bit/val/*/*.png'))[:PICTURES]:
-        truth = str(photo).replace('leftImg8bit', 'gtFine', 1).replace('_leftImg8bit', '_gtFine_color')
-        labels = cv2.imread(str(work_dir / 'labels' / photo.name), cv2.IMREAD_UNCHANGED)
+        labels = str(photo).replace('leftImg8bit', 'gtFine', 1).replace('_leftImg8bit', '_gtFine_labelTrainIds')
+        truth, prediction = (
+            cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (labels, work_dir / 'labels' / photo.name)
+        )
         paths.append(folder / photo.name)
-        cv2.imwrite(str(paths[-1]), np.hstack([cv2.imread(str(photo)), cv2.imread(truth), palette[labels]]))
+        cv2.imwrite(str(paths[-1]), side_by_side(cv2.imread(str(photo)), truth, prediction, palette))
     return paths
 
 

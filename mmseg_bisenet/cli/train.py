@@ -1,8 +1,12 @@
-"""``mmseg-bisenet train CONFIG``: MMSegmentation's training script, also on several processes without GPU."""
+"""``mmseg-bisenet train CONFIG``: MMSegmentation's training script, with the options that a recipe often wants."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from mmseg_bisenet.errors import InputError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,7 +15,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     config.add_arguments(parser)
     config.add_launcher(parser)
     parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint in the work dir')
-    parser.add_argument('--amp', action='store_true', help='mixed precision, with a dynamic scale of the loss')
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument(
+        '--amp-dtype',
+        choices=['float16', 'bfloat16'],
+        default='float16',
+        help='of --amp; float16 scales the loss dynamically and needs a GPU (default: %(default)s)',
+    )
+    parser.add_argument('--channels-last', action='store_true', help='pixels before channels in memory')
+    parser.add_argument(
+        '--compile', action='store_true', help='torch.compile of the backbone; the first iteration takes minutes'
+    )
+    parser.add_argument('--accumulate', type=int, default=1, metavar='N', help='step after N batches')
+    parser.add_argument('--ema', action='store_true', help='evaluate and keep a moving average of the weights')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='learning rate in proportion to the images of a step'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,10 +41,50 @@ def run(args: argparse.Namespace) -> int:
     cfg = config.load(args)
     config.check_data(cfg, 'train_dataloader', *(['val_dataloader'] if cfg.get('val_cfg') else []))
     config.launch(cfg, args.launcher)
-    if args.amp:
-        if cfg.optim_wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
-            raise InputError(f'--amp replaces optim_wrapper.type OptimWrapper, not {cfg.optim_wrapper.type}')
-        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    apply_options(cfg, args)
     cfg.resume = args.resume
     Runner.from_cfg(cfg).train()
     return 0
+
+
+def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
+    """Write the options into the config, in whose terms docs/training.md names each of them.
+
+    Raises:
+        InputError: an option that this config, or this machine, can't take.
+    """
+    import torch
+
+    if args.amp:
+        kinds = ('OptimWrapper', 'AmpOptimWrapper', 'mmseg_bisenet.BFloat16OptimWrapper')
+        if cfg.optim_wrapper.type not in kinds:
+            raise InputError(f'--amp replaces optim_wrapper.type OptimWrapper, not {cfg.optim_wrapper.type}')
+        cfg.optim_wrapper.pop('loss_scale', None)
+        if args.amp_dtype == 'bfloat16':
+            cfg.optim_wrapper.type = kinds[2]
+        elif torch.cuda.is_available():
+            cfg.optim_wrapper.update(type=kinds[1], loss_scale='dynamic')
+        else:
+            raise InputError('--amp in float16 needs a GPU, and PyTorch sees none; add --amp-dtype bfloat16')
+    if args.channels_last:
+        if cfg.model.type != 'mmseg_bisenet.BiSeNetSegmentor':
+            raise InputError(f'--channels-last is an option of mmseg_bisenet.BiSeNetSegmentor, not of {cfg.model.type}')
+        cfg.model.channels_last = True
+    if args.accumulate < 1:
+        raise InputError(f'--accumulate {args.accumulate}: give 1 or more')
+    if args.accumulate > 1:
+        cfg.optim_wrapper.accumulative_counts = args.accumulate
+    hooks = []
+    if args.compile:
+        hooks.append(dict(type='mmseg_bisenet.CompileHook'))
+    if args.ema:
+        # Its average is over the last iterations from the start on, where a fixed momentum keeps random weights long.
+        hooks.append(dict(type='EMAHook', ema_type='MomentumAnnealingEMA'))
+    if hooks:
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
+    if args.auto_scale_lr:
+        if not cfg.get('auto_scale_lr'):
+            raise InputError('--auto-scale-lr: the config has no auto_scale_lr; add dict(base_batch_size=16)')
+        cfg.auto_scale_lr.enable = True
+        # MMEngine counts the images of a batch; a step has `accumulate` of them.
+        cfg.auto_scale_lr.base_batch_size /= args.accumulate

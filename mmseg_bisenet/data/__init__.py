@@ -1,6 +1,14 @@
-"""Data sets and checked loading transforms. Importing this package registers them in :mod:`mmseg_bisenet.registry`."""
+"""Data sets, loading and random transforms. Importing this package registers them in :mod:`mmseg_bisenet.registry`."""
 
+from mmseg_bisenet.data.augmentation import PhotoMetricDistortion, RandomResizedCrop
 from mmseg_bisenet.data.camvid import CamVidDataset, convert_camvid
 from mmseg_bisenet.data.transforms import LoadAnnotations, LoadImageFromFile
 
-__all__ = ['CamVidDataset', 'LoadAnnotations', 'LoadImageFromFile', 'convert_camvid']
+__all__ = [
+    'CamVidDataset',
+    'LoadAnnotations',
+    'LoadImageFromFile',
+    'PhotoMetricDistortion',
+    'RandomResizedCrop',
+    'convert_camvid',
+]

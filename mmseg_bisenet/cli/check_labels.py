@@ -1,0 +1,128 @@
+"""``mmseg-bisenet check-labels CONFIG``: every file of its data sets, and how often each class occurs."""
+
+import argparse
+import csv
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmseg_bisenet.errors import InputError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmseg.datasets import BaseSegDataset
+    from torch.utils.data import Dataset
+
+    from mmseg_bisenet.data.label_check import LabelCheck, Report
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+SHOWN = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmseg_bisenet.cli import config
+
+    config.add_arguments(parser)
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes (default: %(default)s)')
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.data import label_check
+
+    if args.workers < 1:
+        raise InputError(f'--workers is {args.workers}; give 1 or more')
+    cfg = config.load(args)
+    loaders = [name for name in LOADERS if cfg.get(name)]
+    config.check_data(cfg, *loaders)
+    reports = {}
+    for name, check in _checks(cfg, loaders).items():
+        findings = label_check.walk(check, args.workers)
+        shown = track(findings, name, total=len(check), console=Console(stderr=True))
+        reports[name] = label_check.report(check, shown)
+        print(_summary(name, reports[name]), end='\n\n')
+    folder = Path(cfg.work_dir) / 'check_labels'
+    _write(folder, reports)
+    wrong = sum(len(result.problems) for result in reports.values())
+    if wrong:
+        raise InputError(f'{wrong} files are wrong; mend those in {folder / "problems.txt"}, and run this again')
+    print(f'all files are right; table and pictures are in {folder}')
+    return 0
+
+
+def _checks(cfg: 'Config', loaders: list[str]) -> dict[str, 'LabelCheck']:
+    """The data sets by name, such as ``train``, or ``val-test`` for one that stands in both."""
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import DATASETS
+
+    from mmseg_bisenet.data.label_check import LabelCheck
+
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    names, checks = {}, {}
+    for loader in loaders:
+        try:
+            built = DATASETS.build(cfg[loader].dataset)
+        except ValueError as error:
+            if 'at least one array' not in str(error):  # mmengine's way to say that it found no image
+                raise
+            raise InputError(f'{loader}.dataset has no image; mend its data_prefix and img_suffix') from error
+        for number, dataset in enumerate(_inner(built)):
+            key = repr((dataset.data_prefix, dataset.ann_file, dataset.img_suffix, dataset.seg_map_suffix))
+            name = loader.removesuffix('_dataloader') + (str(number + 1) if number else '')
+            names.setdefault(key, []).append(name)
+            if key not in checks:
+                checks[key] = LabelCheck(dataset)
+    return {'-'.join(names[key]): check for key, check in checks.items()}
+
+
+def _inner(dataset: 'Dataset') -> list['BaseSegDataset']:
+    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
+    wrapped = [dataset.dataset] if hasattr(dataset, 'dataset') else getattr(dataset, 'datasets', [])
+    return [inner for item in wrapped for inner in _inner(item)] if wrapped else [dataset]
+
+
+def _summary(name: str, result: 'Report') -> str:
+    """The report as text: counts, what to do with examples, the table of classes, and for training their weights."""
+    lines = [
+        f'{name}: {result.images} images, {result.without_label} without label; '
+        f'{result.without_image} labels without image; {len(result.problems)} files are wrong'
+    ]
+    cures = result.cures()
+    for cure, count in cures:
+        lines.append(f'  {count} x {cure}:')
+        examples = [line for line in result.problems if line.endswith(f'; {cure}')]
+        lines += [f'    {line.removesuffix(f"; {cure}")}' for line in examples[: max(1, SHOWN // len(cures))]]
+    width = max(len('class'), *map(len, result.classes))
+    lines.append(f'  {"class":{width}}  pixels, %  images, %    ({result.counted} labels, those that are right)')
+    for label, pixels, images in zip(result.classes, result.pixel_share, result.image_share, strict=True):
+        never = '' if images else '  never'
+        lines.append(f'  {label:{width}}  {100 * pixels:9.4f}  {100 * images:9.2f}{never}')
+    lines.append(f'  {"ignored":{width}}  {100 * result.ignored_share:9.4f}  (of all pixels)')
+    if name.startswith('train'):
+        lines.append(f'  by ENet, for a loss_decode: class_weight={result.class_weight()}')
+    return '\n'.join(lines)
+
+
+def _write(folder: Path, reports: dict[str, 'Report']) -> None:
+    """``problems.txt``, ``classes.csv`` and a picture for each data set."""
+    from mmseg_bisenet.data.label_check import draw
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        problems = [line for result in reports.values() for line in result.problems]
+        (folder / 'problems.txt').write_text(''.join(f'{line}\n' for line in problems))
+        with (folder / 'classes.csv').open('w', newline='') as file:
+            writer = csv.writer(file)
+            writer.writerow(['dataset', 'class', 'pixels', 'pixel_share', 'images', 'image_share'])
+            for name, result in reports.items():
+                columns = (result.classes, result.pixels, result.pixel_share, result.occurs, result.image_share)
+                writer.writerows([name, *row] for row in zip(*columns, strict=True))
+        for name, result in reports.items():
+            draw(result, f'{name}: {result.counted} labels', folder / f'{name}.png')
+    except OSError as error:
+        raise InputError(f'{folder} cannot be written: {error.strerror}; give another --work-dir') from error
+    print(f'written to {folder}', file=sys.stderr)
