@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = re.compile(
     r'(?P<network>bisenetv[12])(?P<large>-l)?(?:-paper)?_(?:(?P<context>[rx]\d+)-d32|fcn)(?:-torchseg|-coincheung)?'
     r'(?:-speed)?(?:-in1k-pre)?_(?P<gpus>\d+)xb(?P<batch>\d+)'
-    r'(?:-amp|-ohem)?-(?P<iterations>\d+)k_(?P<data>cityscapes|coco-stuff164k)-(?P<h>\d+)x(?P<w>\d+)'
+    r'(?:-amp|-ohem)?-(?P<iterations>\d+)k_(?P<data>cityscapes|coco-stuff164k|coco-stuff10k|ade20k)-(?P<h>\d+)x(?P<w>\d+)'
 )
 
 
@@ -22,7 +22,7 @@ def models() -> list[dict]:
 
 def test_names_are_unique_lower_case_and_the_configs():
     names = [model['Name'] for model in models()]
-    assert len(names) == len(set(names)) == 15 + 9
+    assert len(names) == len(set(names)) == 15 + 14
     assert sum('Weights' in model for model in models()) == 15
     for model in models():
         assert model['Name'] == model['Name'].lower() == Path(model['Config']).stem
@@ -46,9 +46,15 @@ def test_every_metafile_says_what_its_config_does():
             context = cfg.model.backbone.backbone_cfg
             assert context.type == 'mmseg_bisenet.Xception39' if kind == 'x' else context.depth == int(depth)
         assert (name['large'] is not None) == ('BiSeNetV2-L' in meta['Architecture'])
-        data = {'cityscapes': ('Cityscapes', 19), 'coco-stuff164k': ('COCO-Stuff 164k', 171)}[name['data']]
+        data = {
+            'cityscapes': ('Cityscapes', 19),
+            'coco-stuff164k': ('COCO-Stuff 164k', 171),
+            'coco-stuff10k': ('COCO-Stuff 10k', 171),
+            'ade20k': ('ADE20K', 150),
+        }[name['data']]
         assert (meta['Training Data'], cfg.model.num_classes) == data
-        assert ('Weights' in model) == ('Results' in model) == ('160k' in model['Name'])
+        stock = '160k' in model['Name'] and not re.search('v2.*coco|ade20k', model['Name'])
+        assert ('Weights' in model) == ('Results' in model) == stock
         if 'Weights' not in model:
             continue
         assert [result['Dataset'] for result in model['Results']] == [data[0]]

@@ -7,7 +7,16 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 vis_backends = [dict(type='LocalVisBackend')]
+# No import statement: MMEngine 0.10.7 takes a config with one for another kind of config.
+if __import__('importlib.util').util.find_spec('tensorboard'):
+    vis_backends.append(dict(type='TensorboardVisBackend'))
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+# A config that sets `custom_hooks` itself replaces this list too.
+custom_hooks = [
+    dict(type='mmseg_bisenet.NonFiniteLossHook'),
+    dict(type='mmseg_bisenet.ValidationPicturesHook'),
+    dict(type='mmseg_bisenet.CurvesHook'),
+]
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 load_from = None

@@ -1,35 +1,27 @@
-# CoinCheung's configs/bisenetv1_city.py, without its mixed precision (--amp) and the ImageNet weights that its
-# ResNet starts from; `mmseg-bisenet convert` makes its checkpoints ours.
+# CoinCheung's configs/bisenetv1_city.py, without the ImageNet weights that its ResNet starts
+# from; `mmseg-bisenet convert` makes its checkpoints ours.
 _base_ = [
     '../_base_/models/bisenetv1_r18-d32-coincheung.py',
     '../_base_/datasets/cityscapes_1024x1024.py',
-    '../_base_/schedules/schedule_160k.py',
+    '../_base_/schedules/schedule_coincheung.py',
     '../_base_/default_runtime.py',
 ]
 model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=_base_.crop_size))
 train_pipeline = [
     _base_.load_image,
     _base_.load_labels,
-    dict(type='RandomResize', scale=(2048, 1024), ratio_range=(0.75, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=_base_.crop_size),
+    dict(
+        type='mmseg_bisenet.RandomResizedCrop',
+        scale=(2048, 1024),
+        ratio_range=(0.75, 2.0),
+        crop_size=_base_.crop_size,
+    ),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
+    dict(type='mmseg_bisenet.PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
-optim_wrapper = dict(
-    optimizer=dict(lr=0.01),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        # mmengine takes one rule a parameter: norms and biases of these have weight decay, there they don't.
-        custom_keys={
-            'backbone.ffm': dict(lr_mult=10.0),
-            'decode_head': dict(lr_mult=10.0),
-            'auxiliary_head': dict(lr_mult=10.0),
-        },
-    ),
-)
+optim_wrapper = dict(optimizer=dict(lr=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=1000, by_epoch=False),
     dict(type='PolyLR', eta_min=0, power=0.9, begin=1000, end=80000, by_epoch=False),

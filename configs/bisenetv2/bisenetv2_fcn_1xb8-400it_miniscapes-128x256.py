@@ -26,3 +26,4 @@ param_scheduler = [
 train_cfg = dict(max_iters=400, val_interval=200)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=400))
 randomness = dict(seed=0)
+auto_scale_lr = dict(base_batch_size=8)

@@ -4,11 +4,10 @@ train_pipeline = [
     _base_.load_image,
     _base_.load_labels,
     dict(
-        type='RandomChoiceResize',
+        type='mmseg_bisenet.RandomResizedCrop',
         scales=[(1536, 768), (2048, 1024), (2560, 1280), (3072, 1536), (3584, 1792), (4096, 2048)],
-        keep_ratio=True,
+        crop_size=_base_.crop_size,
     ),
-    dict(type='RandomCrop', crop_size=_base_.crop_size),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]

@@ -3,9 +3,9 @@
 _base_ = './cityscapes_1024x1024_torchseg.py'
 crop_size = (768, 1536)
 train_pipeline = [
-    *_base_.train_pipeline[:3],
-    dict(type='RandomCrop', crop_size=crop_size),
-    *_base_.train_pipeline[4:],
+    *_base_.train_pipeline[:2],
+    dict(_base_.train_pipeline[2], crop_size=crop_size),
+    *_base_.train_pipeline[3:],
 ]
 test_pipeline = [
     _base_.load_image,

@@ -9,10 +9,15 @@ load_labels = dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=
 train_pipeline = [
     load_image,
     load_labels,
-    dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+    dict(
+        type='mmseg_bisenet.RandomResizedCrop',
+        scale=(2048, 512),
+        ratio_range=(0.5, 2.0),
+        crop_size=crop_size,
+        cat_max_ratio=0.75,
+    ),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
+    dict(type='mmseg_bisenet.PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
 # Labels come after the resize: the score is taken at their own size.
@@ -41,7 +46,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+    sampler=dict(type='mmseg_bisenet.ResumableSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

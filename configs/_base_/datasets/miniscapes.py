@@ -9,10 +9,15 @@ load_labels = dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=
 train_pipeline = [
     load_image,
     load_labels,
-    dict(type='RandomResize', scale=(512, 256), ratio_range=(0.75, 1.5), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+    dict(
+        type='mmseg_bisenet.RandomResizedCrop',
+        scale=(512, 256),
+        ratio_range=(0.75, 1.5),
+        crop_size=crop_size,
+        cat_max_ratio=0.75,
+    ),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
+    dict(type='mmseg_bisenet.PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
 # Labels come after the resize: the score is taken at their own size.
@@ -41,7 +46,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+    sampler=dict(type='mmseg_bisenet.ResumableSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

@@ -1,6 +1,5 @@
 # V1's authors' schedule (TorchSeg): poly from the first iteration on, ten times the learning rate on fusion and heads.
-# 140k iterations are for a network from scratch. Deviation: where the rate is ten times, norms
-# and biases have weight decay too, because mmengine takes one rule a parameter.
+# 140k iterations are for a network from scratch.
 _base_ = './schedule_160k.py'
 optim_wrapper = dict(
     optimizer=dict(lr=0.01),

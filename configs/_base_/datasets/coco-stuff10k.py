@@ -1,0 +1,75 @@
+# COCO-Stuff 10k, 171 classes, crops of 640x640 and scales of 0.75 to 2, as third parties quote V1's paper.
+# MMSegmentation's tools/dataset_converters/coco_stuff10k.py makes the labels: 0 there is no class, and 1 to 171 become
+# 0 to 170 when they are read.
+data_root = '{{$MMSEG_BISENET_DATA:data}}/coco_stuff10k'
+dataset_type = 'COCOStuffDataset'
+num_classes = 171
+crop_size = (640, 640)
+# The checked versions of the stock loaders: they name the file where an image or a label is wrong.
+load_image = dict(type='LoadImageFromFile', _scope_='mmseg_bisenet')
+load_labels = dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=num_classes)
+train_pipeline = [
+    load_image,
+    load_labels,
+    dict(
+        type='mmseg_bisenet.RandomResizedCrop',
+        scale=(2560, 640),
+        ratio_range=(0.75, 2.0),
+        crop_size=crop_size,
+        cat_max_ratio=0.75,
+    ),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='mmseg_bisenet.PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+# Labels come after the resize: the score is taken at their own size.
+test_pipeline = [
+    load_image,
+    dict(type='Resize', scale=(2560, 640), keep_ratio=True),
+    load_labels,
+    dict(type='PackSegInputs'),
+]
+tta_pipeline = [
+    load_image,
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)],
+            [
+                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+            ],
+            [load_labels],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='mmseg_bisenet.ResumableSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        reduce_zero_label=True,
+        data_prefix=dict(img_path='images/train2014', seg_map_path='annotations/train2014'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        reduce_zero_label=True,
+        data_prefix=dict(img_path='images/test2014', seg_map_path='annotations/test2014'),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator

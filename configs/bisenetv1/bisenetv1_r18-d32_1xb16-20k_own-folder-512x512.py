@@ -1,0 +1,9 @@
+# Your own data: the three lines to change are in ../_base_/datasets/own-folder.py.
+_base_ = [
+    '../_base_/models/bisenetv1_r18-d32.py',
+    '../_base_/datasets/own-folder.py',
+    '../_base_/schedules/schedule_20k_warmup.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=_base_.crop_size))
+optim_wrapper = dict(optimizer=dict(lr=0.025))

@@ -1,0 +1,9 @@
+# CoinCheung's rates of learning and decay on COCO-Stuff 164k (configs/bisenetv2_coco.py, which runs 180k iterations on
+# crops of 640x640); iterations, crop and scales are those of MMSegmentation's V1.
+_base_ = [
+    '../_base_/models/bisenetv2-ohem.py',
+    '../_base_/datasets/coco-stuff164k.py',
+    '../_base_/schedules/schedule_160k_coincheung.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=_base_.crop_size))
