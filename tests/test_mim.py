@@ -35,7 +35,7 @@ OPTIONS = [
     'test_dataloader.num_workers=0',
     'test_dataloader.persistent_workers=False',
     'train_dataloader.dataset.pipeline.2.scale=(128,64)',
-    'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
+    'train_dataloader.dataset.pipeline.2.crop_size=(64,64)',
     'model.data_preprocessor.size=(64,64)',
 ]
 

@@ -59,11 +59,11 @@ def measure(model: nn.Module, height: int, width: int, images: int, warmup: int,
     meta = dict(img_shape=(height, width), ori_shape=(height, width))
     clock = []
     for _ in range(warmup + images):
-        start = _now(device)
+        start = now(device)
         data = model.data_preprocessor(dict(inputs=[pixels], data_samples=[SegDataSample(metainfo=meta)]))
-        ready = _now(device)
+        ready = now(device)
         model(data['inputs'], data['data_samples'], mode='predict')
-        clock.append((start, ready, _now(device)))
+        clock.append((start, ready, now(device)))
     start, ready, end = np.array(clock[warmup:]).T * 1000
     return Latency(
         height,
@@ -76,7 +76,8 @@ def measure(model: nn.Module, height: int, width: int, images: int, warmup: int,
     )
 
 
-def _now(device: str) -> float:
+def now(device: str) -> float:
+    """Seconds on a clock that only goes on when the device is done."""
     if device.startswith('cuda'):
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -1,6 +1,5 @@
 """Time and peak memory of the losses of all heads against MMSegmentation's, forward and backward, on made-up logits."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -12,6 +11,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from mmseg_bisenet.benchmark.latency import now
 from mmseg_bisenet.benchmark.memory import peak_bytes
 
 STRIDE = 8  # of the logits
@@ -49,16 +49,16 @@ def measure(setting: Setting, repeats: int) -> list[dict[str, object]]:
     times = {kind: [] for kind in KINDS}
     for _ in range(repeats + 1):
         for kind, work in works.items():
-            start = _now(setting.device)
+            start = now(setting.device)
             work()
-            times[kind].append(1000 * (_now(setting.device) - start))
+            times[kind].append(1000 * (now(setting.device) - start))
     del works
     rows = []
     for kind in KINDS:
         peak = peak_bytes(prepare, kind, setting, device=setting.device)
         rows.append(dict(loss=kind, ms=median(times[kind][1:]), peak_mb=peak / 1e6))
     for row, stock in zip(rows, (rows[0], rows[0], rows[2], rows[2]), strict=True):
-        row.update(time_ratio=row['ms'] / stock['ms'], memory_ratio=row['peak_mb'] / stock['peak_mb'])
+        row.update(time_ratio=row['ms'] / stock['ms'], memory_ratio=row['peak_mb'] / max(stock['peak_mb'], 1e-6))
     return rows
 
 
@@ -83,9 +83,3 @@ def prepare(kind: str, setting: Setting) -> Callable[[], Tensor]:
         return total.detach()
 
     return work
-
-
-def _now(device: str) -> float:
-    if device.startswith('cuda'):
-        torch.cuda.synchronize()
-    return time.perf_counter()

@@ -182,15 +182,15 @@ def _steps(cfg: Config, models: Sequence[nn.Module], data: dict, device: str, st
         for model, optim in zip(models, optims, strict=True):
             module = getattr(model, 'module', model)
             barrier()
-            clock.append([latency._now(device)])
+            clock.append([latency.now(device)])
             losses = model(**module.data_preprocessor(data, training=True), mode='loss')
             loss, _ = module.parse_losses(losses)
-            clock[-1].append(latency._now(device))
+            clock[-1].append(latency.now(device))
             optim.backward(loss)
-            clock[-1].append(latency._now(device))
+            clock[-1].append(latency.now(device))
             optim.step()
             optim.zero_grad()
-            clock[-1].append(latency._now(device))
+            clock[-1].append(latency.now(device))
     seconds = np.diff(clock).reshape(2 + steps, len(models), 3)
     return np.median(seconds[2:], axis=0).tolist()
 
@@ -201,9 +201,9 @@ def _travel(size: int, device: str, times: int) -> float:
     clock = []
     for _ in range(2 + times):
         barrier()
-        start = latency._now(device)
+        start = latency.now(device)
         all_reduce(content)
-        clock.append(latency._now(device) - start)
+        clock.append(latency.now(device) - start)
     return float(np.median(clock[2:]))
 
 

@@ -67,5 +67,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+# Results travel as tensors, over any backend; `cpu`, the default, wants a folder that all machines share.
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'], collect_device='gpu')
 test_evaluator = val_evaluator

@@ -1,0 +1,16 @@
+"""MMEngine's ``LoggerHook``, which writes scores once: of several processes, stock lets each write the same file."""
+
+from mmengine.dist import master_only
+from mmengine.hooks import LoggerHook
+from mmengine.runner import Runner
+
+from mmseg_bisenet.registry import HOOKS
+
+
+@HOOKS.register_module()
+class MainLoggerHook(LoggerHook):
+    """Stock hook with stock arguments."""
+
+    @master_only
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        super().after_test_epoch(runner, metrics)

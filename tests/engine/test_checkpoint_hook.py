@@ -1,0 +1,165 @@
+"""A write that is cut off: what was there stays, and a resumed run goes on from it as if nothing had been."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner import find_latest_checkpoint
+from toy import losses, toy
+
+from mmseg_bisenet.checkpoints.files import read
+from mmseg_bisenet.engine import checkpoint_hook
+from mmseg_bisenet.engine.checkpoint_hook import is_whole
+from mmseg_bisenet.errors import InputError
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob('*.pth*')}
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory) -> list[float]:
+    """Losses of a run that nobody ended."""
+    runner = toy(tmp_path_factory.mktemp('whole'))
+    runner.train()
+    return losses(runner)
+
+
+def resume(folder: Path, **changes) -> list[float]:
+    runner = toy(folder, resume=True, **changes)
+    runner.train()
+    return losses(runner)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """The third checkpoint does not fit on the disk."""
+    calls = []
+
+    def fsync(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint_hook.os, 'fsync', fsync)
+
+
+@pytest.mark.parametrize('keep', [1, -1])
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, full_disk, whole, keep):
+    with pytest.raises(InputError) as caught:
+        toy(tmp_path, checkpoint=dict(max_keep_ckpts=keep)).train()
+    assert str(caught.value) == (
+        f'{tmp_path}/iter_12.pth cannot be written (No space left on device); make room, then --resume'
+    )
+    assert files(tmp_path) == {'iter_8.pth'} | ({'iter_4.pth'} if keep == -1 else set())
+    assert find_latest_checkpoint(tmp_path) == f'{tmp_path}/iter_8.pth' and is_whole(tmp_path / 'iter_8.pth')
+    assert resume(tmp_path, checkpoint=dict(max_keep_ckpts=1)) == whole
+
+
+def test_old_checkpoints_go_and_their_files_are_those_of_stock(tmp_path):
+    toy(tmp_path / 'ours', checkpoint=dict(max_keep_ckpts=2)).train()
+    toy(tmp_path / 'stock', checkpoint=dict(type='CheckpointHook', max_keep_ckpts=2)).train()
+    assert files(tmp_path / 'ours') == files(tmp_path / 'stock') == {'iter_8.pth', 'iter_12.pth'}
+    ours, stock = (read(tmp_path / name / 'iter_12.pth').state_dict for name in ('ours', 'stock'))
+    assert ours.keys() == stock.keys()
+    assert all(torch.equal(value, stock[key]) for key, value in ours.items())
+
+
+def spoil(path: Path) -> None:
+    """One bit of a weight is wrong, as after a fault of the disk."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def scores():
+    """mIoU in percent at each evaluated iteration: 8 is the best."""
+    return {4: 50.0, 8: 60.0, 12: 55.0}
+
+
+def scored(folder: Path, scores: dict, **changes):
+    return toy(folder, scores=scores, checkpoint=dict(max_keep_ckpts=1, save_best='mIoU'), **changes)
+
+
+def test_the_best_is_kept_and_is_there_until_a_better_one_is(tmp_path, scores, monkeypatch):
+    there = []
+    put = checkpoint_hook.AtomicBackend.put
+
+    def watched(self, obj, filepath):
+        put(self, obj, filepath)
+        there.append(files(tmp_path))
+
+    monkeypatch.setattr(checkpoint_hook.AtomicBackend, 'put', watched)
+    scored(tmp_path, scores).train()
+    assert there == [
+        {'iter_4.pth'},
+        {'iter_4.pth', 'best_mIoU_iter_4.pth'},
+        {'iter_4.pth', 'best_mIoU_iter_4.pth'},  # with its scores
+        {'iter_4.pth', 'best_mIoU_iter_4.pth', 'iter_8.pth'},
+        {'best_mIoU_iter_4.pth', 'iter_8.pth', 'best_mIoU_iter_8.pth'},
+        {'best_mIoU_iter_4.pth', 'iter_8.pth', 'best_mIoU_iter_8.pth'},
+        {'iter_8.pth', 'best_mIoU_iter_8.pth', 'iter_12.pth'},
+        {'best_mIoU_iter_8.pth', 'iter_12.pth'},
+    ]
+    assert files(tmp_path) == {'best_mIoU_iter_8.pth', 'iter_12.pth'}
+
+
+def test_an_evaluation_that_was_cut_off_is_done_first(tmp_path, scores):
+    with pytest.raises(KeyError, match='8'):
+        scored(tmp_path, {4: 50.0}).train()
+    assert files(tmp_path) == {'best_mIoU_iter_4.pth', 'iter_8.pth'}
+    runner = scored(tmp_path, scores, resume=True)
+    runner.train()
+    assert runner.message_hub.get_scalar('val/mIoU').data[0].tolist() == [50.0, 60.0, 55.0]
+    assert files(tmp_path) == {'best_mIoU_iter_8.pth', 'iter_12.pth'}
+
+
+def test_an_evaluation_that_is_in_the_checkpoint_is_not_repeated(tmp_path, scores):
+    scored(tmp_path, scores, max_iters=8).train()
+    runner = scored(tmp_path, {12: 55.0}, resume=True)  # would raise at 8
+    runner.train()
+    assert runner.message_hub.get_scalar('val/mIoU').data[0].tolist() == [50.0, 60.0, 55.0]
+
+
+SPOILED = {
+    'cut off': lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    'empty': lambda path: path.write_bytes(b''),
+    'gone': Path.unlink,
+    'a wrong bit': spoil,
+}
+
+
+@pytest.mark.parametrize('damage', SPOILED)
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, whole, damage):
+    toy(tmp_path, max_iters=10).train()  # 4, 8 and the last
+    SPOILED[damage](tmp_path / 'iter_10.pth')
+    assert resume(tmp_path) == whole
+    assert find_latest_checkpoint(tmp_path) == f'{tmp_path}/iter_12.pth'
+
+
+@pytest.mark.parametrize('damage', ['empty', 'gone'])
+def test_the_name_of_the_last_checkpoint_is_found_again(tmp_path, whole, damage):
+    toy(tmp_path, max_iters=8).train()
+    SPOILED[damage](tmp_path / 'last_checkpoint')
+    assert resume(tmp_path) == whole
+
+
+def test_no_whole_checkpoint_is_said(tmp_path):
+    toy(tmp_path, max_iters=4).train()
+    SPOILED['cut off'](tmp_path / 'iter_4.pth')
+    with pytest.raises(InputError, match=f'no checkpoint in {tmp_path} is whole; start anew without --resume'):
+        resume(tmp_path)
+
+
+def test_leftovers_of_a_killed_write_are_removed(tmp_path):
+    (tmp_path / 'iter_4.pth.part').write_bytes(b'half')
+    toy(tmp_path, max_iters=1).train()
+    assert files(tmp_path) == {'iter_1.pth'}
+
+
+def test_other_storage_is_refused(tmp_path):
+    with pytest.raises(InputError, match='AtomicCheckpointHook writes to folders; use CheckpointHook'):
+        toy(tmp_path, checkpoint=dict(out_dir='s3://bucket'))

@@ -1,0 +1,266 @@
+"""Several processes on CPUs, over gloo: gradients, evaluation and the order of images are one process's.
+
+Processes take seconds to start, so one start for each number of them does all that needs it (:func:`work`), and the
+tests look at what it left.
+"""
+
+import copy
+import csv
+import json
+import os
+import socket
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from base import build, randomise
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS, METRICS
+from models.test_segmentor import batch, read
+from torch import Tensor, distributed, multiprocessing, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmseg_bisenet.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
+NETWORKS = {
+    'V1': 'bisenetv1/bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024.py',
+    'V2': 'bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024.py',
+}
+OHEM = dict(type='mmseg_bisenet.OHEMCrossEntropyLoss')
+# The loss, the rows without a label of each of four images, and whether parts of the batch give what the whole gives.
+LOSSES = {
+    'cross entropy': (dict(type='mmseg_bisenet.CrossEntropyLoss'), (4, 8, 12, 16), True),
+    'OHEM of all pixels, equally many': (dict(OHEM, threshold=1.0), (8, 8, 8, 8), True),
+    'OHEM of all pixels, not equally many': (dict(OHEM, threshold=1.0), (4, 8, 12, 16), False),
+    'OHEM by the threshold': (dict(OHEM, threshold=0.05, min_kept_fraction=0), (8, 8, 8, 8), False),
+    'OHEM of the hardest quarter': (dict(OHEM, threshold=1e-9, min_kept_fraction=1 / 4), (8, 8, 8, 8), False),
+}
+IMAGES = 4
+TOTAL_BATCH = 8
+SIZE = (32, 32)
+
+
+# -- what the processes do ---------------------------------------------------------------------------------------------
+
+
+@METRICS.register_module()
+class Predictions(BaseMetric):
+    """Name of each image and checksum of its labels, in the order in which all processes' results were put together."""
+
+    def process(self, data_batch: dict, data_samples: list[dict]) -> None:
+        for sample in data_samples:
+            self.results.append((Path(sample['img_path']).name, checksum(sample['pred_sem_seg']['data'])))
+
+    def compute_metrics(self, results: list) -> dict:
+        Path('predictions.json').write_text(json.dumps(results))
+        return {}
+
+
+@HOOKS.register_module()
+class Samples(Hook):
+    """Checksums of the images and labels that this process trained on, in their order."""
+
+    def before_train(self, runner: Runner) -> None:
+        self.seen = []
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
+        for image, sample in zip(data_batch['inputs'], data_batch['data_samples'], strict=True):
+            self.seen.append([checksum(image), checksum(sample.gt_sem_seg.data)])
+
+    def after_train(self, runner: Runner) -> None:
+        Path('samples.json').write_text(json.dumps(self.seen))
+
+
+def checksum(values: Tensor) -> int:
+    return zlib.crc32(values.to(torch.uint8).contiguous().numpy().tobytes())
+
+
+def work(rank: int, processes: int, folder: Path, config: Path, ports: list[int]) -> None:
+    """One of the processes: it evaluates, trains, measures and computes gradients, and writes into ``folder``.
+
+    Each works in a folder of its own, as if it were on another machine. (In one work dir, all of them write the scores
+    of a test into the same file: MMEngine's ``LoggerHook`` asks no process to wait.)
+    """
+    own = folder / str(rank)
+    own.mkdir()
+    os.chdir(own)
+    torch.set_num_threads(1)
+    os.environ |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), MASTER_ADDR='127.0.0.1')
+    launcher = ['--launcher', 'pytorch' if processes > 1 else 'none']
+    batch_size = f'train_dataloader.batch_size={TOTAL_BATCH // processes}'
+    commands = [
+        ['test', config, folder.parent / 'random.pth', '--work-dir', own / 'test'],
+        ['train', config, '--work-dir', own / 'train', '--cfg-options', batch_size],
+    ]
+    if processes == 2:
+        commands.append(['benchmark-scaling', config, '--steps', '2', '--csv', folder / 'scaling.csv'])
+    for command, port in zip(commands, ports, strict=False):
+        os.environ['MASTER_PORT'] = str(port)
+        assert main([*map(str, command), *launcher]) == 0
+        if processes > 1:
+            distributed.destroy_process_group()
+    if processes > 1:
+        os.environ['MASTER_PORT'] = str(ports[-1])
+        distributed.init_process_group('gloo')
+        results = {name: deviations(name) for name in NETWORKS}
+        distributed.destroy_process_group()
+        if rank == 0:
+            Path('gradients.json').write_text(json.dumps(results))
+
+
+def deviations(name: str) -> dict[str, tuple[float, float]]:
+    """How far DDP's gradients are from the whole batch's, and from the mean of its parts'; for each loss, relative."""
+    cfg = read(str(ROOT / 'configs' / NETWORKS[name]), SIZE).model
+    for head in (cfg.decode_head, *cfg.auxiliary_head):
+        head.update(channels=16, dropout_ratio=0)
+    model = randomise(build(cfg)).double().train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+    wrapped = MMDistributedDataParallel(copy.deepcopy(model), broadcast_buffers=False)
+    size = IMAGES // distributed.get_world_size()
+    parts = [slice(start, start + size) for start in range(0, IMAGES, size)]
+    found = {}
+    for loss, (loss_decode, empty, _) in LOSSES.items():
+        data = model.data_preprocessor(batch(SIZE, cfg.num_classes, IMAGES), training=True)
+        for sample, rows in zip(data['data_samples'], empty, strict=True):
+            sample.gt_sem_seg.data[:, :rows] = 255
+        for segmentor in (model, wrapped.module):
+            for head in (segmentor.decode_head, *segmentor.auxiliary_head):
+                head.loss_decode = build(loss_decode)
+        ours = gradients(wrapped, data, parts[distributed.get_rank()])
+        if distributed.get_rank() == 0:
+            whole = gradients(model, data, slice(IMAGES))
+            mean = sum(gradients(model, data, part) for part in parts) / len(parts)
+            found[loss] = [((ours - other).abs().max() / other.abs().max()).item() for other in (whole, mean)]
+    return found
+
+
+def gradients(model: nn.Module, data: dict, part: slice) -> Tensor:
+    """Of all parameters, in a row."""
+    model.zero_grad()
+    losses = model(data['inputs'][part].double(), data['data_samples'][part], mode='loss')
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    each = [parameter.grad for parameter in model.parameters()]
+    assert all(gradient.any() for gradient in each)
+    return torch.cat([gradient.flatten() for gradient in each])
+
+
+# -- what they left ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def config(drawn, tmp_path_factory) -> Path:
+    """The demo's, for small images and with records; and random weights beside it."""
+    path = tmp_path_factory.mktemp('processes') / 'small.py'
+    path.write_text(f"""
+_base_ = '{ROOT}/configs/{NAME}'
+data_root = '{drawn}/miniscapes'
+model = dict(data_preprocessor=dict(size=(64, 64)))
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='RandomResize', scale=(256, 128), ratio_range=(0.75, 1.5), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(64, 64)),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=1,
+    sampler=dict(type='mmseg_bisenet.ResumableSampler'),
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
+)
+val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader
+train_cfg = dict(type='mmseg_bisenet.ResumableTrainLoop', max_iters=2, val_begin=10000000)
+test_evaluator = [
+    dict(type='IoUMetric', iou_metrics=['mIoU', 'mDice'], collect_device='gpu'),
+    dict(type='Predictions', collect_device='gpu'),
+]
+custom_hooks = [dict(type='Samples')]
+""")
+    cfg = read(str(path), (64, 64))
+    cfg.model.auxiliary_head = None
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=build(cfg.model).state_dict()), path.with_name('random.pth'))
+    return path
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(('127.0.0.1', 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope='module')
+def done(config) -> Callable[[int], Path]:
+    """The folder with what so many processes wrote; they run once."""
+    folders = {}
+
+    def run(processes: int) -> Path:
+        if processes not in folders:
+            folders[processes] = folder = config.parent / str(processes)
+            folder.mkdir()
+            multiprocessing.spawn(work, (processes, folder, config, free_ports(4)), nprocs=processes)
+        return folders[processes]
+
+    return run
+
+
+@pytest.mark.parametrize('processes', [2, 4])
+@pytest.mark.parametrize('loss', LOSSES)
+@pytest.mark.parametrize('network', NETWORKS)
+def test_gradients(done, network, loss, processes):
+    """DDP gives the mean of the processes' gradients: the whole batch's, unless OHEM keeps other pixels of a part."""
+    results = json.loads((done(processes) / '0/gradients.json').read_text())
+    from_whole, from_mean = results[network][loss]
+    *_, equal = LOSSES[loss]
+    assert from_mean < 1e-12
+    assert (from_whole < 1e-12) == equal
+
+
+@pytest.mark.parametrize('processes', [2, 4])
+def test_evaluation_sees_every_image_once(done, processes):
+    """Three images: with 2 processes and with 4, one is predicted twice."""
+    one, many = (json.loads((done(n) / '0/predictions.json').read_text()) for n in (1, processes))
+    assert len({name for name, _ in many}) == len(many) == 3
+    assert many == one
+    assert scores(done(processes)) == scores(done(1))
+
+
+@pytest.mark.parametrize('processes', [2, 4])
+def test_training_sees_what_one_process_sees(done, processes):
+    """The same images under the same augmentation, for the same total batch, dealt to the processes in turn."""
+    (one,), many = samples(done(1)), samples(done(processes))
+    assert len(one) == 2 * TOTAL_BATCH
+    assert [sample for deal in zip(*many, strict=True) for sample in deal] == one
+
+
+def samples(folder: Path) -> list[list]:
+    return [json.loads(file.read_text()) for file in sorted(folder.glob('*/samples.json'))]
+
+
+def scores(folder: Path) -> dict[str, float]:
+    (file,) = folder.glob('0/test/*/*.json')
+    return {key: value for key, value in json.loads(file.read_text()).items() if 'time' not in key}
+
+
+def test_scaling_is_measured_among_processes(done):
+    with (done(2) / 'scaling.csv').open(newline='') as file:
+        rows = {row['gpus']: row for row in csv.DictReader(file)}
+    assert list(rows) == ['1', '2', '4', '8', '16', '32', '64']
+    two = rows['2']
+    assert two['processes'] == '2'
+    assert float(two['expected_all_reduce_ms']) == pytest.approx(float(two['all_reduce_ms']))
