@@ -13,9 +13,9 @@ if __import__('importlib.util').util.find_spec('tensorboard'):
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 # A config that sets `custom_hooks` itself replaces this list too.
 custom_hooks = [
-    dict(type='mmseg_bisenet.NonFiniteLossHook'),
     dict(type='mmseg_bisenet.ValidationPicturesHook'),
     dict(type='mmseg_bisenet.CurvesHook'),
+    dict(type='mmseg_bisenet.NonFiniteLossHook'),
 ]
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'
