@@ -1,13 +1,19 @@
-# Our recipe at the size of two CPU cores, for `results/camvid_recipes.csv`: mining in every head, AdamW without weight
-# decay on norms and biases, and scales that keep small objects in small crops.
+# Our recipe at the size of two CPU cores, for `results/camvid_recipes.csv`: AdamW without weight decay on norms and
+# biases, last norms that start at zero, and scales that keep small objects in small crops. Mining does not pay in 400
+# iterations, in which most pixels are hard.
 _base_ = [
-    '../_base_/models/bisenetv2-ohem.py',
+    '../_base_/models/bisenetv2.py',
     '../_base_/datasets/camvid.py',
     '../_base_/schedules/schedule_10k.py',
     '../_base_/default_runtime.py',
 ]
 crop_size = (176, 240)
-model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=crop_size), channels_last=True)
+model = dict(
+    num_classes=_base_.num_classes,
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(zero_init_last_norm=True),
+    channels_last=True,
+)
 train_pipeline = [
     _base_.load_image,
     _base_.load_labels,
