@@ -2,12 +2,13 @@
 
 import multiprocessing
 import re
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from mmseg_bisenet.errors import InputError
 
 
 def peak_bytes(prepare: Callable[..., Callable[[], object]], *args: object, device: str = 'cpu') -> int:
@@ -53,4 +54,8 @@ def _high_water() -> int:
     if status.exists():
         # `getrusage` would start at what the parent had when it forked.
         return 1024 * int(re.search(r'VmHWM:\s*(\d+) kB', status.read_text())[1])
+    try:
+        import resource
+    except ImportError as error:
+        raise InputError('peak memory cannot be measured on Windows; run this on Linux or a Mac') from error
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)

@@ -135,7 +135,7 @@ def measure(cfg: Config, device: str, steps: int, load: bool) -> Measured:
     loader_rate = loader(cfg, steps) if load and get_rank() == 0 else None
     barrier()
     batch = cfg.train_dataloader.batch_size
-    data = made_up(batch, cfg.model.data_preprocessor.size, cfg.model.num_classes)
+    data = made_up(batch, cfg.model.data_preprocessor.size, _classes(cfg))
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)  # alone, it must not wait for others
     size = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     if not is_distributed():
@@ -147,6 +147,11 @@ def measure(cfg: Config, device: str, steps: int, load: bool) -> Measured:
     large, small = _slowest([_travel(size, device, steps), _travel(4, device, 4 * steps)])
     network = Network.from_times(size, get_world_size(), large, small)
     return Measured(get_world_size(), batch, loader_rate, Step(*alone), size, large, network, sum(together))
+
+
+def _classes(cfg: Config) -> int:
+    # A stock segmentor has them in its heads.
+    return cfg.model.get('num_classes') or cfg.model.decode_head.num_classes
 
 
 def loader(cfg: Config, batches: int) -> float:

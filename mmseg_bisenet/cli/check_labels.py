@@ -64,13 +64,7 @@ def _checks(cfg: 'Config', loaders: list[str]) -> dict[str, 'LabelCheck']:
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     names, checks = {}, {}
     for loader in loaders:
-        try:
-            built = DATASETS.build(cfg[loader].dataset)
-        except ValueError as error:
-            if 'at least one array' not in str(error):  # mmengine's way to say that it found no image
-                raise
-            raise InputError(f'{loader}.dataset has no image; mend its data_prefix and img_suffix') from error
-        for number, dataset in enumerate(_inner(built)):
+        for number, dataset in enumerate(_inner(DATASETS.build(cfg[loader].dataset))):
             key = repr((dataset.data_prefix, dataset.ann_file, dataset.img_suffix, dataset.seg_map_suffix))
             name = loader.removesuffix('_dataloader') + (str(number + 1) if number else '')
             names.setdefault(key, []).append(name)
@@ -114,8 +108,8 @@ def _write(folder: Path, reports: dict[str, 'Report']) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         problems = [line for result in reports.values() for line in result.problems]
-        (folder / 'problems.txt').write_text(''.join(f'{line}\n' for line in problems))
-        with (folder / 'classes.csv').open('w', newline='') as file:
+        (folder / 'problems.txt').write_text(''.join(f'{line}\n' for line in problems), encoding='utf-8')
+        with (folder / 'classes.csv').open('w', newline='', encoding='utf-8') as file:
             writer = csv.writer(file)
             writer.writerow(['dataset', 'class', 'pixels', 'pixel_share', 'images', 'image_share'])
             for name, result in reports.items():

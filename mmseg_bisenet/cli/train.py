@@ -86,5 +86,5 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
         if not cfg.get('auto_scale_lr'):
             raise InputError('--auto-scale-lr: the config has no auto_scale_lr; add dict(base_batch_size=16)')
         cfg.auto_scale_lr.enable = True
-        # MMEngine counts the images of a batch; a step has `accumulate` of them.
-        cfg.auto_scale_lr.base_batch_size /= args.accumulate
+        # MMEngine counts the images of a batch, and a step has several.
+        cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)

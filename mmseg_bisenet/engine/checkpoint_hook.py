@@ -51,6 +51,13 @@ class AtomicCheckpointHook(CheckpointHook):
             if dist.is_main_process():
                 self._mend_last_checkpoint(runner)
             dist.barrier()
+            last = find_latest_checkpoint(runner.work_dir)
+            names = dist.all_gather_object(Path(last).name if last and Path(last).is_file() else None)
+            if len(set(names)) > 1:
+                raise InputError(
+                    f'--resume: processes see different checkpoints ({", ".join(map(str, names))}); share '
+                    f'{runner.work_dir} among the machines, or copy it from the first'
+                )
 
     def before_train(self, runner: Runner) -> None:
         """Remove what a killed write has left."""
@@ -64,6 +71,7 @@ class AtomicCheckpointHook(CheckpointHook):
         super().after_val_epoch(runner, metrics)
         if self.saved_iter == runner.iter - 1:
             self._save_checkpoint_with_step(runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter))
+            self.saved_iter = None  # the count is that of the next iteration already
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         super()._save_checkpoint_with_step(runner, step, meta)
@@ -79,7 +87,9 @@ class AtomicCheckpointHook(CheckpointHook):
         last = find_latest_checkpoint(runner.work_dir)
         if last and is_whole(last):
             return
-        folder = Path(self.out_dir, Path(runner.work_dir).name) if self.out_dir else Path(runner.work_dir)
+        folder = Path(runner.work_dir)
+        if self.out_dir and self.out_dir != runner.work_dir:  # as stock derives it, later
+            folder = Path(self.out_dir, folder.name)
         found = sorted(folder.glob(self.filename_tmpl.format('*')), key=_numbers, reverse=True)
         whole = next(filter(is_whole, found), None)
         if whole:

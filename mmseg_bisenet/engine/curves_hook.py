@@ -16,7 +16,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmseg_bisenet.engine.pictures_hook import only_warn
+from mmseg_bisenet.engine.only_warn import only_warn
 from mmseg_bisenet.registry import HOOKS
 
 FILE = 'curves.png'

@@ -4,8 +4,7 @@ Stock ``SegVisualizationHook`` with ``draw=True`` reads each image a second time
 names into the picture. It stays for ``--show`` and ``--show-dir``; this one takes what the evaluation holds already.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 
+from mmseg_bisenet.engine.only_warn import only_warn
 from mmseg_bisenet.registry import HOOKS
 
 LONGEST_SIDE = 768  # of a photo in the picture: three Cityscapes images as they are would be 7 MB of PNG each time
@@ -89,12 +89,3 @@ def side_by_side(
     photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_LINEAR)
     truth = cv2.resize(colours[truth], (width, height), interpolation=cv2.INTER_NEAREST)
     return np.hstack([photo, truth, colours[prediction]])
-
-
-@contextmanager
-def only_warn(runner: Runner, what: str) -> Iterator[None]:
-    """Pictures are not worth a training: whatever fails in drawing one (disk full, server gone) is logged, no more."""
-    try:
-        yield
-    except Exception as error:
-        runner.logger.warning(f'{what} was not drawn at iteration {runner.iter}: {type(error).__name__}: {error}')

@@ -33,7 +33,7 @@ def ohem_cross_entropy(
         threshold: pixels whose true class has a probability below it are kept.
         min_kept_fraction: at least this share of the valid pixels is kept, rounded down.
         ignore_index: the label of pixels that don't count.
-        class_weight: (C,) factors on the loss of a pixel; mining does not see them.
+        class_weight: (C,) weights of pixels in the mean, by their class; mining does not see them.
         align_corners: of the upsampling, which is bilinear.
 
     Returns:
@@ -58,9 +58,10 @@ def _mean_of_hard(
     bound = _kth_largest(mined, (valid.sum() * min_kept_fraction).long())
     # "Not easy" rather than "hard": the loss of a network that diverged is NaN, and must not be mined away.
     kept = valid & (~(mined <= -math.log(threshold)) | (mined >= bound))
-    if class_weight is not None:
-        losses = losses * _weights(labels, class_weight, ignore_index)
-    return losses.masked_fill(~kept, 0.0).sum() / kept.sum().clamp(min=1)
+    losses = losses.masked_fill(~kept, 0.0)
+    if class_weight is None:
+        return losses.sum() / kept.sum().clamp(min=1)
+    return _weighted_mean(losses, _weights(labels, class_weight, ignore_index) * kept)
 
 
 def _weights(labels: Tensor, class_weight: Tensor, ignore_index: int) -> Tensor:
@@ -68,6 +69,11 @@ def _weights(labels: Tensor, class_weight: Tensor, ignore_index: int) -> Tensor:
     ignored = labels == ignore_index
     weights = class_weight.float().index_select(0, labels.masked_fill(ignored, 0).flatten()).view(labels.shape)
     return weights.masked_fill(ignored, 0.0)
+
+
+def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    # The smallest normal number rather than 1: weights may be small.
+    return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _kth_largest(values: Tensor, k: Tensor) -> Tensor:
@@ -96,7 +102,7 @@ class PixelLoss(nn.Module):
     """A loss that is some mean of the cross entropies of pixels; a subclass says which, in ``mean``.
 
     Args:
-        class_weight: a factor for each class.
+        class_weight: a weight for each class, of its pixels in the mean.
         loss_weight: a factor on the whole.
         loss_name: its name in the log; it counts only where it begins with ``loss_``.
     """
@@ -142,14 +148,10 @@ class CrossEntropyLoss(PixelLoss):
 
     def mean(self, losses: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
         if self.class_weight is not None:
-            weights = _weights(labels, self.class_weight, ignore_index)
-            losses, count = losses * weights, weights.sum()
-        elif self.avg_non_ignore:
-            count = (labels != ignore_index).sum()
-        else:
-            count = losses.new_tensor(losses.numel())
-        # The smallest normal number rather than 1: weights may be small.
-        return self.loss_weight * losses.sum() / count.clamp(min=torch.finfo(torch.float32).tiny)
+            return self.loss_weight * _weighted_mean(losses, _weights(labels, self.class_weight, ignore_index))
+        if not self.avg_non_ignore:
+            return self.loss_weight * losses.mean()
+        return self.loss_weight * losses.sum() / (labels != ignore_index).sum().clamp(min=1)
 
 
 @MODELS.register_module()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # Upsampled logits in memory at a time: what caches hold, or enough to keep a GPU busy.
 STRIP_CPU, STRIP_GPU = 2**20, 2**25
@@ -53,6 +54,7 @@ class _PixelCrossEntropy(torch.autograd.Function):
         return losses, hits
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
         logits, labels = ctx.saved_tensors
         align_corners, ignore_index = ctx.options
@@ -107,10 +109,8 @@ def _strips(logits: Tensor, labels: Tensor, align_corners: bool) -> Iterator[_St
     scale = (small - 1) / max(height - 1, 1) if align_corners else small / height
     places = [row * scale if align_corners else max((row + 0.5) * scale - 0.5, 0) for row in range(height)]
     above = [min(int(place), small - 1) for place in places]
-    weight = torch.tensor([place - row for place, row in zip(places, above, strict=True)], dtype=dtype, device=device)[
-        :, None
-    ]
-    upper = torch.tensor(above, device=device)
+    weight = _sent([place - row for place, row in zip(places, above, strict=True)], dtype, device)[:, None]
+    upper = _sent(above, torch.int64, device)
     lower = (upper + 1).clamp(max=small - 1)
     most = max((STRIP_CPU if device.type == 'cpu' else STRIP_GPU) // (classes * width), 1)
     for image in range(images):
@@ -127,3 +127,8 @@ def _strips(logits: Tensor, labels: Tensor, align_corners: bool) -> Iterator[_St
                 width,
                 align_corners,
             )
+
+
+def _sent(values: list, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # From pinned memory: the host would wait for any other copy.
+    return torch.tensor(values, dtype=dtype, pin_memory=device.type == 'cuda').to(device, non_blocking=True)

@@ -53,6 +53,11 @@ def test_the_learning_rate_follows_the_images_of_a_step(cfg):
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=8)
 
 
+def test_accumulation_of_the_config_counts_too(cfg):
+    cfg.optim_wrapper.accumulative_counts = 4
+    assert applied(cfg, '--auto-scale-lr').auto_scale_lr.base_batch_size == 4
+
+
 def test_the_others(cfg):
     hooks = list(cfg.custom_hooks)
     cfg = applied(cfg, '--channels-last', '--compile', '--ema')

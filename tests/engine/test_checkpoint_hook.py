@@ -163,3 +163,18 @@ def test_leftovers_of_a_killed_write_are_removed(tmp_path):
 def test_other_storage_is_refused(tmp_path):
     with pytest.raises(InputError, match='AtomicCheckpointHook writes to folders; use CheckpointHook'):
         toy(tmp_path, checkpoint=dict(out_dir='s3://bucket'))
+
+
+def test_an_evaluation_without_a_checkpoint_saves_none(tmp_path):
+    """The scores are added to the checkpoint of the same iteration, not to those of later ones."""
+    scores = dict.fromkeys(range(1, 13), 50.0)
+    loop = dict(type='mmseg_bisenet.ResumableTrainLoop', max_iters=6, val_interval=1)
+    toy(tmp_path, scores=scores, train_cfg=loop).train()
+    assert files(tmp_path) == {'iter_4.pth', 'iter_6.pth'}
+
+
+def test_the_work_dir_named_as_out_dir_is_the_work_dir(tmp_path, whole):
+    out = dict(out_dir=str(tmp_path))
+    toy(tmp_path, max_iters=8, checkpoint=out).train()
+    (tmp_path / 'last_checkpoint').write_text('')
+    assert resume(tmp_path, checkpoint=out) == whole

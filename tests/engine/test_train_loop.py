@@ -90,12 +90,12 @@ def test_resuming_reads_nothing_that_was_trained_on(tmp_path, workers):
         assert reads == fed
 
 
-def process(rank: int, folder: Path, changes: dict) -> None:
+def process(rank: int, folder: Path, changes: dict, apart: bool) -> None:
     torch.set_num_threads(1)
     os.environ['LOCAL_RANK'] = str(rank)
     torch.distributed.init_process_group('gloo', f'file://{folder}.meet', rank=rank, world_size=2)
     toy(
-        folder,
+        folder / str(rank) if apart else folder,
         launcher='pytorch',
         cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)),
         randomness=dict(seed=7, diff_rank_seed=True),
@@ -103,11 +103,11 @@ def process(rank: int, folder: Path, changes: dict) -> None:
     ).train()
 
 
-def two_processes(folder: Path, **changes) -> list[int]:
-    """Train on two processes; how they ended."""
+def two_processes(folder: Path, apart: bool = False, **changes) -> list[int]:
+    """Train on two processes, each with a work dir of its own if they are ``apart``; how they ended."""
     Path(f'{folder}.meet').unlink(missing_ok=True)
     fork = multiprocessing.get_context('fork')  # spares the imports
-    processes = [fork.Process(target=process, args=(rank, folder, changes)) for rank in range(2)]
+    processes = [fork.Process(target=process, args=(rank, folder, changes, apart)) for rank in range(2)]
     for one in processes:
         one.start()
     for one in processes:
@@ -125,6 +125,13 @@ def test_two_processes_killed_and_resumed(tmp_path):
     assert two_processes(tmp_path / 'parts', resume=True) == [0, 0]
     whole, parts = (read(tmp_path / name / 'iter_12.pth').state_dict for name in ('whole', 'parts'))
     assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+
+
+def test_machines_that_see_different_checkpoints_do_not_resume(tmp_path):
+    """The second process has none, and would begin anew beside the first."""
+    assert two_processes(tmp_path / 'run', apart=True, max_iters=8) == [0, 0]
+    assert two_processes(tmp_path / 'run', apart=True, resume=True) == [1, 1]
+    assert {path.name for path in tmp_path.rglob('*.pth')} == {'iter_4.pth', 'iter_8.pth'}
 
 
 def test_the_stock_loops_resume_our_sampler(tmp_path):

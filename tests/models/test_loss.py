@@ -93,12 +93,13 @@ def test_half_precision_logits_are_computed_in_float():
     assert gradient(loss, half).dtype == torch.float16
 
 
-def test_class_weights_scale_the_pixels_of_their_class():
+def test_class_weights_are_those_of_cross_entropy():
     logits, labels = batch()
-    weight = torch.tensor([0.0, 1.0, 2.0, 0.5, 3.0])
+    weight = torch.tensor([0.0, 1.0, 2.0, 0.5, 30.0])
     weighted = ohem_cross_entropy(logits, labels, threshold=1.0, class_weight=weight)
-    pixels = F.cross_entropy(logits, labels, weight, ignore_index=IGNORE, reduction='sum')
-    torch.testing.assert_close(weighted, pixels / (labels != IGNORE).sum())
+    expected = F.cross_entropy(logits, labels, weight, ignore_index=IGNORE)
+    torch.testing.assert_close(weighted, expected)
+    torch.testing.assert_close(gradient(weighted, logits), gradient(expected, logits))
 
 
 @pytest.mark.parametrize('values', [torch.rand(1000), torch.randint(0, 5, (1000,)) / 4, torch.rand(1000) * 1e-38])
@@ -189,8 +190,8 @@ def test_nothing_to_learn_from_is_zero(name):
         assert gradient(loss, logits).abs().max() == 0
 
 
-def test_the_host_never_waits_for_the_device():
-    """Fake tensors have no values: whatever would fetch one raises."""
+def test_the_host_never_asks_for_a_value():
+    """Fake tensors have none: whatever would fetch one from the device raises."""
     with FakeTensorMode():
         logits, labels = torch.randn(2, 5, 8, 12, requires_grad=True), torch.randint(0, 5, (2, 64, 96))
         loss = ohem_cross_entropy(logits, labels, class_weight=torch.ones(5))
@@ -210,3 +211,14 @@ def test_under_autocast_it_is_computed_in_float(dtype):
     assert loss.dtype == torch.float32
     assert torch.equal(loss, expected)
     assert torch.equal(gradient(loss, half), gradient(expected, whole).to(dtype))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+def test_the_host_never_waits_for_the_gpu():
+    logits, labels = torch.randn(2, 5, 8, 12, device='cuda'), torch.randint(0, 5, (2, 64, 96), device='cuda')
+    weight = torch.ones(5, device='cuda')
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        ohem_cross_entropy(logits.requires_grad_(), labels, class_weight=weight).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
