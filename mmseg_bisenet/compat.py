@@ -5,8 +5,9 @@ Two parts, each a function that looks whether it is needed and tells whether it 
 - :func:`stand_in_for_ops`: mmsegmentation 1.2.2 cannot be imported without ``mmcv.ops``, which needs a compiled mmcv;
 - :func:`allow_training_checkpoints`: mmengine 0.10.7 cannot load its own training checkpoints from PyTorch 2.6 on.
 
-The OneDL line mends both itself, and nothing happens there. A need is read from the installed source files rather than
-from versions or distribution names: it costs no import, and stays right when a later release mends its own code.
+The OneDL line mends the first itself, and of the second all but some of NumPy. A need is read from the installed
+source files rather than from versions or distribution names: it costs no import, and stays right when a later release
+mends its own code.
 """
 
 import importlib.abc
@@ -115,13 +116,15 @@ def _missing_op(name: str) -> Any:
 def allow_training_checkpoints() -> bool:
     """Let ``torch.load`` read what mmengine puts into a training checkpoint besides tensors: logs and scores."""
     checkpoint = _source('mmengine', 'runner/checkpoint.py')
-    if not checkpoint or 'get_torch_safe_globals' in checkpoint:
+    if not checkpoint:
         return False
     import torch
 
     if torch.__version__ < '2.6':  # loads everything; a `TorchVersion` compares as a version
         return False
-    torch.serialization.add_safe_globals(training_globals())
+    # OneDL's allows the rest for the time of a load, and forbids it afterwards. What it lacks it would load as code.
+    lacks_all = 'get_torch_safe_globals' not in checkpoint
+    torch.serialization.add_safe_globals(training_globals() if lacks_all else numpy_globals())
     return True
 
 
@@ -130,6 +133,14 @@ def training_globals() -> list:
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
+    dtypes = [type(np.dtype(kind)) for kind in (np.float64, int)]  # of logs
+    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *numpy_globals(), (_statistic, 'builtins.getattr')]
+
+
+def numpy_globals() -> list:
+    """The part of :func:`training_globals` that OneDL's mmengine 0.10.12 does not allow."""
+    import numpy as np
+
     # `numpy.core` became `numpy._core` in NumPy 2; a checkpoint has the name of the NumPy that wrote it.
     array, scalar = np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]
     functions = [
@@ -137,9 +148,8 @@ def training_globals() -> list:
         for function in (array, scalar)
         for core in ('core', '_core')
     ]
-    # float64 and the default integer: logs. float32: the best score, which mmseg's metrics compute in that type.
-    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, int)]
-    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *functions, (_statistic, 'builtins.getattr')]
+    # float32: the best score, which mmseg's metrics compute in that type.
+    return [type(np.dtype(np.float32)), *functions]
 
 
 def _statistic(owner: object, name: str) -> Callable:

@@ -14,7 +14,10 @@ DATASETS = Registry('dataset', parent=mmseg.DATASETS, scope=SCOPE, locations=['m
 TRANSFORMS = Registry('transform', parent=mmseg.TRANSFORMS, scope=SCOPE, locations=['mmseg_bisenet.data'])
 DATA_SAMPLERS = Registry('data sampler', parent=mmseg.DATA_SAMPLERS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
 LOOPS = Registry('loop', parent=mmseg.LOOPS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
-HOOKS = Registry('hook', parent=mmseg.HOOKS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
+HOOKS = Registry(
+    'hook', parent=mmseg.HOOKS, scope=SCOPE, locations=['mmseg_bisenet.engine', 'mmseg_bisenet.evaluation']
+)
+METRICS = Registry('metric', parent=mmseg.METRICS, scope=SCOPE, locations=['mmseg_bisenet.evaluation'])
 OPTIM_WRAPPERS = Registry('optim_wrapper', parent=mmseg.OPTIM_WRAPPERS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import read
-from mmseg_bisenet.checkpoints.files import some
+from mmseg_bisenet.checkpoints.files import listed
+from mmseg_bisenet.checkpoints.fit import classifiers_of_others, misfits, without_boosters
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.registry import DATASETS, MODELS
@@ -75,9 +76,7 @@ def get_model(
     if source:
         checkpoint = read(source)
         _load(model, checkpoint.state_dict, source, may_change_classes=num_classes is not None)
-        # MMSegmentation 0.x wrote them in capitals.
-        old = dict(classes=checkpoint.meta.get('CLASSES'), palette=checkpoint.meta.get('PALETTE'))
-        metas = [checkpoint.meta.get('dataset_meta') or old, *metas]
+        metas = [checkpoint.dataset_meta, *metas]
     model.cfg = cfg
     model.dataset_meta = _dataset_meta(metas, model.num_classes)
     return model.eval().to(device)
@@ -179,27 +178,12 @@ def _weights(entry: model_index.Entry, pretrained: bool | str | Path) -> Path | 
 def _load(model: BiSeNetSegmentor, state_dict: dict[str, Tensor], path: Path, may_change_classes: bool) -> None:
     """Load every tensor, but leave classifiers of another number of classes as they were initialised."""
     own = model.state_dict()
-    given = {
-        key: value
-        for key, value in state_dict.items()
-        if model.with_auxiliary_head or not key.startswith('auxiliary_head.')
-    }
-    differ = [key for key in own if key in given and own[key].shape != given[key].shape]
-    classifiers = [key for key in differ if '.conv_seg.' in key and own[key].shape[1:] == given[key].shape[1:]]
-    misfits = {
-        'missing': [key for key in own if key not in given],
-        'unexpected': [key for key in given if key not in own],
-        'of another shape': [
-            f'{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}'
-            for key in differ
-            if not (may_change_classes and key in classifiers)
-        ],
-    }
-    if any(misfits.values()):
+    given = without_boosters(state_dict, own)
+    classifiers = classifiers_of_others(given, own)
+    if text := listed(misfits(given, own, but=classifiers if may_change_classes else ())):
         cure = 'name the model that it was trained as'
-        if differ and differ == classifiers:
+        if classifiers and not listed(misfits(given, own, but=classifiers)):
             cure = 'give `num_classes` to keep the rest and start the classifiers anew'
-        text = '; '.join(f'{len(keys)} {kind}: {some(keys)}' for kind, keys in misfits.items() if keys)
         raise InputError(f'checkpoint {path} does not fit: {text}; {cure}')
     model.load_state_dict({**own, **{key: value for key, value in given.items() if key not in classifiers}})
     if classifiers:

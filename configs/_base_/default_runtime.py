@@ -15,10 +15,11 @@ visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='vi
 custom_hooks = [
     dict(type='mmseg_bisenet.ValidationPicturesHook'),
     dict(type='mmseg_bisenet.CurvesHook'),
+    dict(type='mmseg_bisenet.EvaluationHook'),
     dict(type='mmseg_bisenet.NonFiniteLossHook'),
 ]
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 load_from = None
 resume = False
-tta_model = dict(type='SegTTAModel')
+tta_model = dict(type='mmseg_bisenet.BiSeNetTTA')

@@ -22,7 +22,7 @@ def replace_between(path: str | Path, name: str, text: str) -> None:
         InputError: the file is missing, or does not have both markers once, in this order.
     """
     before, after = _around(Path(path), name)
-    _write(Path(path), f'{before}\n\n{text.strip()}\n\n{after}')
+    write_text(Path(path), f'{before}\n\n{text.strip()}\n\n{after}')
 
 
 def require_markers(path: str | Path, name: str) -> None:
@@ -50,10 +50,10 @@ def write_csv(path: str | Path, rows: Sequence[dict]) -> None:
     writer = csv.DictWriter(text, rows[0], lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
-    _write(Path(path), text.getvalue())
+    write_text(Path(path), text.getvalue())
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Replace the file in one step: a run that is cut off leaves the old one."""
     partial = path.with_name(f'{path.name}.partial')
     try:

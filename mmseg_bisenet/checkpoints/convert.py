@@ -1,28 +1,25 @@
 """Bring a checkpoint of another codebase into ours: find its layout, rename its keys, find the config that it fits."""
 
 import fnmatch
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import Tensor
 
 import mmseg_bisenet
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import coincheung, openmmlab, torchseg
-from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, read, some, write
+from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, listed, read, some, write
+from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_state_dict
 from mmseg_bisenet.checkpoints.layout import Layout
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.registry import MODELS
 
 LAYOUTS = (*openmmlab.LAYOUTS, *coincheung.LAYOUTS, *torchseg.LAYOUTS)
 SOURCES = tuple(dict.fromkeys(layout.source for layout in LAYOUTS))
 CLASSIFIER = 'decode_head.conv_seg.weight'
-AUXILIARY = 'auxiliary_head.'
 STRANGE = 'of no place here'
 
 
@@ -64,9 +61,7 @@ def convert(path: str | Path, target: str | Path, source: str | None = None, inf
     originals = {ours: theirs for theirs, ours in names.items()}
     config, misfits = _best_config(layout, state_dict, originals, checkpoint.meta)
     misfits[STRANGE] += strange
-    misfits = {kind: keys for kind, keys in misfits.items() if keys}
-    if misfits:
-        text = '; '.join(f'{len(keys)} {kind}: {some(keys)}' for kind, keys in misfits.items())
+    if text := listed(misfits):
         raise InputError(
             f'checkpoint {path} ({layout.network} of {layout.source}) does not fit {config.stem}: {text}; convert a '
             'checkpoint of just this network'
@@ -80,8 +75,9 @@ def convert(path: str | Path, target: str | Path, source: str | None = None, inf
         source=layout.source,
         config=config.stem,
         num_classes=num_classes,
-        **_dataset_meta(checkpoint.meta),
     )
+    if checkpoint.dataset_meta:
+        meta['dataset_meta'] = checkpoint.dataset_meta
     write(target, Checkpoint(state_dict, meta))
     return Converted(
         source=layout.source,
@@ -130,7 +126,9 @@ def _candidates(layout: Layout, meta: dict, num_classes: int | None) -> Iterator
     Tensors do not tell everything: CoinCheung's V1 differs from MMSegmentation's by an activation alone, and of a file
     in our layout only ``meta`` says which of the two it is.
     """
-    configs = {path.stem: path for path in sorted((model_index.folder() / 'configs').glob('bisenet*/*.py'))}
+    paths = sorted((model_index.folder() / 'configs').glob('bisenet*/*.py'))
+    # Configs of the stock segmentor, to compare with, have no `model.num_classes`.
+    configs = {path.stem: path for path in paths if '-stock_' not in path.stem}
     # `config` is ours; `experiment_name` is a Runner's, the name of the config and the date and the time.
     origin = str(meta.get('config') or str(meta.get('experiment_name')).rsplit('_', 2)[0])
     if origin in configs:
@@ -167,17 +165,9 @@ def _wanted(config: Path, num_classes: int | None, boosters: bool) -> dict[str, 
         model.num_classes = num_classes
     if not boosters:
         model.auxiliary_head = None
-    with DefaultScope.overwrite_default_scope('mmseg'), torch.device('meta'), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of losses, which don't matter here
-        return MODELS.build(model).state_dict()
+    with torch.device('meta'):
+        return build_state_dict(model)
 
 
 def _num_classes(config: Path) -> int:
     return Config.fromfile(config).model.num_classes
-
-
-def _dataset_meta(meta: dict) -> dict:
-    """Names and colours of the classes, where MMSegmentation 1.x looks for them; 0.x wrote them in capitals."""
-    if 'CLASSES' in meta:
-        return dict(dataset_meta=dict(classes=meta['CLASSES'], palette=meta.get('PALETTE')))
-    return dict(dataset_meta=meta['dataset_meta']) if meta.get('dataset_meta') else {}

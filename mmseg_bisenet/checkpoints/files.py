@@ -31,6 +31,13 @@ class Checkpoint:
     state_dict: dict[str, Tensor]
     meta: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def dataset_meta(self) -> dict[str, Any]:
+        """Names (``classes``) and colours (``palette``) of the classes, or nothing."""
+        if 'CLASSES' in self.meta:  # MMSegmentation 0.x
+            return dict(classes=self.meta['CLASSES'], palette=self.meta.get('PALETTE'))
+        return self.meta.get('dataset_meta') or {}
+
 
 def read(path: str | Path) -> Checkpoint:
     """Read a checkpoint, alone or inside a training checkpoint, onto the CPU.
@@ -142,3 +149,8 @@ def some(names: list[str], most: int = 5) -> str:
     """The first few names, and how many more there are."""
     more = f' and {len(names) - most} more' if len(names) > most else ''
     return ', '.join(names[:most]) + more
+
+
+def listed(faults: dict[str, list[str]]) -> str:
+    """Names by kind of fault on one line, such as ``2 missing: a, b; 1 unexpected: c``; empty where there is none."""
+    return '; '.join(f'{len(names)} {kind}: {some(names)}' for kind, names in faults.items() if names)

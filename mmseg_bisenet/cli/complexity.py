@@ -1,11 +1,12 @@
-"""``mmseg-bisenet complexity``: what every model of the index costs, into a CSV and the README's table."""
+"""``mmseg-bisenet complexity``: what every model of the index costs, printed or in a CSV and the README's tables."""
 
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--write', action='store_true', help='renew the CSV and the tables of the README')
     parser.add_argument('--csv', metavar='FILE', default='benchmark/results/complexity.csv', help='(%(default)s)')
-    parser.add_argument('--readme', metavar='FILE', default='README.md', help='its tables are renewed (%(default)s)')
+    parser.add_argument('--readme', metavar='FILE', default='README.md', help='(%(default)s)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -14,10 +15,12 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.benchmark import complexity, tables
 
     torch.set_num_threads(1)  # the images are too small to share
-    tables.require_markers(args.readme, 'complexity')
+    if args.write:
+        tables.require_markers(args.readme, 'complexity')
     rows = complexity.measure_all()
     text = complexity.tables(rows)
-    tables.write_csv(args.csv, rows)
-    tables.replace_between(args.readme, 'complexity', text)
+    if args.write:
+        tables.write_csv(args.csv, rows)
+        tables.replace_between(args.readme, 'complexity', text)
     print(text)
     return 0

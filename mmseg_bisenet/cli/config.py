@@ -3,18 +3,23 @@
 import argparse
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import matplotlib
 import mmcv.cnn  # noqa: F401  it registers SyncBN, which `launch` may replace
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import CheckpointLoader
+from mmseg.datasets import BaseSegDataset
 from torch import nn
 
 from mmseg_bisenet import model_index
-from mmseg_bisenet.checkpoints.files import read, some
+from mmseg_bisenet.checkpoints.files import SAFETENSORS, listed, read
+from mmseg_bisenet.checkpoints.fit import build_state_dict, classifiers_of_others, misfits, without_boosters
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.registry import DATASETS
 
 
 class CfgOptions(DictAction):
@@ -89,32 +94,62 @@ def find(name: str) -> Path:
 
 def require_checkpoint(path: str) -> None:
     if not Path(path).is_file() and '://' not in path:
-        raise InputError(f'checkpoint {path} does not exist; give the path of a .pth file')
-    if path.endswith('.safetensors'):
-        raise InputError(f'checkpoint {path}: MMEngine reads .pth files; run: mmseg-bisenet convert {path} NEW.pth')
+        raise InputError(f'checkpoint {path} does not exist; give the path of a .pth or .safetensors file')
 
 
-def require_fit(model: nn.Module, checkpoint: str) -> None:
-    """Refuse a local checkpoint of another network: mmengine would load what fits and score the rest at random.
+@CheckpointLoader.register_scheme(prefixes=rf'.*\{SAFETENSORS}$')
+def load_from_safetensors(filename: str, map_location: str | torch.device | None) -> dict:
+    """What mmengine gets for such a path; its prefixes are regular expressions."""
+    checkpoint = read(filename)
+    return dict(state_dict=checkpoint.state_dict, meta=checkpoint.meta)
+
+
+def require_fit(cfg: Config, path: str) -> None:
+    """Refuse a local checkpoint of another network, for mmengine would load what fits and score the rest at random.
 
     Raises:
-        InputError: it lists tensors that are missing, too many or of another shape.
+        InputError: it lists tensors that are missing, too many or of another shape; or says how its classes differ from
+            those of ``test_dataloader``.
     """
-    if '://' in checkpoint:
+    if '://' in path:
         return
-    while hasattr(model, 'module'):  # of test-time augmentation, of several processes
-        model = model.module
-    own, given = model.state_dict(), read(checkpoint).state_dict
-    if not getattr(model, 'with_auxiliary_head', True):
-        given = {key: value for key, value in given.items() if not key.startswith('auxiliary_head.')}
-    wrong = {
-        'missing': [key for key in own if key not in given],
-        'unexpected': [key for key in given if key not in own],
-        'of another shape': [key for key in own if key in given and own[key].shape != given[key].shape],
-    }
-    if any(wrong.values()):
-        text = '; '.join(f'{len(keys)} {kind}: {some(keys)}' for kind, keys in wrong.items() if keys)
-        raise InputError(f'checkpoint {checkpoint} is not of this config: {text}; give the config that trained it')
+    checkpoint = read(path)
+    own = build_state_dict(cfg.model, cfg.get('default_scope', 'mmseg'))
+    given = without_boosters(checkpoint.state_dict, own)
+    cure = 'give the config that trained it'
+    if text := listed(misfits(given, own)):
+        classifiers = classifiers_of_others(given, own)
+        if classifiers and not listed(misfits(given, own, but=classifiers)):
+            key = classifiers[0]
+            raise InputError(f'checkpoint {path} has {len(given[key])} classes, and the config {len(own[key])}; {cure}')
+        raise InputError(f'checkpoint {path} is not of this config: {text}; {cure}')
+    trained = list(checkpoint.dataset_meta.get('classes') or ())
+    for key, dataset in _datasets(cfg.test_dataloader.dataset, 'test_dataloader.dataset'):
+        classes = list(_build(dataset, cfg).metainfo.get('classes') or trained)
+        if trained and len(trained) != len(classes):
+            raise InputError(f'checkpoint {path} is of {len(trained)} classes, and {key} has {len(classes)}; {cure}')
+        for i, (theirs, ours) in enumerate(zip(trained, classes, strict=False)):
+            if theirs != ours:
+                raise InputError(
+                    f'class {i} of checkpoint {path} is {theirs}, and {ours} in the data set; {cure}, or set '
+                    f'{key}.metainfo.classes in the order of the checkpoint'
+                )
+
+
+def require_display() -> None:
+    """Refuse to show pictures where mmengine's visualizer, which leaves the choice to Matplotlib, has no window."""
+    if matplotlib.get_backend().lower() == 'agg':
+        raise InputError(
+            '--show needs a display, and a toolkit that Matplotlib can open windows with; use --show-dir DIR'
+        )
+
+
+def require_writable(option: str, folder: str) -> None:
+    """Refuse a folder that cannot be made or written, before the work rather than after it."""
+    parent = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        reason = 'cannot be written' if parent.is_dir() else 'is no folder'
+        raise InputError(f'{option} {folder}: {parent} {reason}; name another folder')
 
 
 def launch(cfg: Config, launcher: str) -> None:
@@ -149,21 +184,50 @@ def drop_boosters(cfg: Config) -> None:
 
 
 def check_data(cfg: Config, *dataloaders: str) -> None:
-    """Refuse data sets whose folders don't exist or are empty, before anything is written.
+    """Refuse data sets without images, or of other classes than the model, before anything is written.
 
     Raises:
-        InputError: it names the folder, and the options that set it; or a dataloader that the config lacks.
+        InputError: it names the folder or the data set, and the options that set it; or a dataloader that the config
+            lacks.
     """
-    wrong = []
     for name in dataloaders:
         if not (cfg.get(name) and cfg[name].get('dataset')):
             raise InputError(f'the config has no {name}.dataset; take one of configs/_base_/datasets among its bases')
-        for key, dataset in _datasets(cfg[name].dataset, f'{name}.dataset'):
-            root = Path(dataset.get('data_root') or '')
-            for prefix in dict.fromkeys(value for value in (dataset.get('data_prefix') or {}).values() if value):
-                folder = root / prefix
-                if not folder.is_dir() or not any(folder.iterdir()):
-                    wrong.append((folder, key, root))
+    found = [leaf for name in dataloaders for leaf in _datasets(cfg[name].dataset, f'{name}.dataset')]
+    _require_folders(found)
+    for key, dataset in found:
+        built = _build(dataset, cfg)
+        classes, wanted = built.metainfo.get('classes'), cfg.model.get('num_classes')
+        if classes and wanted and len(classes) != wanted:
+            raise InputError(
+                f'{key} has {len(classes)} classes, and model.num_classes is {wanted}; set it to {len(classes)}, or '
+                f'{key}.metainfo.classes to those of the model'
+            )
+        if _is_empty(built):
+            listed_in = f'{built.ann_file} lists none' if built.ann_file and Path(built.ann_file).is_file() else ''
+            where = listed_in or f'no file in {built.data_prefix.get("img_path")} ends in {built.img_suffix}'
+            raise InputError(f'{key} has no image: {where}; mend its img_suffix, data_prefix or ann_file')
+
+
+def _is_empty(dataset: BaseSegDataset) -> bool:
+    try:
+        dataset.full_init()
+    except ValueError as error:
+        if 'at least one array' in str(error):  # mmengine's way to say that it found no image
+            return True
+        raise
+    return not len(dataset)
+
+
+def _require_folders(datasets: Iterable[tuple[str, ConfigDict]]) -> None:
+    """Refuse folders that don't exist or are empty."""
+    wrong = []
+    for key, dataset in datasets:
+        root = Path(dataset.get('data_root') or '')
+        for prefix in dict.fromkeys(value for value in (dataset.get('data_prefix') or {}).values() if value):
+            folder = root / prefix
+            if not folder.is_dir() or not any(folder.iterdir()):
+                wrong.append((folder, key, root))
     if wrong:
         folder, _, root = wrong[0]
         state = 'is empty' if folder.is_dir() else 'does not exist'
@@ -172,6 +236,12 @@ def check_data(cfg: Config, *dataloaders: str) -> None:
             f'data folder {folder} {state}; make or link {root}, set the environment variable MMSEG_BISENET_DATA to '
             f'the folder that holds {root.name}, or --cfg-options {options}'
         )
+
+
+def _build(dataset: ConfigDict, cfg: Config) -> BaseSegDataset:
+    """The data set before it looks for files, and without its pipeline."""
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        return DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
 
 
 def _datasets(dataset: ConfigDict, key: str) -> Iterator[tuple[str, ConfigDict]]:

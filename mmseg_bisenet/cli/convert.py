@@ -40,5 +40,5 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     print(f'{args.target}: {done.network} of {done.source}, {done.num_classes} classes')
-    print(done.config)
+    print(done.config.stem)
     return 0

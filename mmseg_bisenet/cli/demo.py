@@ -48,13 +48,13 @@ def run(args: argparse.Namespace) -> int:
     mim('test', 'mmseg_bisenet', config, '--checkpoint', checkpoint, '--work-dir', work_dir / 'aug-test', '--aug-test')
     mim('run', stock, 'benchmark', benchmark, checkpoint, '--work-dir', work_dir / 'benchmark')
 
-    fps = _newest(work_dir / 'benchmark', 'fps_*.json')['average_fps']
+    fps = json.loads(max((work_dir / 'benchmark').glob('fps_*.json')).read_text())['average_fps']
     pictures = _pictures(scenes, work_dir)
     _title('Scores on 40 streets that it never saw')
     # Classes of Cityscapes that are not drawn have no score.
     print('\n'.join(line for line in single if re.match('[+|]', line) and 'nan' not in line))
-    print(f'mIoU, single scale        {_newest(work_dir / "test", "*/*.json")["mIoU"]:.2f}')
-    print(f'mIoU, multi-scale + flip  {_newest(work_dir / "aug-test", "*/*.json")["mIoU"]:.2f}')
+    print(f'mIoU, single scale        {_miou(work_dir / "test"):.2f}')
+    print(f'mIoU, multi-scale + flip  {_miou(work_dir / "aug-test"):.2f}')
     print(f'fps, 512x256, stock script {fps:.2f}')
     print(f'\ncheckpoint  {checkpoint}\nlogs        {work_dir}')
     print('\n'.join(f'picture     {path}' for path in pictures))
@@ -123,8 +123,8 @@ def _config(name: str) -> Path:
     return typed if typed.is_file() else find(name)
 
 
-def _newest(folder: Path, pattern: str) -> dict:
-    return json.loads(max(folder.glob(pattern)).read_text())
+def _miou(work_dir: Path) -> float:
+    return json.loads((work_dir / 'evaluation/scores.json').read_text())['summary']['mIoU']
 
 
 def _pictures(scenes: Path, work_dir: Path) -> list[Path]:
@@ -133,13 +133,16 @@ def _pictures(scenes: Path, work_dir: Path) -> list[Path]:
     from mmseg.datasets import CityscapesDataset
 
     from mmseg_bisenet.engine.pictures_hook import side_by_side
+    from mmseg_bisenet.evaluation.predictions import LABEL_IDS
 
-    palette = [colour[::-1] for colour in CityscapesDataset.METAINFO['palette']]
+    palette = [[0, 0, 0]] * (max(LABEL_IDS) + 1)
+    for label, colour in zip(LABEL_IDS, CityscapesDataset.METAINFO['palette'], strict=True):
+        palette[label] = colour[::-1]
     folder = work_dir / 'pictures'
     folder.mkdir()
     paths = []
     for photo in sorted(scenes.glob('leftImg8bit/val/*/*.png'))[:PICTURES]:
-        labels = str(photo).replace('leftImg8bit', 'gtFine', 1).replace('_leftImg8bit', '_gtFine_labelTrainIds')
+        labels = str(photo).replace('leftImg8bit', 'gtFine', 1).replace('_leftImg8bit', '_gtFine_labelIds')
         truth, prediction = (
             cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (labels, work_dir / 'labels' / photo.name)
         )

@@ -1,11 +1,13 @@
 """``mmseg-bisenet test CONFIG CHECKPOINT``: MMSegmentation's test script, with the spellings that people know."""
 
 import argparse
-import shutil
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmseg_bisenet.errors import InputError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of predictions over images')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown images')
+    parser.add_argument(
+        '--keep-going',
+        action='store_true',
+        help='leave out what cannot be read, list it, and exit with 1',
+    )
     parser.add_argument('--eval', nargs='+', help=argparse.SUPPRESS)
 
 
@@ -29,19 +36,25 @@ def run(args: argparse.Namespace) -> int:
     from mmengine.runner import Runner
 
     from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli.out import apply_out
 
     cfg = config.load(args)
     config.require_checkpoint(args.checkpoint)
-    if args.out and Path(args.out).exists():
-        raise InputError(f'--out {args.out} exists already; name a new folder, or remove it')
+    apply_out(cfg, args)
+    for option, folder in [('--out', args.out), ('--show-dir', args.show_dir), ('--work-dir', cfg.work_dir)]:
+        if folder:
+            config.require_writable(option, folder)
+    if args.show:
+        config.require_display()
     config.check_data(cfg, 'test_dataloader')
+    config.drop_boosters(cfg)
+    config.require_fit(cfg, args.checkpoint)
     if args.eval:
         print(
             f'note: --eval {" ".join(args.eval)} is of MMSegmentation 0.x; scores are test_evaluator of the config',
             file=sys.stderr,
         )
     config.launch(cfg, args.launcher)
-    config.drop_boosters(cfg)
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
@@ -49,17 +62,30 @@ def run(args: argparse.Namespace) -> int:
     if args.tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
-    if args.out:
-        # Under another name until it is whole: a run that was cut off must not look like a full one.
-        out = Path(args.out)
-        partial = out.with_name(f'.{out.name}.partial')
-        cfg.test_evaluator.update(output_dir=str(partial), keep_results=True)
+    if args.keep_going:
+        keep_going(cfg)
     runner = Runner.from_cfg(cfg)
-    config.require_fit(runner.model, args.checkpoint)
-    if args.out and is_main_process():
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
     runner.test()
-    if args.out and is_main_process():
-        partial.rename(out)
-    return 0
+    # Of several processes one fails: a launcher ends the others when it does.
+    if not (args.keep_going and is_main_process()):
+        return 0
+    skipped = runner.test_loop.evaluator.metrics[0].report['skipped']
+    for item in skipped:
+        print(f'mmseg-bisenet: skipped: {item["reason"]}', file=sys.stderr)
+    return 1 if skipped else 0
+
+
+def keep_going(cfg: 'Config') -> None:
+    """Let the test data set stand in for samples that cannot be read.
+
+    Raises:
+        InputError: a metric that would count the stand-ins.
+    """
+    metric = 'mmseg_bisenet.SegmentationMetric'
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    for evaluator in evaluators:
+        if evaluator.type != metric:
+            raise InputError(
+                f'--keep-going: {evaluator.type} would count what is skipped; set test_evaluator.type={metric}'
+            )
+    cfg.test_dataloader.dataset = dict(type='mmseg_bisenet.KeepGoingDataset', dataset=cfg.test_dataloader.dataset)

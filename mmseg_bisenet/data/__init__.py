@@ -2,10 +2,12 @@
 
 from mmseg_bisenet.data.augmentation import PhotoMetricDistortion, RandomResizedCrop
 from mmseg_bisenet.data.camvid import CamVidDataset, convert_camvid
+from mmseg_bisenet.data.keep_going import KeepGoingDataset
 from mmseg_bisenet.data.transforms import LoadAnnotations, LoadImageFromFile
 
 __all__ = [
     'CamVidDataset',
+    'KeepGoingDataset',
     'LoadAnnotations',
     'LoadImageFromFile',
     'PhotoMetricDistortion',

@@ -5,10 +5,12 @@ from mmseg_bisenet.models.bisenetv2 import BiSeNetV2
 from mmseg_bisenet.models.head import BiSeNetHead, BoosterHead
 from mmseg_bisenet.models.loss import CrossEntropyLoss, OHEMCrossEntropyLoss, ohem_cross_entropy
 from mmseg_bisenet.models.segmentor import BiSeNetSegmentor
+from mmseg_bisenet.models.tta import BiSeNetTTA
 
 __all__ = [
     'BiSeNetHead',
     'BiSeNetSegmentor',
+    'BiSeNetTTA',
     'BiSeNetV1',
     'BiSeNetV2',
     'BoosterHead',

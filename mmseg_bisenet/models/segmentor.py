@@ -1,12 +1,25 @@
-"""The segmentor: MMSegmentation's encoder-decoder with one knob for the number of classes."""
+"""The segmentor: MMSegmentation's encoder-decoder with one knob for the number of classes.
+
+Deviations from stock in prediction:
+
+- Labels come straight from low-resolution logits, of whole images and sliding windows alike (``labels.py``). They are
+  stock's. A single foreground class and heads that upsample in their own way go stock's way.
+- ``seg_logits`` are kept only where ``test_cfg.keep_logits`` asks: at 1024x2048 and 19 classes they take 160 MB.
+- ``test_cfg.mode`` knows the protocols of CoinCheung's tables too (``modes.py``).
+"""
 
 from collections.abc import Sequence
 
 import torch
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models import modes
+from mmseg_bisenet.models.labels import Logits
 from mmseg_bisenet.registry import MODELS
 
 
@@ -21,10 +34,13 @@ class BiSeNetSegmentor(EncoderDecoder):
         num_classes: number of classes, of every head.
         channels_last: weights and maps lie in memory pixel by pixel, which most processors convolve faster; results are
             the same but for rounding.
+        test_cfg: ``mode`` is ``'whole'``, ``'slide'`` with ``crop_size`` and ``stride``, or a protocol of ``modes.py``
+            with its options; ``keep_logits=True`` leaves ``seg_logits`` in the results, which MMSegmentation's own
+            ``SegTTAModel`` reads.
         others: as MMSegmentation's ``EncoderDecoder`` (``backbone``, ``decode_head``, ``auxiliary_head`` and so on).
 
     Raises:
-        InputError: ``num_classes`` is missing, or a head names another one.
+        InputError: ``num_classes`` is missing, a head names another one, or ``test_cfg`` is of no mode.
     """
 
     def __init__(
@@ -34,6 +50,7 @@ class BiSeNetSegmentor(EncoderDecoder):
         num_classes: int | None = None,
         auxiliary_head: dict | Sequence[dict] | None = None,
         channels_last: bool = False,
+        test_cfg: dict = dict(mode='whole'),
         **others,
     ) -> None:
         if num_classes is None:
@@ -49,6 +66,7 @@ class BiSeNetSegmentor(EncoderDecoder):
             backbone,
             _with_num_classes(decode_head, num_classes, 'decode_head'),
             auxiliary_head=auxiliary_head,
+            test_cfg=modes.check(test_cfg),
             **others,
         )
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -57,6 +75,60 @@ class BiSeNetSegmentor(EncoderDecoder):
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """inputs: (N, 3, H, W), normalised -> the maps of the backbone."""
         return super().extract_feat(inputs.contiguous(memory_format=self.memory_format))
+
+    def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
+        """Labels of images at their original size.
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            data_samples: one an image, whose ``ori_shape``, padding and flip are undone; by default new ones.
+
+        Returns:
+            The samples, with ``pred_sem_seg``, (1, *ori_shape) int64, and where ``test_cfg.keep_logits`` asks with
+            ``seg_logits``, (num_classes, *ori_shape); in the modes of the protocols these are summed probabilities.
+        """
+        size = inputs.shape[2:]
+        samples = [SegDataSample() for _ in inputs] if data_samples is None else data_samples
+        metas = [dict(img_shape=size, ori_shape=size) | sample.metainfo for sample in samples]
+        keep = self.test_cfg.get('keep_logits', False)
+        if not self._is_plain(size, metas[0]):
+            samples = super().predict(inputs, data_samples)
+            for sample in samples if not keep else ():
+                del sample.seg_logits
+            return samples
+        windows = modes.windows(size, self.test_cfg)
+        maps = [self._forward(inputs[:, :, rows, columns]).contiguous() for rows, columns in windows]
+        dtype = inputs.dtype if self.test_cfg.mode == 'slide' else maps[0].dtype  # they differ under autocast
+        logits = Logits(windows, maps, size, self.align_corners, dtype)
+        for image, (sample, meta) in enumerate(zip(samples, metas, strict=True)):
+            if keep:
+                sample.seg_logits = PixelData(data=logits.full(image, meta))
+            sample.pred_sem_seg = PixelData(data=logits.labels(image, meta))
+        return samples
+
+    def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """(N, 3, H, W) -> logits (N, num_classes, H, W), in the modes of the protocols summed probabilities."""
+        if self.test_cfg.mode in modes.PROTOCOLS:
+            return modes.probabilities(self._logits, inputs, self.test_cfg)
+        return super().inference(inputs, batch_img_metas)
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, num_classes, H, W)."""
+        return self.encode_decode(inputs, [dict(img_shape=inputs.shape[2:])])
+
+    def _is_plain(self, size: Sequence[int], meta: dict) -> bool:
+        """Whether prediction is a bilinear upsampling of the head's logits to ``size``, and an argmax."""
+        head = type(self.decode_head)
+        target = meta['img_shape']
+        if 'pad_shape' in meta and not isinstance(target, torch.Size):
+            target = meta['pad_shape'][:2]
+        return (
+            self.test_cfg.mode not in modes.PROTOCOLS
+            and (self.test_cfg.mode == 'slide' or tuple(target) == tuple(size))
+            and self.out_channels > 1
+            and head.predict is BaseDecodeHead.predict
+            and head.predict_by_feat is BaseDecodeHead.predict_by_feat
+        )
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         # A training checkpoint fits a network built for inference: boosters are not missed.

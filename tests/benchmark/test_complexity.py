@@ -113,14 +113,19 @@ def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(model_index, 'list_models', lambda: [V2])
     readme, results = tmp_path / 'README.md', tmp_path / 'results' / 'complexity.csv'
     readme.write_text('# x\n')
-    command = ['complexity', '--csv', str(results), '--readme', str(readme)]
+    command = ['complexity', '--csv', str(results), '--readme', str(readme), '--write']
     assert main(command) == 2
     assert 'complexity:begin' in capsys.readouterr().err
     assert not results.exists()
 
     readme.write_text('# x\n<!-- complexity:begin -->\n<!-- complexity:end -->\n')
+    untouched = readme.read_text()
+    assert main(command[:-1]) == 0
+    text = capsys.readouterr().out.strip()
+    assert readme.read_text() == untouched and not results.exists()
+
     assert main(command) == 0
-    assert capsys.readouterr().out.strip() in readme.read_text()
+    assert capsys.readouterr().out.strip() == text and text in readme.read_text()
     with results.open(newline='') as file:
         (row,) = csv.DictReader(file)
     assert row == {key: str(value) for key, value in complexity.measure_all()[0].items()}

@@ -120,7 +120,7 @@ def test_every_layout_has_configs_and_finds_itself():
 def test_the_command_ends_with_the_config(saved, tmp_path, capsys):
     assert main(['convert', str(saved), str(tmp_path / 'out.pth')]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[-1] == str(CONFIGS[X39])
+    assert out.splitlines()[-1] == X39
     assert 'BiSeNet V1 with Xception39 of openmmlab, 19 classes' in out and not err
     meta = torch.load(tmp_path / 'out.pth', weights_only=True)['meta']
     assert meta == dict(mmseg_bisenet_version=mmseg_bisenet.__version__, source='openmmlab', config=X39, num_classes=19)

@@ -4,11 +4,19 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 import torch
+from mmseg.datasets import CityscapesDataset
+
+from mmseg_bisenet.checkpoints import Checkpoint, write
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.cli.config import find
+from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 
@@ -72,7 +80,11 @@ def test_label_outside_the_classes(data, tmp_path):
 
 
 def test_the_check_of_labels_follows_the_model(data, tmp_path):
-    line = train(data, tmp_path, 'model.num_classes=5')
+    unnamed = [f'train_dataloader.dataset.{key}' for key in ('type=BaseSegDataset', 'img_suffix=_leftImg8bit.png')]
+    unnamed.append('train_dataloader.dataset.seg_map_suffix=_gtFine_labelTrainIds.png')
+    line = train(
+        data, tmp_path, 'model.num_classes=5', *unnamed, 'val_cfg=None', 'val_dataloader=None', 'val_evaluator=None'
+    )
     assert 'outside the 5 classes' in line
 
 
@@ -121,19 +133,104 @@ def test_no_such_checkpoint(data, tmp_path):
     assert 'nowhere.pth does not exist' in fail(data, tmp_path, 'test', NAME, str(tmp_path / 'nowhere.pth'))
 
 
-def test_a_checkpoint_that_mmengine_cannot_read(data, tmp_path):
+# -- before anything is written ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refused(data, tmp_path, monkeypatch, capsys):
+    """Runs the command in this process; the one line that it says."""
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(data))
+
+    def refused(*arguments: str | Path) -> str:
+        assert main([*map(str, arguments), '--work-dir', str(tmp_path / 'work')]) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('mmseg-bisenet: error: ')]
+        assert not (tmp_path / 'work').exists()
+        return line
+
+    return refused
+
+
+@pytest.fixture(scope='module')
+def trained() -> dict[str, torch.Tensor]:
+    return get_model(str(find(NAME))).state_dict()
+
+
+@pytest.fixture
+def checkpoint(trained, tmp_path):
+    """Writes a checkpoint of the network, with other classes if told."""
+
+    def save(num_classes: int = 19, **meta) -> Path:
+        heads = {key: value[:num_classes] for key, value in trained.items() if '.conv_seg.' in key}
+        write(tmp_path / 'some.ckpt.pth', Checkpoint(trained | heads, meta))
+        return (tmp_path / 'some.ckpt.pth').rename(tmp_path / 'some.ckpt')
+
+    return save
+
+
+def test_a_damaged_checkpoint(refused, tmp_path):
     (tmp_path / 'some.safetensors').touch()
-    line = fail(data, tmp_path, 'test', NAME, str(tmp_path / 'some.safetensors'))
-    assert f'run: mmseg-bisenet convert {tmp_path}/some.safetensors NEW.pth' in line
+    assert 'some.safetensors is damaged or no safetensors file' in refused('test', NAME, tmp_path / 'some.safetensors')
 
 
-def test_predictions_are_not_written_over_others(data, tmp_path):
-    (tmp_path / 'some.pth').touch()
+def test_a_checkpoint_of_another_number_of_classes(refused, checkpoint):
+    path = checkpoint(11)
+    line = refused('test', NAME, path)
+    assert f'checkpoint {path} has 11 classes, and the config 19; give the config that trained it' in line
+
+
+def test_a_checkpoint_of_classes_of_other_names(refused, checkpoint):
+    classes = [*CityscapesDataset.METAINFO['classes']]
+    classes[3], classes[4] = classes[4], classes[3]
+    path = checkpoint(dataset_meta=dict(classes=tuple(classes)))
+    line = refused('test', NAME, path)
+    assert f'class 3 of checkpoint {path} is fence, and wall in the data set; give the config' in line
+    assert 'or set test_dataloader.dataset.metainfo.classes in the order of the checkpoint' in line
+
+
+def test_a_checkpoint_that_names_fewer_classes(refused, checkpoint):
+    path = checkpoint(CLASSES=['sky', 'building'])
+    line = refused('test', NAME, path)
+    assert f'checkpoint {path} is of 2 classes, and test_dataloader.dataset has 19' in line
+
+
+@pytest.mark.parametrize('command', ['train', 'test'])
+def test_data_of_other_classes_than_the_model(refused, checkpoint, command):
+    path = [checkpoint()] if command == 'test' else []
+    line = refused(command, NAME, *path, '--cfg-options', 'model.num_classes=11')
+    assert f'{command}_dataloader.dataset has 19 classes, and model.num_classes is 11; set it to 19' in line
+
+
+@pytest.mark.parametrize('command', ['train', 'test'])
+def test_no_image_of_that_name(refused, checkpoint, data, command):
+    path = [checkpoint()] if command == 'test' else []
+    line = refused(command, NAME, *path, '--cfg-options', f'{command}_dataloader.dataset.img_suffix=.jpg')
+    folder = data / 'miniscapes' / 'leftImg8bit' / ('train' if command == 'train' else 'val')
+    assert f'{command}_dataloader.dataset has no image: no file in {folder} ends in .jpg; mend its img_suffix' in line
+
+
+def test_a_list_without_images(refused, checkpoint, tmp_path):
+    (tmp_path / 'none.txt').touch()
+    line = refused('test', NAME, checkpoint(), '--cfg-options', f'test_dataloader.dataset.ann_file={tmp_path}/none.txt')
+    assert f'test_dataloader.dataset has no image: {tmp_path}/none.txt lists none' in line
+
+
+def test_an_empty_folder(refused, checkpoint, data):
+    shutil.rmtree(data / 'miniscapes/leftImg8bit/val')
+    (data / 'miniscapes/leftImg8bit/val').mkdir()
+    assert 'miniscapes/leftImg8bit/val is empty; make or link' in refused('test', NAME, checkpoint())
+
+
+def test_no_window_to_show_in(refused, checkpoint, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, 'backend', 'agg')
+    assert '--show needs a display' in refused('test', NAME, checkpoint(), '--show')
+
+
+@pytest.mark.parametrize('option', ['--out', '--show-dir'])
+def test_a_file_in_the_place_of_a_folder(refused, checkpoint, option):
+    path = checkpoint()
+    assert f'{option} {path}/labels: {path} is no folder' in refused('test', NAME, path, option, path / 'labels')
+
+
+def test_predictions_are_not_written_over_others(refused, checkpoint, tmp_path):
     (tmp_path / 'labels').mkdir()
-    done = subprocess.run(
-        [sys.executable, '-m', 'mmseg_bisenet.cli', 'test', NAME, tmp_path / 'some.pth', '--out', tmp_path / 'labels'],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert 'labels exists already' in done.stderr
+    assert 'labels exists already' in refused('test', NAME, checkpoint(), '--out', tmp_path / 'labels')

@@ -96,7 +96,7 @@ def work(rank: int, processes: int, folder: Path, config: Path, ports: list[int]
     launcher = ['--launcher', 'pytorch' if processes > 1 else 'none']
     batch_size = f'train_dataloader.batch_size={TOTAL_BATCH // processes}'
     commands = [
-        ['test', config, folder.parent / 'random.pth', '--work-dir', own / 'test'],
+        ['test', config, folder.parent / 'random.pth', '--work-dir', own / 'test', '--out', own / 'labels'],
         ['train', config, '--work-dir', own / 'train', '--cfg-options', batch_size],
     ]
     if processes == 2:
@@ -182,10 +182,11 @@ val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dat
 test_dataloader = val_dataloader
 train_cfg = dict(type='mmseg_bisenet.ResumableTrainLoop', max_iters=2, val_begin=10000000)
 test_evaluator = [
-    dict(type='IoUMetric', iou_metrics=['mIoU', 'mDice'], collect_device='gpu'),
+    dict(type='IoUMetric', collect_device='gpu'),
+    dict(type='mmseg_bisenet.SegmentationMetric', boundary=True, prefix='ours'),
     dict(type='Predictions', collect_device='gpu'),
 ]
-custom_hooks = [dict(type='Samples')]
+custom_hooks = [dict(type='Samples'), dict(type='mmseg_bisenet.EvaluationHook')]
 """)
     cfg = read(str(path), (64, 64))
     cfg.model.auxiliary_head = None
@@ -237,7 +238,25 @@ def test_evaluation_sees_every_image_once(done, processes):
     one, many = (json.loads((done(n) / '0/predictions.json').read_text()) for n in (1, processes))
     assert len({name for name, _ in many}) == len(many) == 3
     assert many == one
-    assert scores(done(processes)) == scores(done(1))
+    found = scores(done(processes))
+    assert found == scores(done(1))
+    # JSON has stock's float32 in all its digits.
+    assert all(round(found[key], 2) == found[f'ours/{key}'] for key in ('aAcc', 'mIoU', 'mAcc'))
+
+
+@pytest.mark.parametrize('processes', [2, 4])
+def test_what_an_evaluation_leaves_is_one_process_s(done, processes):
+    """Scores and samples are the main process's. Each process writes the predictions of its own images."""
+    one, many = (done(n) / '0/test/evaluation' for n in (1, processes))
+    ours, wanted = (json.loads((folder / 'scores.json').read_text()) for folder in (many, one))
+    assert ours | dict(created=None) == wanted | dict(created=None)
+    assert contents(many, 'samples/*.png') == contents(one, 'samples/*.png')
+    assert contents(done(processes), '*/labels/*.png') == contents(done(1), '0/labels/*.png')
+    assert list(done(processes).glob('*/test/evaluation')) == [many]
+
+
+def contents(folder: Path, pattern: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob(pattern)}
 
 
 @pytest.mark.parametrize('processes', [2, 4])
@@ -253,7 +272,7 @@ def samples(folder: Path) -> list[list]:
 
 
 def scores(folder: Path) -> dict[str, float]:
-    (file,) = folder.glob('0/test/*/*.json')
+    (file,) = folder.glob('0/test/2*/*.json')
     return {key: value for key, value in json.loads(file.read_text()).items() if 'time' not in key}
 
 

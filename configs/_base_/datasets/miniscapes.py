@@ -67,6 +67,5 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-# Results travel as tensors, over any backend; `cpu`, the default, wants a folder that all machines share.
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'], collect_device='gpu')
+val_evaluator = dict(type='mmseg_bisenet.SegmentationMetric')
 test_evaluator = val_evaluator

@@ -1,0 +1,40 @@
+"""``--out DIR`` of ``test``, and tests without truth (``test_evaluator.format_only=True``)."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmseg_bisenet.errors import InputError
+
+WRITERS = ('mmseg_bisenet.SegmentationMetric', 'IoUMetric', 'CityscapesMetric')  # that know `output_dir`
+
+
+def apply_out(cfg: Config, args: argparse.Namespace) -> None:
+    """Let the test's metric write predictions; where it wants no truth, let nothing look for labels.
+
+    Raises:
+        InputError: the folder exists, or no metric of the config writes predictions.
+    """
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    if args.out:
+        if Path(args.out).exists():
+            raise InputError(f'--out {args.out} exists already; name a new folder, or remove it')
+        writers = [evaluator for kind in WRITERS for evaluator in evaluators if evaluator.type == kind]
+        if not writers:
+            raise InputError(f'--out: no metric of the config writes predictions; set test_evaluator.type={WRITERS[0]}')
+        writers[0].update(output_dir=args.out, keep_results=True)
+    if any(evaluator.get('format_only') for evaluator in evaluators):
+        cfg.test_dataloader = without_labels(cfg.test_dataloader)
+        cfg.tta_pipeline = without_labels(cfg.get('tta_pipeline', []))
+
+
+def without_labels(node: object) -> object:
+    """A data loader or a pipeline less what looks for labels, also among the transforms of ``TestTimeAug``."""
+    if isinstance(node, dict):
+        return {key: without_labels(item) for key, item in node.items() if key != 'seg_map_path'}
+    if not isinstance(node, list):
+        return node
+    items = [item for item in node if not (isinstance(item, dict) and item.get('type') == 'LoadAnnotations')]
+    # `TestTimeAug` combines its lists with one another: with an empty one, to nothing.
+    return [item for item in map(without_labels, items) if item != []]

@@ -1,0 +1,102 @@
+"""What a test found, as files: ``WORK_DIR/evaluation`` with JSON, CSV, and labels of the best and the worst images."""
+
+import csv
+import json
+import math
+import platform
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import mmcv
+import mmengine
+import mmseg
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import mmseg_bisenet
+from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
+from mmseg_bisenet.registry import HOOKS
+
+FOLDER = 'evaluation'
+
+
+@HOOKS.register_module()
+class EvaluationHook(Hook):
+    """When a test ends, write what its :class:`SegmentationMetric` found into ``WORK_DIR/evaluation``.
+
+    ``scores.json`` has everything; ``per_class.csv`` and ``per_image.csv`` have its tables; ``samples`` has PNG files
+    of ids, truth and prediction. The folder is replaced when all is written: a test that fails leaves the last one's.
+
+    Args:
+        samples: so many of the best images, and of the worst.
+    """
+
+    def __init__(self, samples: int = 6) -> None:
+        self.samples = samples
+
+    def before_test(self, runner: Runner) -> None:
+        for metric in _metrics(runner):
+            metric.extremes.count = self.samples
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        for metric in _metrics(runner):
+            if is_main_process() and not metric.format_only:
+                write(Path(runner.work_dir, FOLDER), _about(runner), metric)
+
+
+def _metrics(runner: Runner) -> list[SegmentationMetric]:
+    """Ours among the test's; the first of them, for there is one folder."""
+    return [metric for metric in runner.test_evaluator.metrics if isinstance(metric, SegmentationMetric)][:1]
+
+
+def _about(runner: Runner) -> dict:
+    modules = (mmseg_bisenet, mmseg, mmengine, mmcv, torch)
+    return {
+        'config': runner.cfg.filename,
+        'checkpoint': runner._load_from,
+        'created': datetime.now().astimezone().isoformat(timespec='seconds'),
+        'versions': {
+            'python': platform.python_version(),
+            **{module.__name__: str(module.__version__) for module in modules},
+        },
+    }
+
+
+def write(folder: Path, about: dict, metric: SegmentationMetric) -> None:
+    """Write beside ``folder``, then take its place."""
+    partial = folder.with_name(f'.{folder.name}.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / 'samples').mkdir(parents=True)
+    report = _without_nan(metric.report)
+    report['samples'] = []
+    for kind, samples in metric.samples.items():
+        for i, sample in enumerate(samples):
+            entry = {'kind': kind, 'img_path': sample.img_path, 'mIoU': sample.mIoU, 'aAcc': sample.aAcc}
+            for name in ('truth', 'prediction'):
+                entry[name] = f'samples/{kind}_{i:02d}_{name}.png'
+                (partial / entry[name]).write_bytes(getattr(sample, name))
+            report['samples'].append(entry)
+    for table in ('per_class', 'per_image'):
+        _write_csv(partial / f'{table}.csv', report[table])
+    (partial / 'scores.json').write_text(json.dumps(about | report, allow_nan=False) + '\n')
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def _write_csv(path: Path, rows: list[dict]) -> None:
+    with path.open('w', newline='') as file:
+        writer = csv.DictWriter(file, rows[0] if rows else (), lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _without_nan(value: object) -> object:
+    """JSON has no NaN: ``None`` in its place."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

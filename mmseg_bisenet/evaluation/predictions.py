@@ -1,0 +1,80 @@
+"""Predicted labels as PNG files (``--out``), in a folder that is there when it is whole.
+
+Deviations from stock ``IoUMetric``, which writes the class ids of image ``a/x.jpg`` into ``OUT/x.png``:
+
+- Images of Cityscapes get the official ids and names, all in one folder: ready for the test server. Stock needs another
+  metric for that.
+- Other images keep their subfolders, so that ``a/x.jpg`` and ``b/x.jpg`` are two predictions.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.dist import barrier
+from mmseg.datasets import CityscapesDataset
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.evaluation.samples import to_png
+
+# The official id of each of the 19 classes, as cityscapesscripts.helpers.labels has it.
+LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+CITYSCAPES = '_leftImg8bit'
+
+
+class PredictionFolder:
+    """Writes labels under another name, and gives the folder its name when all are written.
+
+    Raises:
+        InputError: ``folder`` exists already.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.partial = self.folder.with_name(f'.{self.folder.name}.partial')
+        if self.folder.exists():
+            raise InputError(f'{folder} exists already; name a new folder for predictions, or remove it')
+        shutil.rmtree(self.partial, ignore_errors=True)  # of a run that was cut off
+        barrier()
+
+    def write(self, img_path: str, labels: np.ndarray, classes: Sequence[str], reduce_zero_label: bool) -> None:
+        """Write the labels of an image, (H, W) uint8 class ids, as ids of the data set.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        if is_cityscapes(img_path, classes):
+            labels = np.array(LABEL_IDS, np.uint8)[labels]
+        elif reduce_zero_label:
+            labels = labels + np.uint8(1)
+        path = self.partial / place(img_path, classes)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(to_png(labels))
+        except OSError as error:
+            raise InputError(
+                f'{path} cannot be written ({error.strerror}); make room, or name another folder'
+            ) from error
+
+    def finish(self, img_paths: Sequence[str], classes: Sequence[str]) -> None:
+        """Call it in each process, with the images of all: folders that all of them share are left out."""
+        barrier()
+        places = [place(img_path, classes).parent for img_path in img_paths]
+        if places:
+            try:
+                Path(self.partial, os.path.commonpath(places)).rename(self.folder)
+            except FileNotFoundError:
+                return  # another process of this machine was quicker
+            shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def is_cityscapes(img_path: str, classes: Sequence[str]) -> bool:
+    return CITYSCAPES in Path(img_path).name and tuple(classes) == CityscapesDataset.METAINFO['classes']
+
+
+def place(img_path: str, classes: Sequence[str]) -> Path:
+    """Of an image's prediction, below the folder of all."""
+    path = Path(os.path.abspath(img_path)).with_suffix('.png')
+    return Path(path.name) if is_cityscapes(img_path, classes) else path.relative_to(path.anchor)

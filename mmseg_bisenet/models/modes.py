@@ -1,0 +1,115 @@
+"""Ways to look at an image in prediction: where windows lie, and the protocols of CoinCheung's tables.
+
+``whole`` and ``slide`` are MMSegmentation's, with its windows; ``slide`` averages logits. The protocols are those of
+CoinCheung/BiSeNet, tools/evaluate.py, whose tables call ``whole`` ss: ``ssc`` (windows), ``msf`` (scales and flip) and
+``mscf`` (all three). They sum probabilities. What they share:
+
+- Windows are ``crop_size``, 1024x1024 there, at steps of two thirds of it, rounded up; the last one ends at the border.
+  An image that is smaller is laid in the middle of zeros.
+- Image and result are resized with aligned corners, whatever the network does, from and to the size of the input.
+- ``msf`` sums the softmax of each scale and its flip. ``mscf`` sums, over windows and scales, the exponential of a
+  window's softmax plus its flip's.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import ConfigDict
+from torch import Tensor
+
+from mmseg_bisenet.errors import InputError
+
+PROTOCOLS = ('ssc', 'msf', 'mscf')
+CROP = (1024, 1024)
+SCALES = (0.5, 0.75, 1, 1.25, 1.5, 1.75)
+
+
+def check(test_cfg: dict) -> ConfigDict:
+    """A segmentor's ``test_cfg``, with the mode it has by default.
+
+    Raises:
+        InputError: the mode is not known, or ``slide`` lacks a size.
+    """
+    test_cfg = ConfigDict(dict(mode='whole') | test_cfg)
+    if test_cfg.mode not in ('whole', 'slide', *PROTOCOLS):
+        raise InputError(
+            f'BiSeNetSegmentor: model.test_cfg.mode={test_cfg.mode!r} is not known; choose whole, slide, '
+            f'{", ".join(PROTOCOLS)}'
+        )
+    for name in ('crop_size', 'stride') if test_cfg.mode == 'slide' else ():
+        if name not in test_cfg:
+            raise InputError(f'BiSeNetSegmentor: model.test_cfg.{name} is missing; mode slide needs (height, width)')
+    return test_cfg
+
+
+def windows(size: Sequence[int], test_cfg: ConfigDict) -> list[tuple[slice, slice]]:
+    """Rows and columns of the windows of ``slide``, in MMSegmentation's order; of ``whole`` the one that is all."""
+    if test_cfg.mode == 'whole':
+        return [(slice(0, size[0]), slice(0, size[1]))]
+    return list(_grid(size, test_cfg.crop_size, test_cfg.stride))
+
+
+def probabilities(network: Callable[[Tensor], Tensor], inputs: Tensor, test_cfg: ConfigDict) -> Tensor:
+    """Sums of probabilities over the windows, scales and flips of a protocol.
+
+    Args:
+        network: (N, 3, H, W) -> logits (N, C, H, W).
+        inputs: (N, 3, H, W).
+        test_cfg: ``mode`` is one of ``PROTOCOLS``; ``crop_size`` (height, width) and ``scales`` where they are others
+            than its tables'.
+
+    Returns:
+        (N, C, H, W).
+    """
+    mode, crop, size = test_cfg.mode, test_cfg.get('crop_size', CROP), inputs.shape[2:]
+    scales = (1,) if mode == 'ssc' else test_cfg.get('scales', SCALES)
+    total = 0
+    for scale in scales:
+        image = _resize(inputs, [int(scale * length) for length in size])
+        if mode == 'msf':
+            for flip in (False, True):
+                total = _resize(_unflipped(network, image, flip), size).softmax(1).add_(total)
+        else:
+            total = _resize(_windowed(network, image, crop, flip=mode == 'mscf'), size).add_(total)
+    return total
+
+
+def _windowed(network: Callable[[Tensor], Tensor], image: Tensor, crop: Sequence[int], flip: bool) -> Tensor:
+    height, width = image.shape[2:]
+    bottom, right = max(crop[0] - height, 0), max(crop[1] - width, 0)
+    top, left = bottom // 2, right // 2
+    image = F.pad(image, (left, right - left, top, bottom - top))
+    total = None
+    for rows, columns in _grid(image.shape[2:], crop, [math.ceil(length * 2 / 3) for length in crop]):
+        chip = image[:, :, rows, columns]
+        result = network(chip).softmax(1)
+        if flip:
+            result = result.add_(_unflipped(network, chip, True).softmax(1)).exp_()
+        if total is None:
+            total = result.new_zeros(*result.shape[:2], *image.shape[2:])
+        total[:, :, rows, columns] += result
+    return total[:, :, top : top + height, left : left + width]
+
+
+def _grid(size: Sequence[int], crop: Sequence[int], stride: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """Windows row by row; those that would stand over the border end at it."""
+    rows, columns = (
+        [
+            slice(max(min(start + window, length) - window, 0), min(start + window, length))
+            for start in range(0, max(length - window + step - 1, 0) // step * step + 1, step)
+        ]
+        for length, window, step in zip(size, crop, stride, strict=True)
+    )
+    return ((row, column) for row in rows for column in columns)
+
+
+def _unflipped(network: Callable[[Tensor], Tensor], image: Tensor, flip: bool) -> Tensor:
+    return network(image.flip(3)).flip(3) if flip else network(image)
+
+
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    if x.shape[2:] == torch.Size(size):
+        return x
+    return F.interpolate(x, tuple(size), mode='bilinear', align_corners=True)

@@ -1,0 +1,103 @@
+"""Curves of a training as SVG in the page: loss, mIoU and learning rate, from what MMEngine logged.
+
+``draw_curves`` of the engine is not used here: it wants the loss of each iteration out of a message hub, where the log
+has means at intervals, and its picture keeps a white ground and small letters in dark mode and on a phone.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator
+
+PLOT = dict(left=44, right=378, top=10, bottom=190)  # in the SVG of 400 x 220
+MOST_POINTS = 600
+
+
+@dataclass
+class Chart:
+    """A curve, in units of the SVG; ticks are (position, text)."""
+
+    title: str
+    summary: str
+    points: list[tuple[float, float]]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    dots: list[tuple[float, float, str]]  # x, y, what a pointer over it says
+
+
+def charts(work_dir: Path) -> list[Chart]:
+    """The charts that the trainings in ``work_dir`` have values for."""
+    lines = read(work_dir)
+    shown = []
+    if len(loss := _series(lines, 'loss')):
+        summary = f'{loss[0, 1]:.4g} at step {loss[0, 0]:.0f}, {loss[-1, 1]:.4g} at step {loss[-1, 0]:.0f}'
+        log = bool(loss[:, 1].min() > 0)
+        shown.append(_chart('loss, on a log scale' if log else 'loss', summary, loss, log))
+    if len(miou := _series(lines, 'mIoU')):
+        step, best = miou[miou[:, 1].argmax()]
+        shown.append(_chart('mIoU of the evaluations, %', f'best {best:.2f} at step {step:.0f}', miou, dots=True))
+    if len(rate := _series(lines, 'lr')):
+        shown.append(_chart('learning rate', f'highest {rate[:, 1].max():.3g}', rate))
+    return shown
+
+
+def read(work_dir: Path) -> list[dict]:
+    """The lines that MMEngine logged, each with its ``step``.
+
+    A run that resumed takes over from its first step on; so does one that started anew, from the beginning. The last
+    line of a run that was cut off may be half a line, and is left out.
+    """
+    lines = []
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):  # the folders are named by the time
+        run = [line for text in path.read_text(errors='replace').splitlines() if (line := _parse(text))]
+        training = [line['step'] for line in run if 'loss' in line]
+        if training:  # an evaluation alone logs its scores too, at step 0
+            lines = [line for line in lines if line['step'] < training[0]] + run
+    return lines
+
+
+def _parse(text: str) -> dict | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and 'step' in line else None
+
+
+def _series(lines: list[dict], key: str) -> np.ndarray:
+    """(N, 2) of step and value, those that are finite."""
+    points = [(line['step'], line[key]) for line in lines if key in line and math.isfinite(line[key])]
+    return np.array(points, float).reshape(-1, 2)
+
+
+def _chart(title: str, summary: str, values: np.ndarray, log: bool = False, dots: bool = False) -> Chart:
+    locator = LogLocator(subs=(1, 2, 5)) if log else MaxNLocator(nbins=5)
+    x, x_ticks = _axis(values[:, 0], MaxNLocator(nbins=5, integer=True), False, PLOT['left'], PLOT['right'], ',.0f')
+    y, y_ticks = _axis(values[:, 1], locator, log, PLOT['bottom'], PLOT['top'], 'g')
+    points = np.stack([x, y], axis=1)
+    thin = [block.mean(axis=0) for block in np.array_split(points, min(len(points), MOST_POINTS))]
+    told = [f'{value:.2f} at step {step:.0f}' for step, value in values]
+    return Chart(
+        title=title,
+        summary=summary,
+        points=[(float(x), float(y)) for x, y in thin],
+        x_ticks=x_ticks,
+        y_ticks=y_ticks,
+        dots=list(zip(x.tolist(), y.tolist(), told, strict=True)) if dots else [],
+    )
+
+
+def _axis(
+    values: np.ndarray, locator: Locator, log: bool, start: float, end: float, form: str
+) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """Positions of the values between ``start`` and ``end``, and the ticks within."""
+    scale = np.log10 if log else np.asarray
+    low, high = values.min(), values.max()
+    if low == high:  # one evaluation, a constant rate
+        low, high = (low / 2, high * 2) if low > 0 else (low - 1, high + 1)
+    position = lambda v: start + (end - start) * (scale(v) - scale(low)) / (scale(high) - scale(low))  # noqa: E731
+    ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
+    return position(values), [(float(position(tick)), format(round(tick, 12), form)) for tick in ticks]

@@ -1,0 +1,125 @@
+"""Pictures of the page as data URIs: photo, truth, prediction and error map of a sample; the map of a large confusion
+matrix.
+"""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+LONGEST_SIDE = 640
+IGNORED = 255
+WRONG = (225, 40, 40)
+HIT, MISS = (59, 111, 182), (200, 68, 47)  # on the diagonal of a confusion matrix, and off it
+
+
+@dataclass
+class Picture:
+    """A data URI, or None where it could not be drawn; the text then says which file is the reason."""
+
+    label: str
+    text: str
+    uri: str | None = None
+
+
+def of_sample(
+    sample: dict, folder: Path, classes: Sequence[str], palette: Sequence[Sequence[int]]
+) -> tuple[list[Picture], set[int]]:
+    """Photo, truth, prediction and error map of a sample of ``scores.json``, and the classes that the labels show.
+
+    Args:
+        sample: ``img_path``, and ``truth`` and ``prediction`` as paths below ``folder``.
+        folder: where ``scores.json`` lies.
+    """
+    name = Path(sample['img_path']).name
+    photo, photo_problem = _open(sample['img_path'], lambda image: ImageOps.exif_transpose(image).convert('RGB'))
+    truth, truth_problem = _open(folder / sample['truth'], np.asarray)
+    prediction, prediction_problem = _open(folder / sample['prediction'], np.asarray)
+
+    pictures = [Picture('photo', photo_problem)]
+    if photo is not None:
+        pictures = [Picture('photo', f'photo {name}', _jpeg(_shrunk(photo, Image.Resampling.BOX)))]
+    shown = set()
+    for label, ids, problem in (('truth', truth, truth_problem), ('prediction', prediction, prediction_problem)):
+        if ids is None:
+            pictures.append(Picture(label, problem))
+        else:
+            shown |= set(np.unique(ids).tolist()) & set(range(len(classes)))
+            pictures.append(Picture(label, f'{label} of {name}: {_most(ids, classes)}', _coloured(ids, palette)))
+    if truth is None or prediction is None:
+        return [*pictures, Picture('errors', truth_problem or prediction_problem)], shown
+    counts = truth != IGNORED
+    wrong = counts & (truth != prediction)
+    share = 100 * wrong.sum() / max(counts.sum(), 1)
+    drawn = _jpeg(_shrunk(_errors(photo, wrong, ~counts), Image.Resampling.BOX))
+    return [*pictures, Picture('errors', f'wrong pixels of {name}: {share:.1f} % of those that count', drawn)], shown
+
+
+def _open(path: str | Path, read: Callable) -> tuple:
+    """What ``read`` makes of the image, and what is wrong; one of them is None."""
+    try:
+        with Image.open(path) as image:
+            return read(image), None
+    except (OSError, SyntaxError) as error:  # Pillow's word for a PNG with wrong bytes
+        reason = 'is not there' if isinstance(error, FileNotFoundError) else 'cannot be read'
+        return None, f'{path} {reason}'
+
+
+def _errors(photo: Image.Image | None, wrong: np.ndarray, ignored: np.ndarray) -> Image.Image:
+    """Wrong pixels red over the grey photo, ignored ones black; the photo takes the size of the labels.
+
+    The photo is lightened, so that its shadows are not taken for ignored pixels.
+    """
+    height, width = wrong.shape
+    grey = Image.new('L', (width, height), 160) if photo is None else photo.convert('L').resize((width, height))
+    pixels = np.repeat(80 + np.asarray(grey)[..., None] // 3 * 2, 3, axis=2)
+    pixels[wrong] = pixels[wrong] // 4 + np.array(WRONG) * 3 // 4
+    pixels[ignored] = 0
+    return Image.fromarray(pixels)
+
+
+def _coloured(ids: np.ndarray, palette: Sequence[Sequence[int]]) -> str:
+    image = Image.fromarray(ids.astype(np.uint8), 'P')
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette)] = palette
+    image.putpalette(colours.tobytes())
+    return _uri(_shrunk(image, Image.Resampling.NEAREST), 'png', optimize=True)
+
+
+def _most(ids: np.ndarray, classes: Sequence[str]) -> str:
+    """The five largest classes in words."""
+    pixels = np.bincount(ids[ids < len(classes)], minlength=len(classes))
+    largest = [index for index in pixels.argsort()[::-1][:5] if pixels[index]]
+    return ', '.join(f'{classes[index]} {100 * pixels[index] / ids.size:.0f} %' for index in largest) or 'nothing'
+
+
+def of_confusion(share: np.ndarray) -> str:
+    """The matrix as a picture of four pixels a cell, on any ground.
+
+    Args:
+        share: (C, C) of the truth of each row, in 0 to 1.
+    """
+    cells = np.empty((*share.shape, 4), np.uint8)
+    cells[..., :3] = MISS
+    cells[np.eye(len(share), dtype=bool), :3] = HIT
+    cells[..., 3] = np.rint(255 * np.sqrt(share))
+    return _uri(Image.fromarray(cells.repeat(4, axis=0).repeat(4, axis=1)), 'png', optimize=True)
+
+
+def _shrunk(image: Image.Image, resample: Image.Resampling) -> Image.Image:
+    ratio = min(1, LONGEST_SIDE / max(image.size))
+    return image.resize([max(1, round(side * ratio)) for side in image.size], resample)
+
+
+def _jpeg(image: Image.Image) -> str:
+    return _uri(image, 'jpeg', quality=85)
+
+
+def _uri(image: Image.Image, kind: str, **options: object) -> str:
+    data = BytesIO()
+    image.save(data, kind, **options)
+    return f'data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode()}'

@@ -1,0 +1,96 @@
+"""A headless Chromium to open a page in: the DevTools protocol over a pipe, so nothing is installed beside it."""
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+from pathlib import Path
+
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+
+
+class Browser:
+    """One page; ``events`` has what the browser told meanwhile. To be used in a ``with``."""
+
+    def __init__(self, profile: Path) -> None:
+        self.profile = profile
+        self.events = []
+        self.sent = 0
+        self.session = {}
+
+    def __enter__(self) -> 'Browser':
+        read_command, self.commands = os.pipe()
+        self.answers, write_answer = os.pipe()
+        flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--remote-debugging-pipe']
+        # The browser reads descriptor 3 and writes descriptor 4, whatever they are here.
+        moved = f'exec "$@" 3<&{read_command} 4>&{write_answer}'
+        self.process = subprocess.Popen(
+            ['bash', '-c', moved, 'bash', CHROMIUM, *flags, f'--user-data-dir={self.profile}'],
+            pass_fds=[read_command, write_answer],
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(read_command)
+        os.close(write_answer)
+        self.stream = os.fdopen(self.answers, 'rb')
+        self.rest = b''
+        target = self.call('Target.createTarget', url='about:blank')['targetId']
+        self.session = dict(sessionId=self.call('Target.attachToTarget', targetId=target, flatten=True)['sessionId'])
+        for domain in ('Page', 'Runtime', 'Log', 'Network'):
+            self.call(f'{domain}.enable')
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session = {}
+        self.call('Browser.close')
+        self.process.wait(30)
+        os.close(self.commands)
+        self.stream.close()
+
+    def call(self, method: str, **parameters: object) -> dict:
+        """Send a command, and wait for its answer."""
+        self.sent += 1
+        message = dict(id=self.sent, method=method, params=parameters, **self.session)
+        os.write(self.commands, json.dumps(message).encode() + b'\0')
+        while True:
+            message = self._receive()
+            if message.get('id') == self.sent:
+                assert 'error' not in message, message
+                return message['result']
+
+    def open(self, page: Path, width: int = 1280, dark: bool = False) -> None:
+        """Load a page of that width in CSS pixels, and wait until it is whole."""
+        scheme = [dict(name='prefers-color-scheme', value='dark' if dark else 'light')]
+        self.call('Emulation.setEmulatedMedia', features=scheme)
+        size = dict(width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
+        self.call('Emulation.setDeviceMetricsOverride', **size)
+        self.events.clear()
+        self.call('Page.navigate', url=page.resolve().as_uri())
+        while not any(event['method'] == 'Page.loadEventFired' for event in self.events):
+            self._receive()
+
+    def ask(self, expression: str) -> object:
+        """What JavaScript gives."""
+        return self.call('Runtime.evaluate', expression=expression, returnByValue=True)['result']['value']
+
+    def screenshot(self) -> bytes:
+        """The whole page as PNG."""
+        return base64.b64decode(self.call('Page.captureScreenshot', captureBeyondViewport=True)['data'])
+
+    def pdf(self) -> bytes:
+        """The page as it is printed."""
+        return base64.b64decode(self.call('Page.printToPDF', printBackground=False, preferCSSPageSize=True)['data'])
+
+    def _receive(self) -> dict:
+        while b'\0' not in self.rest:
+            assert select.select([self.answers], [], [], 60)[0], 'the browser has said nothing for a minute'
+            part = os.read(self.answers, 1 << 20)
+            if not part:
+                raise EOFError('the browser went away')
+            self.rest += part
+        line, self.rest = self.rest.split(b'\0', 1)
+        message = json.loads(line)
+        if 'method' in message:
+            self.events.append(message)
+        return message

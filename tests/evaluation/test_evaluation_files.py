@@ -1,0 +1,201 @@
+"""What a test leaves on disk: scores, samples and predictions, the same however the images are dealt out."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from base import build
+from mmengine.config import Config
+from mmseg.datasets import CityscapesDataset
+
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.evaluation.predictions import LABEL_IDS, PredictionFolder
+from mmseg_bisenet.evaluation.samples import Extremes, best_and_worst
+
+NAME = 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
+
+
+@pytest.fixture(scope='module')
+def config(drawn, configs, tmp_path_factory) -> Path:
+    """The demo's, on nine small streets; and random weights beside it."""
+    path = tmp_path_factory.mktemp('evaluation') / 'small.py'
+    path.write_text(f"""
+_base_ = '{configs}/{NAME}'
+model = dict(auxiliary_head=None)
+test_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        data_root='{drawn}/miniscapes',
+        data_prefix=dict(img_path='leftImg8bit', seg_map_path='gtFine'),
+    ),
+)
+""")
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=build(Config.fromfile(path).model).state_dict()), path.with_name('random.pth'))
+    return path
+
+
+def run(config: Path, work_dir: Path, *options: str, changes: tuple[str, ...] = ()) -> int:
+    arguments = [config, config.with_name('random.pth'), '--work-dir', work_dir, *options]
+    return main(['test', *map(str, arguments), *(['--cfg-options', *changes] if changes else [])])
+
+
+def load(work_dir: Path) -> dict:
+    return json.loads((work_dir / 'evaluation/scores.json').read_text())
+
+
+def labels(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): cv2.imread(str(path), cv2.IMREAD_UNCHANGED).tobytes()
+        for path in folder.rglob('*.png')
+    }
+
+
+@pytest.fixture(scope='module')
+def one(config) -> Path:
+    """A test of batch size 1 without data workers."""
+    folder = config.with_name('one')
+    assert run(config, folder, '--out', str(folder / 'labels')) == 0
+    return folder
+
+
+def test_scores(one, config):
+    scores = load(one)
+    assert list(scores) == [
+        *('config', 'checkpoint', 'created', 'versions', 'classes', 'palette', 'summary', 'per_class', 'confusion'),
+        *('per_image', 'skipped', 'samples'),
+    ]
+    assert scores['config'] == str(config) and scores['checkpoint'] == str(config.with_name('random.pth'))
+    assert tuple(scores['classes']) == CityscapesDataset.METAINFO['classes']
+    assert scores['palette'] == CityscapesDataset.METAINFO['palette']
+    assert scores['skipped'] == [] and len(scores['per_image']) == 9
+    (log,) = one.glob('2*/*.json')
+    logged = json.loads(log.read_text())
+    assert {key: logged[key] for key in scores['summary']} == {
+        key: round(value, 2) for key, value in scores['summary'].items()
+    }
+    per_class = {row['class']: row for row in scores['per_class']}
+    assert per_class['train']['Acc'] is None  # it is not drawn
+    assert sum(row['pixels'] for row in per_class.values()) == pytest.approx(100)
+
+
+@pytest.mark.parametrize('table', ['per_class', 'per_image'])
+def test_tables_say_what_json_says(one, table):
+    with (one / f'evaluation/{table}.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    wanted = load(one)[table]
+    assert rows == [{key: '' if value is None else str(value) for key, value in row.items()} for row in wanted]
+
+
+def test_samples(one):
+    """All nine, for they are fewer than 12: ids of truth and prediction, the best first and the worst first."""
+    scores = load(one)
+    ranks = {kind: [row for row in scores['samples'] if row['kind'] == kind] for kind in ('best', 'worst')}
+    assert [len(rows) for rows in ranks.values()] == [5, 4]
+    order = [row['mIoU'] for row in (*ranks['best'], *reversed(ranks['worst']))]
+    assert order == sorted((row['mIoU'] for row in scores['per_image']), reverse=True)
+    for row in scores['samples']:
+        truth, prediction = (
+            cv2.imread(str(one / 'evaluation' / row[name]), cv2.IMREAD_UNCHANGED) for name in ('truth', 'prediction')
+        )
+        source = row['img_path'].replace('leftImg8bit', 'gtFine', 1).replace('_leftImg8bit', '_gtFine_labelTrainIds')
+        assert (truth == cv2.imread(source, cv2.IMREAD_UNCHANGED)).all()
+        out = cv2.imread(str(one / 'labels' / Path(row['img_path']).name), cv2.IMREAD_UNCHANGED)
+        assert (np.array(LABEL_IDS)[prediction] == out).all()
+        assert row['aAcc'] == pytest.approx(100 * (prediction == truth)[truth != 255].mean())
+
+
+@pytest.mark.parametrize(('batch', 'workers'), [(2, 2), (3, 0)])
+def test_the_same_for_any_batch_size_and_workers(one, config, tmp_path, batch, workers):
+    changes = (f'test_dataloader.batch_size={batch}', f'test_dataloader.num_workers={workers}')
+    assert run(config, tmp_path, '--out', str(tmp_path / 'labels'), changes=changes) == 0
+    assert labels(tmp_path / 'labels') == labels(one / 'labels')
+    assert load(tmp_path) | dict(created=None) == load(one) | dict(created=None)
+
+
+@pytest.fixture(scope='module')
+def without_truth(config, drawn) -> tuple[str, ...]:
+    """Options for the same images with no labels anywhere."""
+    root = config.with_name('photos')
+    shutil.copytree(drawn / 'miniscapes/leftImg8bit', root / 'leftImg8bit')
+    return f'test_dataloader.dataset.data_root={root}', 'test_evaluator.format_only=True'
+
+
+def test_predictions_without_truth(one, config, without_truth, tmp_path):
+    assert run(config, tmp_path, '--out', str(tmp_path / 'labels'), changes=without_truth) == 0
+    assert labels(tmp_path / 'labels') == labels(one / 'labels')
+    assert not (tmp_path / 'evaluation').exists()
+
+
+def test_predictions_without_truth_of_many_views(one, config, without_truth, tmp_path):
+    two = 'test_dataloader.dataset.indices=2'
+    assert run(config, tmp_path, '--aug-test', '--out', str(tmp_path / 'with'), changes=(two,)) == 0
+    assert run(config, tmp_path, '--aug-test', '--out', str(tmp_path / 'without'), changes=(two, *without_truth)) == 0
+    found = labels(tmp_path / 'with')
+    assert labels(tmp_path / 'without') == found
+    assert len(found) == 2 and not found.items() & labels(one / 'labels').items()
+
+
+def test_format_only_wants_a_folder(config, without_truth, tmp_path, capsys):
+    assert run(config, tmp_path, changes=without_truth) == 2
+    assert 'format_only is set and nothing says where to; add --out DIR' in capsys.readouterr().err
+
+
+def test_a_test_that_fails_leaves_nothing_that_looks_complete(config, drawn, tmp_path):
+    root = shutil.copytree(drawn / 'miniscapes', tmp_path / 'miniscapes')
+    sorted(root.glob('leftImg8bit/*/*/*.png'))[-1].write_bytes(b'')
+    changes = (f'test_dataloader.dataset.data_root={root}',)
+    assert run(config, tmp_path / 'work', '--out', str(tmp_path / 'labels'), changes=changes) == 2
+    assert not (tmp_path / 'work/evaluation').exists()
+    assert not (tmp_path / 'labels').exists()
+
+
+def write(folder: Path, *img_paths: str, reduce_zero_label: bool = False) -> None:
+    writer = PredictionFolder(folder)
+    for i, img_path in enumerate(img_paths):
+        writer.write(img_path, np.full((2, 3), i, np.uint8), ('a', 'b', 'c'), reduce_zero_label)
+    writer.finish(img_paths, ('a', 'b', 'c'))
+
+
+def test_images_of_the_same_name_are_two(tmp_path):
+    write(tmp_path / 'out', 'data/val/a/x.jpg', 'data/val/b/x.jpg', 'data/val/y.png')
+    assert labels(tmp_path / 'out') == {'a/x.png': b'\0' * 6, 'b/x.png': b'\1' * 6, 'y.png': b'\2' * 6}
+    assert os.listdir(tmp_path) == ['out']
+
+
+def test_zero_label_is_put_back(tmp_path):
+    write(tmp_path / 'out', 'val/x.jpg', reduce_zero_label=True)
+    assert labels(tmp_path / 'out') == {'x.png': b'\1' * 6}
+
+
+def test_predictions_of_a_run_that_was_cut_off_are_gone(tmp_path):
+    PredictionFolder(tmp_path / 'out').write('val/old.jpg', np.zeros((2, 3), np.uint8), ('a',), False)
+    write(tmp_path / 'out', 'val/x.jpg')
+    assert list(labels(tmp_path / 'out')) == ['x.png']
+    with pytest.raises(InputError, match='out exists already; name a new folder'):
+        write(tmp_path / 'out', 'val/x.jpg')
+
+
+@pytest.mark.parametrize('total', [0, 1, 2, 3, 4, 7, 30])
+def test_extremes_are_those_of_all(total):
+    """Ties go by number, and a few are kept of many."""
+    mious = np.random.randint(0, 10, total).astype(float)
+    blank = np.zeros((2, 2), np.uint8)
+    kept, every = Extremes(2), Extremes(1000)
+    for number, miou in enumerate(mious):
+        for extremes in (kept, every):
+            extremes.offer(dict(img_path='', mIoU=miou, aAcc=0.0), number, blank, blank)
+    order = sorted(range(total), key=lambda number: (mious[number], number))
+    chosen = best_and_worst(kept.samples, 2)
+    assert len(kept.samples) == min(total, 4)
+    assert [sample.number for sample in chosen['worst']] == order[: min(2, total // 2)]
+    assert [sample.number for sample in chosen['best']] == order[total // 2 :][-2:][::-1]
+    assert best_and_worst(every.samples, 2) == chosen

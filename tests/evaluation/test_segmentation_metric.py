@@ -1,0 +1,260 @@
+"""The metric agrees with stock and with the official Cityscapes script, and counts each image once."""
+
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
+from cityscapesscripts.helpers.labels import labels as official_labels
+from mmseg.datasets import CityscapesDataset
+from mmseg.evaluation import IoUMetric
+from mmseg.evaluation.metrics import iou_metric
+
+from mmseg_bisenet.data.miniscapes.classes import train_ids
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.evaluation import SegmentationMetric, boundary, confusion, segmentation_metric
+from mmseg_bisenet.evaluation.predictions import LABEL_IDS
+
+SHAPE = (48, 64)
+CITYSCAPES = CityscapesDataset.METAINFO
+
+
+def corrupt(truth: np.ndarray, classes: int, share: float = 0.3) -> np.ndarray:
+    """Blocks of other classes, so that there are boundaries."""
+    height, width = truth.shape
+    ids, wrong = (np.random.rand(height // 8 + 1, width // 8 + 1) for _ in range(2))
+    blocks = [cv2.resize(noise, (width, height), interpolation=cv2.INTER_NEAREST) for noise in (ids, wrong)]
+    guess = (blocks[0] * classes).astype(np.uint8)
+    return np.where((blocks[1] < share) | (truth == 255), guess, truth)
+
+
+def pairs(count: int, classes: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Truth and prediction of images; the last class is nowhere, and the first image has no truth in its first rows."""
+    truths = [corrupt(np.zeros(SHAPE, np.uint8), classes - 1, 1) for _ in range(count)]
+    truths[0][:10] = 255
+    return [(truth, corrupt(truth, classes - 1)) for truth in truths]
+
+
+def sample(number: int, truth: np.ndarray, prediction: np.ndarray, folder: str = 'images') -> dict:
+    """As the evaluator hands it over."""
+    return dict(
+        img_path=f'{folder}/{number}.png',
+        gt_sem_seg=dict(data=torch.from_numpy(truth)[None]),
+        pred_sem_seg=dict(data=torch.from_numpy(prediction)[None].long()),
+    )
+
+
+def metric(kind: type = SegmentationMetric, classes: int = 5, samples: int = 0, **options):
+    made = kind(**options)
+    made.dataset_meta = dict(classes=tuple(map(str, range(classes))), palette=[[0, 0, 0]] * classes)
+    if samples:
+        made.extremes.count = samples
+    return made
+
+
+def evaluate(made, images: list[dict], size: int | None = None) -> dict[str, float]:
+    for image in images:
+        made.process({}, [image])
+    return made.evaluate(size or len(images))
+
+
+@pytest.fixture(autouse=True)
+def log(monkeypatch) -> list[str]:
+    """What was logged, by stock too."""
+    lines = []
+    for module in (segmentation_metric, iou_metric):
+        monkeypatch.setattr(module, 'print_log', lambda message, *_, **__: lines.append(message))
+    return lines
+
+
+@pytest.mark.parametrize('classes', [3, 5, 171])
+def test_equals_stock(classes, log):
+    """Scores, their order, and the table in the log."""
+    images = [sample(i, *pair) for i, pair in enumerate(pairs(4, classes))]
+    ours, stock = (evaluate(metric(kind, classes), images) for kind in (SegmentationMetric, IoUMetric))
+    assert ours.pop('FWIoU') > 0
+    assert ours == {key: round(float(value), 2) for key, value in stock.items()}
+    assert list(ours) == list(stock)
+    assert len(log) == 4 and log[:2] == log[2:]
+
+
+def test_full_precision_equals_stock_areas():
+    data = pairs(4, 5)
+    made = metric()
+    evaluate(made, [sample(i, *pair) for i, pair in enumerate(data)])
+    areas = [IoUMetric.intersect_and_union(*map(torch.from_numpy, pair[::-1]), 5, 255) for pair in data]
+    right, union, _, truth = (sum(area).double().numpy() for area in zip(*areas, strict=True))
+    right, union, truth = right[:4], union[:4], truth[:4]  # the last class is nowhere
+    for key, wanted in (('IoU', right / union), ('Acc', right / truth), ('pixels', truth / truth.sum())):
+        found = [row[key] for row in made.report['per_class'][:4]]
+        np.testing.assert_allclose(found, 100 * wanted, rtol=1e-12)
+    weighted = (truth / truth.sum() * right / union).sum()
+    assert made.report['summary']['FWIoU'] == pytest.approx(100 * weighted, rel=1e-12)
+    assert np.sum(made.report['confusion']) == truth.sum()
+
+
+def test_an_images_scores_are_those_of_it_alone():
+    data = pairs(3, 5)
+    made = metric()
+    evaluate(made, [sample(i, *pair) for i, pair in enumerate(data)])
+    for i, (row, pair) in enumerate(zip(made.report['per_image'], data, strict=True)):
+        alone = metric()
+        evaluate(alone, [sample(i, *pair)])
+        assert row == {'img_path': f'images/{i}.png', **{key: alone.report['summary'][key] for key in ('mIoU', 'aAcc')}}
+
+
+def test_ids_are_the_official_ones():
+    assert LABEL_IDS == tuple(label.id for label in official_labels if label.trainId in range(19))
+
+
+def test_equals_the_official_script(drawn, tmp_path, monkeypatch):
+    """On drawn streets, predicted in all 19 classes, through the files that go to the test server."""
+    truths = sorted(drawn.glob('miniscapes/gtFine/*/*/*_labelIds.png'))
+    made = SegmentationMetric(output_dir=str(tmp_path / 'labels'))
+    made.dataset_meta = CITYSCAPES
+    images = []
+    for path in truths:
+        truth = train_ids(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+        image = sample(0, truth, corrupt(truth, 19))
+        images.append(image | dict(img_path=str(path).replace('gtFine', 'leftImg8bit').replace('_labelIds', '')))
+    evaluate(made, images)
+
+    monkeypatch.setattr(official.args, 'predictionPath', str(tmp_path / 'labels'))
+    monkeypatch.setattr(official.args, 'predictionWalk', None)
+    monkeypatch.setattr(official.args, 'evalInstLevelScore', False)
+    monkeypatch.setattr(official.args, 'JSONOutput', False)
+    monkeypatch.setattr(official.args, 'quiet', True)
+    predictions = [official.getPrediction(official.args, str(path)) for path in truths]
+    judged = official.evaluateImgLists(predictions, [str(path) for path in truths], official.args)
+    assert len(os.listdir(tmp_path / 'labels')) == len(truths) == 9
+    assert made.report['summary']['mIoU'] == pytest.approx(100 * judged['averageScoreClasses'], abs=1e-6)
+    found = {row['class']: row['IoU'] for row in made.report['per_class']}
+    wanted = {name: 100 * judged['classScores'][name] for name in found}
+    assert found == pytest.approx(wanted, abs=1e-6)
+    assert not np.isnan(list(found.values())).any()
+
+
+@pytest.mark.parametrize('processes', [1, 2, 3, 4])
+@pytest.mark.parametrize('size', [1, 5, 8])
+@pytest.mark.parametrize('batch', [1, 3])
+def test_processes_count_what_one_counts(size, processes, batch, monkeypatch):
+    """Each process by itself, on the images of stock's sampler, and their results put together by plain code."""
+    images = [sample(i, *pair) for i, pair in enumerate(pairs(size, 5))]
+    whole = metric(boundary=True, samples=2)
+    wanted = evaluate(whole, images)
+    total = -(-size // processes) * processes
+    everyone = []
+    for rank in range(processes):
+        monkeypatch.setattr(segmentation_metric, 'get_dist_info', lambda rank=rank: (rank, processes))
+        own = [images[i % size] for i in range(rank, total, processes)]
+        everyone.append(metric(boundary=True, samples=2))
+        for start in range(0, len(own), batch):
+            everyone[-1].process({}, own[start : start + batch])
+
+    gathered = []
+
+    def all_reduce(counts):
+        gathered.append(counts.numpy().copy())
+
+    def all_gather_object(part):
+        gathered.append(list(part))
+        return [part]
+
+    parts = []
+    with monkeypatch.context() as patch:
+        patch.setattr(segmentation_metric, 'all_reduce', all_reduce)
+        patch.setattr(segmentation_metric, 'all_gather_object', all_gather_object)
+        for rank, made in enumerate(everyone):
+            patch.setattr(segmentation_metric, 'get_dist_info', lambda rank=rank: (rank, processes))
+            gathered.clear()
+            made.evaluate(size)
+            parts.append(list(gathered))
+    matrix, contours, rows, samples = zip(*parts, strict=True)
+    last = metric(boundary=True, samples=2)
+    sums, lists = iter([sum(matrix), sum(contours)]), iter([rows, samples])
+    monkeypatch.setattr(segmentation_metric, 'all_reduce', lambda counts: counts.copy_(torch.from_numpy(next(sums))))
+    monkeypatch.setattr(segmentation_metric, 'all_gather_object', lambda part: next(lists))
+    assert last.evaluate(size) == wanted
+    assert json.dumps(last.report) == json.dumps(whole.report)
+    assert last.samples == whole.samples
+
+
+def test_skipped_images_do_not_count(tmp_path):
+    data = pairs(3, 5)
+    images = [sample(i, *pair) for i, pair in enumerate(data)]
+    skipped = dict(img_path='images/bad.png', reason='no image')
+    made, wanted = metric(output_dir=str(tmp_path / 'labels')), metric()
+    assert evaluate(made, [*images[:2], images[2] | dict(skipped=skipped), images[2]]) == evaluate(wanted, images)
+    assert json.dumps(made.report) == json.dumps(wanted.report | dict(skipped=[skipped]))
+    assert len(os.listdir(tmp_path / 'labels')) == 3
+
+
+def test_each_evaluation_starts_anew():
+    images = [sample(i, *pair) for i, pair in enumerate(pairs(3, 5))]
+    made = metric(boundary=True)
+    assert evaluate(made, images) == evaluate(made, images)
+
+
+def test_ids_that_are_no_class():
+    truth, prediction = pairs(1, 5)[0]
+    for wrong, text in (
+        (
+            sample(7, truth, prediction + np.uint8(9)),
+            'images/7.png: the prediction has ids 9, 10, 11, 12 outside the 5',
+        ),
+        (sample(7, np.full_like(truth, 200), prediction), 'images/7.png: the label has ids 200 outside the 5 classes'),
+    ):
+        with pytest.raises(InputError, match=text):
+            evaluate(metric(), [wrong])
+
+
+def test_image_without_truth_has_no_score():
+    made = metric()
+    truth, prediction = pairs(1, 5)[0]
+    scores = evaluate(made, [sample(0, np.full_like(truth, 255), prediction)])
+    assert all(np.isnan(score) for score in scores.values())
+
+
+def plain_boundary(mask: np.ndarray, distance: int) -> np.ndarray:
+    """Pixels of a mask that a square of ``distance`` takes away, with nothing outside of the image."""
+    inside = np.pad(mask, distance)
+    windows = np.lib.stride_tricks.sliding_window_view(inside, (2 * distance + 1,) * 2)
+    return mask & ~windows.all((2, 3))
+
+
+@pytest.mark.parametrize('shape', [(48, 64), (16, 200), (7, 9)])
+def test_boundary_iou_class_by_class(shape):
+    truth = corrupt(np.zeros(shape, np.uint8), 4, 1)
+    prediction = corrupt(truth, 4)
+    truth[:2, 3:] = 255
+    distance = max(1, round(0.02 * np.hypot(*shape)))
+    found = boundary.count_boundary(truth, prediction, 255)
+    for label in range(5):
+        a, b = (plain_boundary((ids == label) & (truth != 255), distance) for ids in (truth, prediction))
+        assert found[:, label].tolist() == [(a & b).sum(), (a | b).sum()]
+
+
+def test_boundary_iou_of_an_image():
+    """A square of 40 by 40 in an image of 100 by 100, d 3, found as large as it is but 3 pixels to the right."""
+    truth, prediction = np.zeros((2, 100, 100), np.uint8)
+    truth[20:60, 20:60] = prediction[20:60, 23:63] = 1
+    made = metric(classes=2, boundary=True)
+    evaluate(made, [sample(0, truth, prediction)])
+    ring = 40 * 40 - 34 * 34
+    both = 2 * 3 * 37  # of the upper and the lower side; the left and the right are elsewhere
+    assert made.report['per_class'][1]['boundary_IoU'] == pytest.approx(100 * both / (2 * ring - both))
+    assert metric(classes=2, boundary=True).with_boundary
+    evaluate(made, [sample(0, truth, truth)])
+    assert made.report['summary']['boundary_mIoU'] == 100
+
+
+def test_counts_are_exact_where_float32_is_not():
+    """2**24 + 1 pixels of one class."""
+    made = metric(classes=2)
+    labels = np.zeros((4097, 4097), np.uint8)
+    evaluate(made, [sample(0, labels, labels)])
+    assert made.report['confusion'] == [[4097**2, 0], [0, 0]]
+    assert confusion.summary(np.array([[4097**2, 1], [0, 0]]))['aAcc'] < 100
