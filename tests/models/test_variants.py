@@ -81,6 +81,7 @@ def test_v1_costs_what_the_paper_says(name, paper, ours):
 @pytest.mark.parametrize('name', NEW)
 def test_one_forward(name, size):
     model = build(inference_cfg(NEW[name])).eval()
+    model.test_cfg.keep_logits = True
     with torch.no_grad():
         sample = model.test_step(batch(size, 19, n=1))[0]
     assert sample.pred_sem_seg.data.shape == (1, *size)
