@@ -5,11 +5,14 @@ segmentor's work. Widths differ from source to source and are the configs' matte
 1024 for V2.
 """
 
+from collections.abc import Sequence
+
 from mmseg.models.decode_heads import FCNHead
 from torch import Tensor, nn
 
 from mmseg_bisenet.models.loss import PixelLoss
 from mmseg_bisenet.models.pixel_cross_entropy import pixel_cross_entropy
+from mmseg_bisenet.models.strips import by_strips
 from mmseg_bisenet.registry import MODELS
 
 
@@ -54,6 +57,11 @@ class BiSeNetHead(FCNHead):
             **others,
         )
         self.label_stride = label_stride
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Maps of the backbone -> logits (N, num_classes, h, w)."""
+        reach = sum(layer.padding[0] for layer in self.convs.modules() if isinstance(layer, nn.Conv2d))
+        return by_strips(self, lambda x: self.cls_seg(self.convs(x)), self._transform_inputs(inputs), 1, reach)
 
     def _stack_batch_gt(self, batch_data_samples: list) -> Tensor:
         """The labels, (N, 1, ceil(H / label_stride), ceil(W / label_stride))."""

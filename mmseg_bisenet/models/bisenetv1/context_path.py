@@ -5,12 +5,15 @@ stages, summed upwards to 1/8.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
+from mmseg.models.backbones import ResNet
 from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
 from mmseg_bisenet.models.resize import Resize
+from mmseg_bisenet.models.strips import by_strips
 
 
 class ContextPath(nn.Module):
@@ -40,12 +43,30 @@ class ContextPath(nn.Module):
         self.gap_conv = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(width32, width, 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        *_, x8, x16, x32 = self.backbone(x)
+        *_, x8, x16, x32 = self._stages(x)
         up16 = self.arm32(x32) + self.gap_conv(x32)
         up16 = self.conv_head32(self.resize(up16, x16.shape[2:]))
         up8 = self.arm16(x16) + up16
         up8 = self.conv_head16(self.resize(up8, x8.shape[2:]))
         return up8, up16
+
+    def _stages(self, x: Tensor) -> tuple[Tensor, ...]:
+        network = self.backbone
+        if type(network).forward is not ResNet.forward:
+            return network(x)
+        x = by_strips(network, partial(_stem, network), x, stride=4, reach=12)
+        outputs = []
+        for index, name in enumerate(network.res_layers):
+            x = getattr(network, name)(x)
+            if index in network.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+
+def _stem(network: ResNet, x: Tensor) -> Tensor:
+    """What stands in front of a ResNet's stages."""
+    x = network.stem(x) if network.deep_stem else network.relu(network.norm1(network.conv1(x)))
+    return network.maxpool(x)
 
 
 class AttentionRefinementModule(nn.Module):

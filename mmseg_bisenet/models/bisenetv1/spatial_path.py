@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
+from mmseg_bisenet.models.strips import by_strips
 
 
 class SpatialPath(nn.Module):
@@ -25,4 +26,4 @@ class SpatialPath(nn.Module):
         self.layer4 = conv(channels[2], channels[3], 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.layer4(by_strips(self, lambda x: self.layer3(self.layer2(self.layer1(x))), x, stride=8, reach=16))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
+from mmseg_bisenet.models.strips import by_strips
 
 
 class DetailBranch(nn.Module):
@@ -23,6 +24,6 @@ class DetailBranch(nn.Module):
             in_channels = width
 
     def forward(self, x: Tensor) -> Tensor:
-        for stage in self.detail_branch:
-            x = stage(x)
-        return x
+        first, second, third = self.detail_branch
+        x = by_strips(self, lambda x: second[0](first(x)), x, stride=4, reach=8)
+        return third(second[1:](x))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
+from mmseg_bisenet.models.strips import by_strips
 
 
 class SemanticBranch(nn.Module):
@@ -80,6 +81,9 @@ class StemBlock(nn.Module):
         self.fuse_last = conv(2 * out_channels, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
+        return by_strips(self, self._layers, x, stride=4, reach=8)
+
+    def _layers(self, x: Tensor) -> Tensor:
         x = self.conv_first(x)
         return self.fuse_last(torch.cat([self.convs(x), self.pool(x)], dim=1))
 
