@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
         init_dist(args.launcher, **cfg.env_cfg.dist_cfg)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     measured = scaling.measure(cfg, device, args.steps, load=not no_data)
-    if not is_main_process():
+    main = is_main_process()
+    config.leave()
+    if not main:
         return 0
     network = scaling.Network(args.bandwidth * 1e9) if args.bandwidth else measured.network
     expectations = scaling.expect_all(measured, network)

@@ -17,7 +17,7 @@ from torch import nn
 
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints.files import SAFETENSORS, listed, read
-from mmseg_bisenet.checkpoints.fit import build_state_dict, classifiers_of_others, misfits, without_boosters
+from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_state_dict, classifiers_of_others, misfits, without_boosters
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.registry import DATASETS
 
@@ -115,6 +115,7 @@ def require_fit(cfg: Config, path: str) -> None:
         return
     checkpoint = read(path)
     own = build_state_dict(cfg.model, cfg.get('default_scope', 'mmseg'))
+    own = {key: value for key, value in own.items() if not key.startswith(AUXILIARY)}  # never run in a test
     given = without_boosters(checkpoint.state_dict, own)
     cure = 'give the config that trained it'
     if text := listed(misfits(given, own)):
@@ -175,6 +176,13 @@ def launch(cfg: Config, launcher: str) -> None:
         warnings.warn(
             'no GPU: SyncBN is replaced by BN, so that each process normalises with its own images', stacklevel=1
         )
+
+
+def leave() -> None:
+    """End together: gloo's threads abort a process that ends with them, and the launcher would end the others."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def drop_boosters(cfg: Config) -> None:

@@ -35,6 +35,8 @@ def without_labels(node: object) -> object:
         return {key: without_labels(item) for key, item in node.items() if key != 'seg_map_path'}
     if not isinstance(node, list):
         return node
-    items = [item for item in node if not (isinstance(item, dict) and item.get('type') == 'LoadAnnotations')]
+    items = [
+        item for item in node if not (isinstance(item, dict) and str(item.get('type')).endswith('LoadAnnotations'))
+    ]
     # `TestTimeAug` combines its lists with one another: with an empty one, to nothing.
     return [item for item in map(without_labels, items) if item != []]

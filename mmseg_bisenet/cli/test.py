@@ -60,14 +60,18 @@ def run(args: argparse.Namespace) -> int:
         cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
         cfg.visualizer.save_dir = args.show_dir
     if args.tta:
+        if cfg.tta_model.type == 'SegTTAModel' and cfg.model.type == 'mmseg_bisenet.BiSeNetSegmentor':
+            cfg.model.test_cfg = dict(cfg.model.get('test_cfg') or {}, keep_logits=True)  # stock's reads them
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
     if args.keep_going:
         keep_going(cfg)
     runner = Runner.from_cfg(cfg)
     runner.test()
+    main = is_main_process()
+    config.leave()
     # Of several processes one fails: a launcher ends the others when it does.
-    if not (args.keep_going and is_main_process()):
+    if not (args.keep_going and main):
         return 0
     skipped = runner.test_loop.evaluator.metrics[0].report['skipped']
     for item in skipped:

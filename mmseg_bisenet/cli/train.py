@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     apply_options(cfg, args)
     cfg.resume = args.resume
     Runner.from_cfg(cfg).train()
+    config.leave()
     return 0
 
 

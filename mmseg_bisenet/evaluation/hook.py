@@ -17,6 +17,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmseg_bisenet
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
 from mmseg_bisenet.registry import HOOKS
 
@@ -38,6 +39,9 @@ class EvaluationHook(Hook):
         self.samples = samples
 
     def before_test(self, runner: Runner) -> None:
+        folder = Path(runner.work_dir, FOLDER)
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / 'scores.json').exists():
+            raise InputError(f'{folder} holds something else than scores, and is left alone; name another --work-dir')
         for metric in _metrics(runner):
             metric.extremes.count = self.samples
 

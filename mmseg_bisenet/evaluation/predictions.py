@@ -43,12 +43,14 @@ class PredictionFolder:
         """Write the labels of an image, (H, W) uint8 class ids, as ids of the data set.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: the file cannot be written, or the folder is there already.
         """
         if is_cityscapes(img_path, classes):
             labels = np.array(LABEL_IDS, np.uint8)[labels]
         elif reduce_zero_label:
             labels = labels + np.uint8(1)
+        if self.folder.exists():
+            raise InputError(f'{self.folder} exists already; predictions are of one test, name another folder')
         path = self.partial / place(img_path, classes)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -129,7 +129,8 @@ class SegmentationMetric(BaseMetric):
         if not self.format_only:
             row |= self._count(held['img_path'], held['truth'], prediction, len(classes))
             rank, world_size = get_dist_info()
-            self.extremes.offer(row, len(self.results) * world_size + rank, held['truth'], prediction)
+            truth = np.where(held['truth'] == self.ignore_index, np.uint8(255), held['truth'])
+            self.extremes.offer(row, len(self.results) * world_size + rank, truth, prediction)
         if self.folder:
             self.folder.write(held['img_path'], prediction, classes, held.get('reduce_zero_label', False))
         self.results.append(row)

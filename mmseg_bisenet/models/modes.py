@@ -26,13 +26,13 @@ CROP = (1024, 1024)
 SCALES = (0.5, 0.75, 1, 1.25, 1.5, 1.75)
 
 
-def check(test_cfg: dict) -> ConfigDict:
+def check(test_cfg: dict | None) -> ConfigDict:
     """A segmentor's ``test_cfg``, with the mode it has by default.
 
     Raises:
-        InputError: the mode is not known, or ``slide`` lacks a size.
+        InputError: the mode is not known, or ``slide`` lacks a size or leaves gaps.
     """
-    test_cfg = ConfigDict(dict(mode='whole') | test_cfg)
+    test_cfg = ConfigDict(dict(mode='whole') | (test_cfg or {}))
     if test_cfg.mode not in ('whole', 'slide', *PROTOCOLS):
         raise InputError(
             f'BiSeNetSegmentor: model.test_cfg.mode={test_cfg.mode!r} is not known; choose whole, slide, '
@@ -41,6 +41,11 @@ def check(test_cfg: dict) -> ConfigDict:
     for name in ('crop_size', 'stride') if test_cfg.mode == 'slide' else ():
         if name not in test_cfg:
             raise InputError(f'BiSeNetSegmentor: model.test_cfg.{name} is missing; mode slide needs (height, width)')
+    if test_cfg.mode == 'slide' and any(s > c for s, c in zip(test_cfg.stride, test_cfg.crop_size, strict=True)):
+        raise InputError(
+            f'BiSeNetSegmentor: model.test_cfg.stride={tuple(test_cfg.stride)} is larger than '
+            f'crop_size={tuple(test_cfg.crop_size)}, and windows would leave gaps; make it smaller'
+        )
     return test_cfg
 
 

@@ -3,7 +3,7 @@
 Deviations from stock in prediction:
 
 - Labels come straight from low-resolution logits, of whole images and sliding windows alike (``labels.py``). They are
-  stock's. A single foreground class and heads that upsample in their own way go stock's way.
+  those of stock from the same logits. A single foreground class, and heads that upsample in their own way, go its way.
 - ``seg_logits`` are kept only where ``test_cfg.keep_logits`` asks: at 1024x2048 and 19 classes they take 160 MB.
 - ``test_cfg.mode`` knows the protocols of CoinCheung's tables too (``modes.py``).
 """

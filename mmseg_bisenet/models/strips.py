@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 ROWS = 64  # of the image: what passes between layers at 1024x2048 is 10 MB
 
@@ -26,7 +27,8 @@ def by_strips(module: nn.Module, layers: Callable[[Tensor], Tensor], x: Tensor, 
     height = x.shape[2]
     rows = ROWS if stride > 1 else ROWS // 4  # a head is wide
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if module.training or torch.is_grad_enabled() or traced or x.device.type != 'cpu' or height <= rows + 2 * reach:
+    wanted = not (module.training or torch.is_grad_enabled() or traced) and x.device.type == 'cpu'
+    if not wanted or height <= rows + 2 * reach or not _local(module):
         return layers(x)
     result = None
     for top in range(0, height, rows):
@@ -41,3 +43,12 @@ def by_strips(module: nn.Module, layers: Callable[[Tensor], Tensor], x: Tensor, 
         skip = (top - start) // stride
         result[:, :, place] = strip[:, :, skip : skip + place.stop - place.start]
     return result
+
+
+def _local(module: nn.Module) -> bool:
+    """Whether no layer looks at the whole map, as norms by groups do, and batch norm of its own statistics."""
+    return not any(
+        isinstance(layer, nn.GroupNorm | nn.LayerNorm)
+        or (isinstance(layer, _NormBase) and (layer.training or layer.running_mean is None))
+        for layer in module.modules()
+    )

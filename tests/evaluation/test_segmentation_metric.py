@@ -246,7 +246,6 @@ def test_boundary_iou_of_an_image():
     ring = 40 * 40 - 34 * 34
     both = 2 * 3 * 37  # of the upper and the lower side; the left and the right are elsewhere
     assert made.report['per_class'][1]['boundary_IoU'] == pytest.approx(100 * both / (2 * ring - both))
-    assert metric(classes=2, boundary=True).with_boundary
     evaluate(made, [sample(0, truth, truth)])
     assert made.report['summary']['boundary_mIoU'] == 100
 
@@ -258,3 +257,25 @@ def test_counts_are_exact_where_float32_is_not():
     evaluate(made, [sample(0, labels, labels)])
     assert made.report['confusion'] == [[4097**2, 0], [0, 0]]
     assert confusion.summary(np.array([[4097**2, 1], [0, 0]]))['aAcc'] < 100
+
+
+def test_samples_ignore_what_the_metric_ignores():
+    """Whatever its id in the data set, it is 255 in the samples."""
+    truth = np.full(SHAPE, 4, np.uint8)
+    truth[:10] = 1
+    made = metric(ignore_index=4, samples=1)
+    evaluate(made, [sample(0, truth, np.ones(SHAPE, np.uint8))])
+    (best,) = (found for kind in made.samples.values() for found in kind)
+    written = cv2.imdecode(np.frombuffer(best.truth, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(written, np.where(truth == 4, 255, truth))
+
+
+def test_predictions_of_two_evaluations_do_not_mix(tmp_path):
+    made = metric(output_dir=str(tmp_path / 'out'))
+    pair = pairs(1, 5)[0]
+    evaluate(made, [sample(0, *pair)])
+    before = [path.read_bytes() for path in (tmp_path / 'out').rglob('*.png')]
+    made.process({}, [sample(0, *pair)])
+    with pytest.raises(InputError, match='exists already; predictions are of one test'):
+        made.evaluate(1)
+    assert [path.read_bytes() for path in (tmp_path / 'out').rglob('*.png')] == before

@@ -131,6 +131,7 @@ def test_evaluated_at_half_the_size_and_scored_at_the_labels_own(configs, drawn,
     [
         (dict(mode='crop'), r"model\.test_cfg\.mode='crop' is not known; choose whole, slide, ssc, msf, mscf"),
         (dict(mode='slide', crop_size=(64, 64)), r'model\.test_cfg\.stride is missing; mode slide needs'),
+        (dict(mode='slide', crop_size=(64, 64), stride=(64, 65)), 'windows would leave gaps'),
     ],
 )
 def test_what_is_no_mode(test_cfg, message):

@@ -31,6 +31,18 @@ def test_strips_give_the_whole(configs, monkeypatch, config, size, channels_last
     assert len(seen) == 3  # two branches and the head
 
 
+def test_norms_of_the_whole_map_see_the_whole_map(configs, monkeypatch):
+    text = Config.fromfile(configs / f'{CONFIGS[-1]}.py').pretty_text
+    cfg = Config.fromstring(text.replace("requires_grad=True, type='SyncBN'", "num_groups=2, type='GN'"), '.py').model
+    model, x = randomise(build(dict(cfg, auxiliary_head=None))).eval().double(), images(1, (128, 64)).double()
+    assert any(isinstance(layer, torch.nn.GroupNorm) for layer in model.modules())
+    with torch.no_grad():
+        monkeypatch.setattr(strips, 'ROWS', 10**6)
+        expected = model(x)
+        monkeypatch.setattr(strips, 'ROWS', 16)
+        assert torch.equal(model(x), expected)
+
+
 def test_training_and_gradients_take_the_whole(monkeypatch):
     monkeypatch.setattr(strips, 'ROWS', 16)
     seen, layer = [], torch.nn.Conv2d(3, 4, 3, padding=1)

@@ -7,6 +7,7 @@ stages, summed upwards to 1/8.
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from mmseg.models.backbones import ResNet
 from torch import Tensor, nn
 
@@ -52,7 +53,7 @@ class ContextPath(nn.Module):
 
     def _stages(self, x: Tensor) -> tuple[Tensor, ...]:
         network = self.backbone
-        if type(network).forward is not ResNet.forward:
+        if self.training or torch.is_grad_enabled() or type(network).forward is not ResNet.forward:
             return network(x)
         x = by_strips(network, partial(_stem, network), x, stride=4, reach=12)
         outputs = []
