@@ -15,11 +15,11 @@ from mmseg_bisenet.errors import InputError
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the index: ``config`` is a file that is there, ``weights`` a URL or None."""
+    """A model of the index: ``config`` is a file that is there, ``weights`` a URL, a file of this package, or None."""
 
     name: str
     config: Path
-    weights: str | None
+    weights: str | Path | None
 
 
 def folder() -> Path:
@@ -43,7 +43,13 @@ def entries() -> dict[str, Entry]:
     root = folder()
     files = yaml.safe_load((root / 'model-index.yml').read_text(encoding='utf-8'))['Import']
     models = [model for file in files for model in yaml.safe_load((root / file).read_text(encoding='utf-8'))['Models']]
-    return {model['Name']: Entry(model['Name'], root / model['Config'], model.get('Weights')) for model in models}
+    return {model['Name']: _entry(model, root) for model in models}
+
+
+def _entry(model: dict, root: Path) -> Entry:
+    shipped = Path(__file__).resolve().parent / 'weights' / f'{model["Name"]}.safetensors'
+    weights = shipped if shipped.is_file() else model.get('Weights')
+    return Entry(model['Name'], root / model['Config'], weights)
 
 
 def find(name: str) -> Entry:

@@ -160,6 +160,8 @@ def _weights(entry: model_index.Entry, pretrained: bool | str | Path) -> Path | 
             f'model {entry.name} has no weights in the model index; train its config, or give the path of a checkpoint '
             'as `pretrained`'
         )
+    if isinstance(entry.weights, Path):
+        return entry.weights
     # Where PyTorch and mmengine keep what they download.
     path = Path(torch.hub.get_dir(), 'checkpoints', entry.weights.rpartition('/')[2])
     if not path.is_file():

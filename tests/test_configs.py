@@ -57,7 +57,10 @@ def test_builds_and_takes_one_step_and_predicts(name):
     shift, scale = r'stage4_CEBlock\.gap\.1\.bias', r'stage\d\.\d+\.conv1\.bn\.weight'
     # Nor does what stands in front of a norm that starts at zero.
     before_zero = r'stage\d\.\d+\.(conv1|dwconv)\..*bn\.\w+' if cfg.model.backbone.get('zero_init_last_norm') else scale
-    assert all(re.fullmatch(rf'backbone\.semantic\.({shift}|{scale}|{before_zero})', key) for key in still)
+    v1 = (
+        r'context_path\.backbone\.layer\d\.\d+\.bn[12]\.(bias|weight)'  # ResNet starts the last norm of a block at zero
+    )
+    assert all(re.fullmatch(rf'backbone\.({v1}|semantic\.({shift}|{scale}|{before_zero}))', key) for key in still)
     prediction = model.eval().test_step(batch((64, 96), model.num_classes, n=1))[0].pred_sem_seg.data
     assert prediction.shape == (1, 64, 96)
     assert 0 <= prediction.min() and prediction.max() < model.num_classes
@@ -98,6 +101,27 @@ def test_imagenet_weights_are_of_the_network_that_is_built(name, tmp_path):
     loaded = build(context | dict(init_cfg=init_cfg, norm_cfg=dict(type='BN')))
     loaded.init_weights()
     torch.testing.assert_close(loaded.state_dict(), published)
+
+
+@pytest.mark.parametrize('name', [name for name in STOCK if 'v1' in name])
+def test_training_starts_as_the_config_says(name, tmp_path):
+    """``init_weights`` of the segmentor, which a Runner calls, reaches the classification network."""
+    cfg = read(str(OURS[name]), (64, 64))
+    context = cfg.model.backbone.backbone_cfg
+    if 'in1k-pre' in name:
+        weights = {key: torch.full_like(value, 7) for key, value in build(context).state_dict().items()}
+        torch.save(weights, tmp_path / 'in1k.pth')
+        context.init_cfg.checkpoint = str(tmp_path / 'in1k.pth')
+    model = build(cfg.model)
+    model.init_weights()
+    network = model.backbone.context_path.backbone
+    if 'in1k-pre' in name:
+        assert all((value == 7).all() for value in network.state_dict().values())
+    else:
+        last = [
+            getattr(block, block.norm3_name if context.depth > 34 else block.norm2_name) for block in network.layer1
+        ]
+        assert not any(norm.weight.any() for norm in last)  # ResNet's `zero_init_residual`
 
 
 def test_ohem_is_applied_to_every_head():

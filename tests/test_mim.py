@@ -175,15 +175,16 @@ def test_the_drop_in_on_two_processes_without_a_gpu(environment, stock_configs, 
 def test_the_stock_benchmark_runs_and_ours_needs_no_data(environment, configs, checkpoint, tmp_path):
     log = environment.stock('run', 'benchmark', configs / 'bisenetv2' / NAME, checkpoint, '--work-dir', tmp_path)
     assert 'Average fps' in log
-    arguments = [NAME, str(checkpoint), '--shape', '64', '128', '--images', '3', '--csv', str(tmp_path / 'fps.csv')]
+    arguments = [NAME, str(checkpoint), '--shape', '64', '128', '--images', '3', '--vs', 'none']
+    arguments += ['--csv', str(tmp_path / 'fps.csv')]
     if environment.stack == 'openmmlab':
         environment('mim', 'run', 'mmseg_bisenet', 'benchmark', *arguments)
     else:
         environment('mmseg-bisenet', 'benchmark', *arguments)
     with (tmp_path / 'fps.csv').open(newline='') as file:
         (figures,) = csv.DictReader(file)
-    assert (figures['height'], figures['width'], figures['images']) == ('64', '128', '3')
-    assert 0 < float(figures['total_fps']) <= float(figures['network_fps']) < 1e6
+    assert (figures['runtime'], figures['height'], figures['width'], figures['images']) == ('deploy', '64', '128', '3')
+    assert float(figures['fps']) == pytest.approx(1000 / float(figures['p50_ms']))
 
 
 def test_search_and_download(environment, tmp_path, stack):

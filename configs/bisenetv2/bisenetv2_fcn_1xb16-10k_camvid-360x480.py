@@ -1,8 +1,31 @@
+# The recipe of `bisenetv2_fcn_1xb8-4k_camvid-240x320`, which was chosen on validation images, at full size.
 _base_ = [
     '../_base_/models/bisenetv2.py',
     '../_base_/datasets/camvid.py',
     '../_base_/schedules/schedule_10k.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=_base_.crop_size))
-optim_wrapper = dict(optimizer=dict(lr=0.05))
+loss = dict(type='mmseg_bisenet.CrossEntropyLoss', class_weight=_base_.class_weight)
+model = dict(
+    num_classes=_base_.num_classes,
+    data_preprocessor=dict(size=_base_.crop_size),
+    backbone=dict(zero_init_last_norm=True),
+    decode_head=dict(loss_decode=loss),
+    auxiliary_head=[dict(head, loss_decode=loss) for head in _base_.model.auxiliary_head],
+    channels_last=True,
+)
+train_pipeline = [
+    _base_.load_image,
+    _base_.load_labels,
+    dict(_base_.train_pipeline[2], ratio_range=(0.5, 1.5)),
+    *_base_.train_pipeline[3:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=0.003, weight_decay=0.01),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, begin=0, end=500, by_epoch=False),
+    dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=500, end=10000, by_epoch=False),
+]

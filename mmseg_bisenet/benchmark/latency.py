@@ -1,7 +1,13 @@
-"""How long one image takes, from uint8 pixels to full-size labels, on a made-up image."""
+"""How long one image takes at batch 1, for several ways of computing its labels, in turns.
+
+What else the machine does changes from minute to minute, and the times of all ways with it. So the ways run
+interleaved: one image each a round, in an order that rotates. Their ratios then hold where their times do not.
+"""
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,37 +16,25 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
-from torch import nn
+from torch import Tensor, nn
+
+# Threads of one runtime spin for a while after an image, and would take the cores of the next one.
+PAUSE = 0.05  # seconds
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Milliseconds an image at batch 1, and frames a second.
+class Way:
+    """A way from an image to its labels.
 
-    Pre-processing is the transfer to the device, channel order and normalisation; the network's time includes the
-    upsampling of the logits and the argmax, and is all that MMSegmentation's own script times.
+    ``work`` takes what ``setup`` gives, to labels (H, W); only ``work`` is timed. ``stages`` runs one image more, and
+    gives the milliseconds of pre-processing, network and post-processing; None where they cannot be told apart.
     """
 
-    height: int
-    width: int
-    images: int
-    preprocess_ms: float
-    network_ms: float
-    network_p90_ms: float
-    total_ms: float
-
-    @property
-    def network_fps(self) -> float:
-        return 1000 / self.network_ms
-
-    @property
-    def total_fps(self) -> float:
-        return 1000 / self.total_ms
-
-    def row(self) -> dict[str, float]:
-        """All figures, for a line of CSV."""
-        return asdict(self) | dict(network_fps=self.network_fps, total_fps=self.total_fps)
+    runtime: str
+    precision: str
+    work: Callable[[Any], Tensor | np.ndarray]
+    setup: Callable[[], Any]
+    stages: Callable[[], tuple[float, float, float]] | None = None
 
 
 def build(cfg: Config, checkpoint: str | None, device: str) -> nn.Module:
@@ -52,28 +46,45 @@ def build(cfg: Config, checkpoint: str | None, device: str) -> nn.Module:
     return revert_sync_batchnorm(model).eval().to(device)
 
 
-@torch.no_grad()
-def measure(model: nn.Module, height: int, width: int, images: int, warmup: int, device: str) -> Latency:
-    """Medians over ``images`` timed runs, after ``warmup`` runs that are not counted."""
-    pixels = torch.from_numpy(np.random.RandomState(0).randint(0, 256, (3, height, width), dtype=np.uint8))
-    meta = dict(img_shape=(height, width), ori_shape=(height, width))
-    clock = []
-    for _ in range(warmup + images):
-        start = now(device)
-        data = model.data_preprocessor(dict(inputs=[pixels], data_samples=[SegDataSample(metainfo=meta)]))
-        ready = now(device)
-        model(data['inputs'], data['data_samples'], mode='predict')
-        clock.append((start, ready, now(device)))
-    start, ready, end = np.array(clock[warmup:]).T * 1000
-    return Latency(
-        height,
-        width,
-        images,
-        preprocess_ms=float(np.median(ready - start)),
-        network_ms=float(np.median(end - ready)),
-        network_p90_ms=float(np.percentile(end - ready, 90)),
-        total_ms=float(np.median(end - start)),
-    )
+def interleave(
+    ways: Sequence[Way], images: int, warmup: int, clock: Callable[[], float], pause: float = 0
+) -> list[list[float]]:
+    """The milliseconds of each way's ``images``, after ``warmup`` rounds that are not counted.
+
+    Args:
+        clock: in seconds; see :func:`now`.
+        pause: seconds between two images.
+    """
+    times = [[] for _ in ways]
+    for number in range(warmup + images):
+        first = number % len(ways)
+        for index in [*range(first, len(ways)), *range(first)]:
+            time.sleep(pause)
+            elapsed, _ = lap(ways[index], clock)
+            if number >= warmup:
+                times[index].append(elapsed)
+    return times
+
+
+def lap(way: Way, clock: Callable[[], float]) -> tuple[float, Tensor | np.ndarray]:
+    """Milliseconds of one image, and its labels."""
+    given = way.setup()
+    start = clock()
+    labels = way.work(given)
+    return 1000 * (clock() - start), labels
+
+
+def statistics(times: Sequence[float], mean: bool = False) -> dict[str, float]:
+    """Percentiles and mean of milliseconds; and images a second, of the median or of the mean."""
+    p50, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
+    average = float(np.mean(times))
+    return dict(p50_ms=p50, p90_ms=p90, p99_ms=p99, mean_ms=average, fps=1000 / (average if mean else p50))
+
+
+def same_labels(labels: Tensor | np.ndarray, reference: Tensor | np.ndarray) -> float:
+    """Percent of the pixels that have the same label in both maps (H, W)."""
+    labels, reference = (torch.as_tensor(given).cpu() for given in (labels, reference))
+    return 100 * (labels == reference).double().mean().item()
 
 
 def now(device: str) -> float:

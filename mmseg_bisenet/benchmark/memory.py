@@ -1,14 +1,19 @@
 """Peak memory of a piece of work."""
 
+import contextlib
+import importlib
 import multiprocessing
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from mmseg_bisenet.errors import InputError
+
+STATUS = Path('/proc/self/status')
+CLEAR = Path('/proc/self/clear_refs')  # 5 sets the peak to what is resident now
 
 
 def peak_bytes(prepare: Callable[..., Callable[[], object]], *args: object, device: str = 'cpu') -> int:
@@ -19,15 +24,28 @@ def peak_bytes(prepare: Callable[..., Callable[[], object]], *args: object, devi
     """
     if device.startswith('cuda'):
         return _on_gpu(prepare(*args))
+    return _in_child(_on_cpu, prepare, *args)
+
+
+def held_bytes(prepare: Callable[[], Callable[[], object]], modules: Sequence[str] = ()) -> int:
+    """How much a process of its own holds at most while ``prepare()()`` runs, above what it held before.
+
+    Weights and whatever stays allocated between two runs are in it; what building alone took is not, where the system
+    lets the count start anew (Linux), nor are ``modules``, imported before where they are installed.
+    """
+    return _in_child(_held, prepare, modules)
+
+
+def _in_child(measure: Callable, prepare: Callable, *args: object) -> int:
     receiver, sender = multiprocessing.get_context('spawn').Pipe(duplex=False)
-    process = multiprocessing.get_context('spawn').Process(target=_on_cpu, args=(sender, prepare, *args))
+    process = multiprocessing.get_context('spawn').Process(target=measure, args=(sender, prepare, *args))
     process.start()
     sender.close()
     try:
         return receiver.recv()
     except EOFError:
         raise MemoryError(
-            f'{prepare.__name__}{args} ended with status {process.exitcode} or ran out of memory'
+            f'{getattr(prepare, "__name__", prepare)}{args} ended with status {process.exitcode} or ran out of memory'
         ) from None
     finally:
         process.join()
@@ -49,11 +67,29 @@ def _on_cpu(sender, prepare: Callable[..., Callable[[], object]], *args: object)
     sender.send(_high_water() - before)
 
 
+def _held(sender, prepare: Callable[[], Callable[[], object]], modules: Sequence[str]) -> None:
+    for name in modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    before = _resident()
+    work = prepare()
+    work()  # the first run allocates what stays
+    if CLEAR.exists():
+        CLEAR.write_text('5')
+    work()
+    sender.send(_high_water() - before)
+
+
+def _resident() -> int:
+    if not STATUS.exists():
+        return _high_water()
+    return 1024 * int(re.search(r'VmRSS:\s*(\d+) kB', STATUS.read_text())[1])
+
+
 def _high_water() -> int:
-    status = Path('/proc/self/status')
-    if status.exists():
+    if STATUS.exists():
         # `getrusage` would start at what the parent had when it forked.
-        return 1024 * int(re.search(r'VmHWM:\s*(\d+) kB', status.read_text())[1])
+        return 1024 * int(re.search(r'VmHWM:\s*(\d+) kB', STATUS.read_text())[1])
     try:
         import resource
     except ImportError as error:

@@ -39,7 +39,9 @@ class Converted:
     dropped: tuple[str, ...]
 
 
-def convert(path: str | Path, target: str | Path, source: str | None = None, inference: bool = False) -> Converted:
+def convert(
+    path: str | Path, target: str | Path, source: str | None = None, inference: bool = False, half: bool = False
+) -> Converted:
     """Convert the checkpoint ``path`` and write it to ``target``.
 
     Args:
@@ -48,6 +50,7 @@ def convert(path: str | Path, target: str | Path, source: str | None = None, inf
             ``state_dict`` and ``meta``, with ``config``, ``num_classes``, ``source`` and the source's classes if any.
         source: one of ``SOURCES``; by default found from the keys.
         inference: leave the auxiliary heads out.
+        half: store float32 as float16, in half the space; a network loads it as float32 again.
 
     Raises:
         InputError: a file that cannot be read, or is of no network known here; a key that fits nowhere, a missing one,
@@ -69,6 +72,8 @@ def convert(path: str | Path, target: str | Path, source: str | None = None, inf
     if inference:
         dropped += [originals[key] for key in state_dict if key.startswith(AUXILIARY)]
         state_dict = {key: value for key, value in state_dict.items() if not key.startswith(AUXILIARY)}
+    if half:
+        state_dict = {key: x.half() if x.dtype == torch.float32 else x for key, x in state_dict.items()}
     num_classes = len(state_dict[CLASSIFIER])
     meta = dict(
         mmseg_bisenet_version=mmseg_bisenet.__version__,

@@ -1,66 +1,204 @@
-"""``mmseg-bisenet benchmark CONFIG [CHECKPOINT]``: frames a second, without a data set."""
+"""``mmseg-bisenet benchmark CONFIG [CHECKPOINT]``: milliseconds an image of several runtimes, without a data set."""
 
 import argparse
-import csv
-import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmseg_bisenet.errors import InputError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from mmengine.config import Config
+
+    from mmseg_bisenet.benchmark.runtimes import Job
+
+SMALLEST = 64  # pixels a side, of a drawn street and of the deepest maps
+COLUMNS = {
+    'p50 ms': ('p50_ms', 2),
+    'p90': ('p90_ms', 2),
+    'p99': ('p99_ms', 2),
+    'fps': ('fps', 2),
+    'ratio': ('ratio', 2),
+    'same labels, %': ('same_labels', 3),
+    'peak MB': ('peak_mb', 0),
+    'pre ms': ('preprocess_ms', 2),
+    'network': ('network_ms', 2),
+    'post': ('postprocess_ms', 2),
+}
+SPANS = dict(
+    ours='from uint8 pixels to full-size labels{place}, all timed; fps of the median',
+    stock="what MMSegmentation's benchmark.py times: stock without its data preprocessor, which pads to {size}; the "
+    'others whole; fps of the mean',
+    paper='as BiSeNetV2: the image is resized to half its size and its labels back, both timed; fps of the mean; the '
+    'paper has 156 fps in TensorRT 5.1.5, fp32, on a GTX 1080 Ti',
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmseg_bisenet.benchmark.comparison import PRECISIONS
+    from mmseg_bisenet.benchmark.runtimes import PROTOCOLS
     from mmseg_bisenet.cli import config
+    from mmseg_bisenet.deploy import precision
 
     config.add_arguments(parser)
-    parser.add_argument('checkpoint', nargs='?', help='speed does not depend on it; random weights by default')
-    parser.add_argument('--shape', type=int, nargs=2, default=(1024, 2048), metavar=('H', 'W'))
-    parser.add_argument('--images', type=int, default=50, help='timed runs (default: %(default)s)')
-    parser.add_argument('--warmup', type=int, default=5, help='runs before them (default: %(default)s)')
-    parser.add_argument('--csv', metavar='FILE', help='append a line to this file')
+    parser.add_argument('checkpoint', nargs='?', help='random weights by default')
+    parser.add_argument(
+        '--shape', type=int, nargs=2, default=(1024, 2048), metavar=('H', 'W'), help='of the image (default: 1024 2048)'
+    )
+    known = ', '.join(precision.PRECISIONS)
+    parser.add_argument('--runtime', nargs='+', default=['deploy'], metavar='NAME', help=f'{known} (default: deploy)')
+    known = ', '.join(PRECISIONS)
+    parser.add_argument('--precision', nargs='+', default=['fp32'], metavar='NAME', help=f'{known} (default: fp32)')
+    text = 'ratios are to this runtime (default: stock); none: only what --runtime names, without baselines'
+    parser.add_argument('--vs', default='stock', metavar='NAME', help=text)
+    parser.add_argument('--protocol', choices=PROTOCOLS, default='ours', help='what is timed (default: ours)')
+    parser.add_argument('--image', metavar='FILE', help='resized to the shape; a drawn street by default')
+    parser.add_argument('--calibration', default='', metavar='DIR', help='images for int8; drawn streets by default')
+    parser.add_argument('--images', type=int, help='timed, of each (default: 50; 195 by the protocol of stock)')
+    parser.add_argument('--warmup', type=int, default=5, help='images before them (default: %(default)s)')
+    parser.add_argument('--csv', metavar='FILE', help='write the figures there')
+    parser.add_argument('--picture', metavar='FILE', help='draw accuracy against speed, as .png')
 
 
 def run(args: argparse.Namespace) -> int:
-    import platform
-
     import torch
 
-    from mmseg_bisenet.benchmark import latency
+    from mmseg_bisenet.benchmark import comparison, machine, picture, runtimes, tables
     from mmseg_bisenet.cli import config
 
-    if min(*args.shape, args.images) < 1 or args.warmup < 0:
-        raise InputError('--shape and --images must be 1 or more, --warmup 0 or more')
+    images = (195 if args.protocol == 'stock' else 50) if args.images is None else args.images
+    _check(args, images)
+    comparison.check(args.runtime, args.precision, args.vs)
     cfg = config.load(args)
     config.drop_boosters(cfg)
-    if args.checkpoint:
-        config.require_checkpoint(args.checkpoint)
+    _check_config(cfg, args)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    model = latency.build(cfg, args.checkpoint, device)
-    result = latency.measure(model, *args.shape, args.images, args.warmup, device)
-    setting = dict(
-        config=Path(args.config).stem,
-        device=torch.cuda.get_device_name() if device == 'cuda' else f'{platform.machine()} CPU',
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-    )
-    print('{config}: {device}, {threads} threads, torch {torch}, fp32, batch 1'.format(**setting))
-    print(f'image {result.height}x{result.width} uint8 to full-size labels, median of {result.images}')
-    print(f'pre-processing  {result.preprocess_ms:8.2f} ms')
-    print(f'network, labels {result.network_ms:8.2f} ms   {result.network_fps:.2f} fps')
-    print(f'  90% of them   {result.network_p90_ms:8.2f} ms or less')
-    print(f'together        {result.total_ms:8.2f} ms   {result.total_fps:.2f} fps')
+    first = comparison.STOCK if runtimes.has_stock(cfg.model.to_dict()) else comparison.UNFUSED
+    vs = first[0] if args.vs == 'stock' else args.vs
+    pairs, notes = comparison.choose(args.runtime, args.precision, vs, device, first)
+    if first == comparison.UNFUSED:
+        notes.append("MMSegmentation has no network of these weights: eager, our segmentor, is in stock's place")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        rows, left_out = comparison.compare(_job(args, cfg, device, folder), pairs, vs, images, args.warmup)
+    setting = _setting(args, images, vs) | machine.describe(device)
+    place = ', both on the GPU' if device == 'cuda' else ''
+    span = SPANS[args.protocol].format(place=place, size=cfg.model.data_preprocessor.get('size'))
+    print(_head(setting), f'protocol  {args.protocol}: {span}', *notes, *left_out, '', _table(rows), sep='\n')
     if args.csv:
-        _append(Path(args.csv), setting | result.row())
+        tables.write_csv(args.csv, [setting | row for row in rows])
+    if args.picture:
+        title = '{config}, {height}x{width}, weights: {weights}\n{machine}, {threads} threads'.format(**setting)
+        picture.draw(rows, title, args.picture)
     return 0
 
 
-def _append(path: Path, row: dict) -> None:
-    try:
-        new = not path.exists()
-        with path.open('a', newline='') as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-    except OSError as error:
-        raise InputError(f'--csv {path} cannot be written: {error.strerror}; name another file') from error
-    print(f'written to {path}', file=sys.stderr)
+# -- what is asked for -------------------------------------------------------------------------------------------------
+
+
+def _check(args: argparse.Namespace, images: int) -> None:
+    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.deploy import quantize
+
+    least = 2 * SMALLEST if args.protocol == 'paper' else SMALLEST
+    if min(args.shape) < least:
+        raise InputError(f'--shape {args.shape[0]} {args.shape[1]}: give {least} or more each way')
+    if images < 1 or args.warmup < 0:
+        raise InputError(f'--images {images} --warmup {args.warmup}: give 1 or more images, and 0 or more to warm up')
+    if args.image and not Path(args.image).is_file():
+        raise InputError(f'--image {args.image} does not exist; give the path of a .png or .jpg file')
+    if args.calibration:
+        quantize.find_images(args.calibration)
+    if args.picture and Path(args.picture).suffix not in ('.png', '.svg', '.pdf'):
+        raise InputError(f'--picture {args.picture}: its name has to end in .png, .svg or .pdf')
+    for option, path in (('--csv', args.csv), ('--picture', args.picture)):
+        if path and Path(path).is_dir():
+            raise InputError(f'{option} {path} is a folder; name a file')
+        if path:
+            config.require_writable(option, str(Path(path).parent))
+
+
+def _check_config(cfg: 'Config', args: argparse.Namespace) -> None:
+    from mmseg_bisenet.cli import config
+
+    if cfg.model.data_preprocessor.get('size') is None and args.protocol == 'stock':
+        raise InputError('--protocol stock: the config has no model.data_preprocessor.size, which it pads images to')
+    if args.checkpoint:
+        config.require_checkpoint(args.checkpoint)
+        config.require_fit(cfg, args.checkpoint)
+
+
+def _job(args: argparse.Namespace, cfg: 'Config', device: str, folder: str) -> 'Job':
+    """With the config as the command line changed it, and random weights where there are no others, as files."""
+    import torch
+
+    from mmseg_bisenet.benchmark import latency
+    from mmseg_bisenet.benchmark.runtimes import Job
+
+    path = Path(folder, f'{Path(args.config).stem}.py')
+    cfg.dump(path)
+    checkpoint = args.checkpoint
+    if not checkpoint:
+        checkpoint = str(Path(folder, 'random.pth'))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            torch.save(dict(state_dict=latency.build(cfg, None, 'cpu').state_dict()), checkpoint)
+    return Job(str(path), checkpoint, _image(args), args.protocol, device, folder, args.calibration)
+
+
+def _image(args: argparse.Namespace) -> 'np.ndarray':
+    """(H, W, 3) uint8, BGR."""
+    import cv2
+
+    from mmseg_bisenet.data.miniscapes import draw_scene
+
+    if not args.image:
+        return draw_scene(0, tuple(args.shape))[0]
+    image = cv2.imread(args.image)
+    if image is None:
+        raise InputError(f'--image {args.image} cannot be read; give a .png or .jpg file')
+    return cv2.resize(image, args.shape[::-1], interpolation=cv2.INTER_AREA)
+
+
+# -- what is shown -----------------------------------------------------------------------------------------------------
+
+
+def _setting(args: argparse.Namespace, images: int, vs: str) -> dict:
+    return dict(
+        config=Path(args.config).stem,
+        weights=Path(args.checkpoint).name if args.checkpoint else 'random',
+        image=Path(args.image).name if args.image else 'drawn street',
+        calibration=Path(args.calibration).name if args.calibration else 'drawn streets',
+        height=args.shape[0],
+        width=args.shape[1],
+        batch=1,
+        protocol=args.protocol,
+        images=images,
+        warmup=args.warmup,
+        vs=vs,
+    )
+
+
+def _head(setting: dict) -> str:
+    from mmseg_bisenet.benchmark import machine
+
+    versions = ', '.join(f'{name} {setting[name]}' for name in machine.versions() if setting[name])
+    rounding = f', convolutions in TF32: {setting["tf32"]}' if 'tf32' in setting else ''
+    return (
+        '{config}, {height}x{width}, batch {batch}, weights: {weights}, image: {image}\n'
+        'machine   {machine}, {cores} cores, {threads} threads' + rounding + '\n'
+        f'versions  {versions}\n'
+        'times     of {images} images after {warmup}, the ways in turns; ratios of fps to {vs}'
+    ).format(**setting)
+
+
+def _table(rows: list[dict]) -> str:
+    from mmseg_bisenet.benchmark import tables
+
+    header = ['runtime', 'precision', *COLUMNS]
+    cells = [[row['runtime'], row['precision'], *(_cell(row[key], n) for key, n in COLUMNS.values())] for row in rows]
+    return tables.markdown(header, 'll' + 'r' * len(COLUMNS), cells)
+
+
+def _cell(value: float | str, digits: int) -> str:
+    return value if value == '' else f'{value:.{digits}f}'

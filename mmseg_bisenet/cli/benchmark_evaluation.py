@@ -18,11 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import platform
 
     import torch
 
-    from mmseg_bisenet.benchmark import evaluation, tables
+    from mmseg_bisenet.benchmark import evaluation, machine, tables
     from mmseg_bisenet.cli import config
 
     if min(*args.shape, args.repeats) < 1:
@@ -32,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         config.require_checkpoint(args.checkpoint)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     rows = evaluation.measure(cfg.model.to_dict(), args.checkpoint, *args.shape, args.repeats, device)
-    name = torch.cuda.get_device_name() if device == 'cuda' else f'{platform.machine()} CPU'
+    name = machine.name(device)
     print(
         f'{name}, {torch.get_num_threads()} threads, torch {torch.__version__}; '
         f'one image of {args.shape[0]}x{args.shape[1]}, to labels'

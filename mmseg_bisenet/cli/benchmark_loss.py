@@ -15,17 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import platform
 
     import torch
 
-    from mmseg_bisenet.benchmark import loss, tables
+    from mmseg_bisenet.benchmark import loss, machine, tables
 
     if min(args.batch, *args.shape, args.classes, args.heads, args.repeats) < 1 or min(args.shape) < loss.STRIDE:
         raise InputError(f'--shape must be {loss.STRIDE} or more each way, all other numbers 1 or more')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     rows = loss.measure(loss.Setting(args.batch, *args.shape, args.classes, args.heads, device), args.repeats)
-    name = torch.cuda.get_device_name() if device == 'cuda' else f'{platform.machine()} CPU'
+    name = machine.name(device)
     print(
         f'{name}, {torch.get_num_threads()} threads, torch {torch.__version__}; {args.heads} heads, '
         f'{args.batch}x{args.classes}x{args.shape[0]}x{args.shape[1]}, forward and backward'

@@ -16,11 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import platform
 
     import cv2
 
-    from mmseg_bisenet.benchmark import pipeline
+    from mmseg_bisenet.benchmark import machine, pipeline
     from mmseg_bisenet.benchmark.tables import write_csv
     from mmseg_bisenet.cli import config
     from mmseg_bisenet.data.transforms import decode_image_png_u8
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     setting = dict(
         config=Path(args.config).stem,
         images=args.images,
-        machine=f'{platform.machine()} CPU',
+        machine=machine.name('cpu'),
         opencv=cv2.__version__,
         decoder='kornia-rs' if decode_image_png_u8 else 'stock',
     )

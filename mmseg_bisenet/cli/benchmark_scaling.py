@@ -25,12 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import platform
 
     import torch
     from mmengine.dist import init_dist, is_distributed, is_main_process
 
-    from mmseg_bisenet.benchmark import scaling
+    from mmseg_bisenet.benchmark import machine, scaling
     from mmseg_bisenet.benchmark.tables import write_csv
     from mmseg_bisenet.cli import config
 
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     expectations = scaling.expect_all(measured, network)
     setting = dict(
         config=Path(args.config).stem,
-        device=torch.cuda.get_device_name() if device == 'cuda' else f'{platform.machine()} CPU',
+        device=machine.name(device),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         height=cfg.model.data_preprocessor.size[0],

@@ -211,6 +211,10 @@ def check_data(cfg: Config, *dataloaders: str) -> None:
                 f'{key} has {len(classes)} classes, and model.num_classes is {wanted}; set it to {len(classes)}, or '
                 f'{key}.metainfo.classes to those of the model'
             )
+        if built.ann_file and not Path(built.ann_file).exists() and not built.backend_args:
+            raise InputError(
+                f'{key}.ann_file: {built.ann_file} does not exist; mend it, or set it to "" to take all images'
+            )
         if _is_empty(built):
             listed_in = f'{built.ann_file} lists none' if built.ann_file and Path(built.ann_file).is_file() else ''
             where = listed_in or f'no file in {built.data_prefix.get("img_path")} ends in {built.img_suffix}'

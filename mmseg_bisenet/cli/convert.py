@@ -15,12 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='codebase it comes from, by default found from its keys; openmmlab is this package too',
     )
     parser.add_argument('--inference', action='store_true', help='leave the auxiliary heads out')
+    parser.add_argument('--half', action='store_true', help='store float16, in half the space')
 
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.checkpoints import convert
 
-    done = convert(args.checkpoint, args.target, args.source, args.inference)
+    done = convert(args.checkpoint, args.target, args.source, args.inference, args.half)
     if done.dropped:
         heads = dict.fromkeys(key.partition('.conv')[0] for key in done.dropped)
         print(

@@ -40,6 +40,9 @@ def run(args: argparse.Namespace) -> int:
 
     cfg = config.load(args)
     config.require_checkpoint(args.checkpoint)
+    for key in ('tta_model', 'tta_pipeline') if args.tta else ():
+        if not cfg.get(key):
+            raise InputError(f'--aug-test: the config has no {key}; test without it, or take one of configs/_base_')
     apply_out(cfg, args)
     for option, folder in [('--out', args.out), ('--show-dir', args.show_dir), ('--work-dir', cfg.work_dir)]:
         if folder:

@@ -3,6 +3,7 @@
 from mmseg_bisenet.engine.checkpoint_hook import AtomicCheckpointHook
 from mmseg_bisenet.engine.compile_hook import CompileHook
 from mmseg_bisenet.engine.curves_hook import CurvesHook
+from mmseg_bisenet.engine.deploy_hook import SwitchToDeployHook
 from mmseg_bisenet.engine.logger_hook import MainLoggerHook
 from mmseg_bisenet.engine.nonfinite_loss_hook import NonFiniteLossHook
 from mmseg_bisenet.engine.optim import BFloat16OptimWrapper, ParamwiseConstructor
@@ -20,5 +21,6 @@ __all__ = [
     'ParamwiseConstructor',
     'ResumableSampler',
     'ResumableTrainLoop',
+    'SwitchToDeployHook',
     'ValidationPicturesHook',
 ]

@@ -4,7 +4,8 @@ Deviations from stock ``IoUMetric``, which writes the class ids of image ``a/x.j
 
 - Images of Cityscapes get the official ids and names, all in one folder: ready for the test server. Stock needs another
   metric for that.
-- Other images keep their subfolders, so that ``a/x.jpg`` and ``b/x.jpg`` are two predictions.
+- Other images keep their subfolders, so that ``a/x.jpg`` and ``b/x.jpg`` are two predictions. ``a/x.jpg`` and
+  ``a/x.png`` would be one, and are an error.
 """
 
 import os
@@ -34,6 +35,7 @@ class PredictionFolder:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.partial = self.folder.with_name(f'.{self.folder.name}.partial')
+        self.sources: dict[Path, str] = {}  # of each prediction its image
         if self.folder.exists():
             raise InputError(f'{folder} exists already; name a new folder for predictions, or remove it')
         shutil.rmtree(self.partial, ignore_errors=True)  # of a run that was cut off
@@ -43,7 +45,7 @@ class PredictionFolder:
         """Write the labels of an image, (H, W) uint8 class ids, as ids of the data set.
 
         Raises:
-            InputError: the file cannot be written, or the folder is there already.
+            InputError: the file cannot be written or is another image's, or the folder is there already.
         """
         if is_cityscapes(img_path, classes):
             labels = np.array(LABEL_IDS, np.uint8)[labels]
@@ -51,7 +53,7 @@ class PredictionFolder:
             labels = labels + np.uint8(1)
         if self.folder.exists():
             raise InputError(f'{self.folder} exists already; predictions are of one test, name another folder')
-        path = self.partial / place(img_path, classes)
+        path = self.partial / self._claim(img_path, classes)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(to_png(labels))
@@ -61,15 +63,27 @@ class PredictionFolder:
             ) from error
 
     def finish(self, img_paths: Sequence[str], classes: Sequence[str]) -> None:
-        """Call it in each process, with the images of all: folders that all of them share are left out."""
+        """Call it in each process, with the images of all: folders that all of them share are left out.
+
+        Raises:
+            InputError: two images share a prediction.
+        """
         barrier()
-        places = [place(img_path, classes).parent for img_path in img_paths]
+        places = [self._claim(img_path, classes).parent for img_path in img_paths]
+        self.sources.clear()
         if places:
             try:
                 Path(self.partial, os.path.commonpath(places)).rename(self.folder)
             except FileNotFoundError:
                 return  # another process of this machine was quicker
             shutil.rmtree(self.partial, ignore_errors=True)
+
+    def _claim(self, img_path: str, classes: Sequence[str]) -> Path:
+        path = place(img_path, classes)
+        other = self.sources.setdefault(path, img_path)
+        if other != img_path:
+            raise InputError(f'{other} and {img_path} share the prediction {path.name}; rename one of them')
+        return path
 
 
 def is_cityscapes(img_path: str, classes: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.models.loss import PixelLoss
 from mmseg_bisenet.models.pixel_cross_entropy import pixel_cross_entropy
-from mmseg_bisenet.models.strips import by_strips
+from mmseg_bisenet.models.strips import by_strips, span
 from mmseg_bisenet.registry import MODELS
 
 
@@ -60,8 +60,7 @@ class BiSeNetHead(FCNHead):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Maps of the backbone -> logits (N, num_classes, h, w)."""
-        reach = sum(layer.padding[0] for layer in self.convs.modules() if isinstance(layer, nn.Conv2d))
-        return by_strips(self, lambda x: self.cls_seg(self.convs(x)), self._transform_inputs(inputs), 1, reach)
+        return by_strips(self, lambda x: self.cls_seg(self.convs(x)), self._transform_inputs(inputs), *span(self.convs))
 
     def _stack_batch_gt(self, batch_data_samples: list) -> Tensor:
         """The labels, (N, 1, ceil(H / label_stride), ceil(W / label_stride))."""

@@ -7,6 +7,7 @@ once compared with the best so far: the same interpolations of the same numbers,
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,11 @@ class Logits:
         parted = device == 'cuda' or (
             device == 'cpu' and self._classes != 3 and all(height + width > SMALL for height, width in sizes)
         )
-        return parted and all(x.isfinite().all() for x in self.maps)
+        return parted and self._finite
+
+    @cached_property
+    def _finite(self) -> bool:
+        return all(bool(x.isfinite().all()) for x in self.maps)
 
     def _original(self, image: int, meta: dict, classes: slice = slice(None)) -> Tensor:
         left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))

@@ -111,7 +111,12 @@ def _grid(size: Sequence[int], crop: Sequence[int], stride: Sequence[int]) -> It
 
 
 def _unflipped(network: Callable[[Tensor], Tensor], image: Tensor, flip: bool) -> Tensor:
-    return network(image.flip(3)).flip(3) if flip else network(image)
+    if not flip:
+        return network(image)
+    result = network(image.flip(3))
+    for plane in result.unbind(1):  # a second map of all classes would be the largest thing in memory
+        plane.copy_(plane.flip(2))
+    return result
 
 
 def _resize(x: Tensor, size: Sequence[int]) -> Tensor:

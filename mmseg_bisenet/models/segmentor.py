@@ -6,6 +6,7 @@ Deviations from stock in prediction:
   those of stock from the same logits. A single foreground class, and heads that upsample in their own way, go its way.
 - ``seg_logits`` are kept only where ``test_cfg.keep_logits`` asks: at 1024x2048 and 19 classes they take 160 MB.
 - ``test_cfg.mode`` knows the protocols of CoinCheung's tables too (``modes.py``).
+- ``switch_to_deploy`` rewrites the network for inference (``fuse.py``).
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,10 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.models import modes
+from mmseg_bisenet.models import fuse, modes
+from mmseg_bisenet.models.bisenetv2.semantic_branch import CEBlock
 from mmseg_bisenet.models.labels import Logits
+from mmseg_bisenet.models.upsample_argmax import upsample_argmax
 from mmseg_bisenet.registry import MODELS
 
 
@@ -69,11 +72,51 @@ class BiSeNetSegmentor(EncoderDecoder):
             test_cfg=modes.check(test_cfg),
             **others,
         )
+        self.deployed = False
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
 
+    @torch.no_grad()
+    def switch_to_deploy(self) -> None:
+        """Rewrite the network in place for inference; labels stay the same but for ties.
+
+        Boosters are dropped, batch norms folded into convolutions, and the normalisation of the image into the first
+        ones. From then on the data preprocessor gives, and the network takes, pixels as OpenCV reads them: (N, 4, H, W)
+        of blue, green, red in 0 to 255, and ``fuse.CONSTANT``, or zero where padded. There is no way back.
+
+        Raises:
+            InputError: the normalisation cannot be folded; the network is left as it was.
+        """
+        if self.deployed:
+            return
+        self.eval()
+        matrix, shift = fuse.normalization(self.data_preprocessor)
+        convolutions = fuse.image_convolutions(self.backbone)
+        self.auxiliary_head = None
+        self.requires_grad_(False)
+        for block in self.modules():
+            if isinstance(block, CEBlock):
+                block.gap[1] = fuse.fold_norm_into_next(block.gap[1], block.conv_gap.conv)
+        for conv in convolutions:
+            fuse.fold_normalization(conv, matrix, shift)
+        fuse.fold_batch_norms(self)
+        self.requires_grad_(False)
+        device = self.data_preprocessor.device
+        self.data_preprocessor = fuse.PixelPreprocessor(getattr(self.data_preprocessor, 'test_cfg', None)).to(device)
+        self.memory_format = torch.channels_last
+        self.to(memory_format=self.memory_format)
+        self.deployed = True
+
+    def train(self, mode: bool = True) -> 'BiSeNetSegmentor':
+        """Raises:
+        InputError: training of a network that was rewritten for inference.
+        """
+        if mode and getattr(self, 'deployed', False):
+            raise InputError('BiSeNetSegmentor: after switch_to_deploy there is no training; build the network anew')
+        return super().train(mode)
+
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """inputs: (N, 3, H, W), normalised -> the maps of the backbone."""
+        """inputs: (N, 3, H, W), normalised, or as ``switch_to_deploy`` says -> the maps of the backbone."""
         return super().extract_feat(inputs.contiguous(memory_format=self.memory_format))
 
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
@@ -99,6 +142,10 @@ class BiSeNetSegmentor(EncoderDecoder):
         windows = modes.windows(size, self.test_cfg)
         maps = [self._forward(inputs[:, :, rows, columns]).contiguous() for rows, columns in windows]
         dtype = inputs.dtype if self.test_cfg.mode == 'slide' else maps[0].dtype  # they differ under autocast
+        if self.deployed and not keep and len(maps) == 1 and all(_is_whole(meta, size) for meta in metas):
+            for sample, labels in zip(samples, upsample_argmax(maps[0], size, self.align_corners), strict=True):
+                sample.pred_sem_seg = PixelData(data=labels[None].long())
+            return samples
         logits = Logits(windows, maps, size, self.align_corners, dtype)
         for image, (sample, meta) in enumerate(zip(samples, metas, strict=True)):
             if keep:
@@ -136,6 +183,12 @@ class BiSeNetSegmentor(EncoderDecoder):
             for key in [key for key in state_dict if key.startswith(f'{prefix}auxiliary_head.')]:
                 del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _is_whole(meta: dict, size: Sequence[int]) -> bool:
+    """Whether an image is as large as the input, and nothing has to be undone."""
+    padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+    return not any(padding) and not meta.get('flip') and tuple(meta['ori_shape'][:2]) == tuple(size)
 
 
 def _with_num_classes(head: dict, num_classes: int, name: str) -> dict:

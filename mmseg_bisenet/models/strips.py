@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-ROWS = 64  # of the image: what passes between layers at 1024x2048 is 10 MB
 
-
-def by_strips(module: nn.Module, layers: Callable[[Tensor], Tensor], x: Tensor, stride: int, reach: int) -> Tensor:
+def by_strips(
+    module: nn.Module, layers: Callable[[Tensor], Tensor], x: Tensor, stride: int, reach: int, rows: int = 16
+) -> Tensor:
     """``layers(x)``; on a CPU by strips where ``module``, whose layers they are, is in evaluation, without gradients.
 
     Args:
@@ -22,18 +22,18 @@ def by_strips(module: nn.Module, layers: Callable[[Tensor], Tensor], x: Tensor, 
         layers: (N, C, H, W) -> (N, D, ceil(H / stride), ceil(W / stride)), each value made from pixels near by.
         x: the input.
         stride: of all layers together.
-        reach: how many rows above and below its own a value is made from, at most; a multiple of ``stride``.
+        reach: how many rows above ``stride`` times its own a value is made from, as :func:`span` tells.
+        rows: of the result, a strip; what passes between the layers should fit into caches.
     """
-    height = x.shape[2]
-    rows = ROWS if stride > 1 else ROWS // 4  # a head is wide
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    wanted = not (module.training or torch.is_grad_enabled() or traced) and x.device.type == 'cpu'
-    if not wanted or height <= rows + 2 * reach or not _local(module):
+    height, step = x.shape[2], rows * stride
+    # The size comes last: an export for every size must not depend on it.
+    if not in_prediction_on_cpu(module, x) or height <= step or not _local(module):
         return layers(x)
+    above, below = -(-reach // stride) * stride, max(reach - stride + 1, 0)
     result = None
-    for top in range(0, height, rows):
-        start, bottom = max(top - reach, 0), min(top + rows, height)
-        strip = layers(x[:, :, start : bottom + reach])
+    for top in range(0, height, step):
+        start, bottom = max(top - above, 0), min(top + step, height)
+        strip = layers(x[:, :, start : bottom + below])
         if result is None:
             shape = *strip.shape[:2], -(-height // stride), strip.shape[3]
             last = strip.is_contiguous(memory_format=torch.channels_last)
@@ -43,6 +43,26 @@ def by_strips(module: nn.Module, layers: Callable[[Tensor], Tensor], x: Tensor, 
         skip = (top - start) // stride
         result[:, :, place] = strip[:, :, skip : skip + place.stop - place.start]
     return result
+
+
+def span(*layers: nn.Module) -> tuple[int, int]:
+    """Stride and reach of convolutions and pools, one behind the other, all padded to keep the size but for strides."""
+    stride, reach = 1, 0
+    for layer in (inner for outer in layers for inner in outer.modules()):
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            reach += stride * _first(layer.padding)
+            stride *= _first(layer.stride)
+    return stride, reach
+
+
+def in_prediction_on_cpu(module: nn.Module, x: Tensor) -> bool:
+    """Whether nothing but the result is wanted: no gradients, and no graph of the operations."""
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return not (module.training or torch.is_grad_enabled() or traced) and x.device.type == 'cpu'
+
+
+def _first(value: int | tuple[int, int]) -> int:
+    return value if isinstance(value, int) else value[0]
 
 
 def _local(module: nn.Module) -> bool:

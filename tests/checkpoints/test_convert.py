@@ -135,6 +135,15 @@ def test_boosters_are_left_out_on_demand(saved, x39, tmp_path, capsys):
     assert convert(tmp_path / 'out.pth', tmp_path / 'again.pth').config == CONFIGS[X39]
 
 
+def test_half_the_space(saved, x39, tmp_path):
+    assert main(['convert', str(saved), str(tmp_path / 'out.safetensors'), '--inference', '--half']) == 0
+    half = read(tmp_path / 'out.safetensors').state_dict
+    expected = {key: value for key, value in x39.items() if not key.startswith('auxiliary_head.')}
+    assert same(half, {key: x.half() if x.dtype == torch.float32 else x for key, x in expected.items()})
+    model = mmseg_bisenet.get_model(X39, pretrained=tmp_path / 'out.safetensors')
+    assert torch.equal(model.decode_head.conv_seg.weight, half[CLASSIFIER].float())
+
+
 def test_another_number_of_classes(tmp_path, capsys):
     torch.save(filled(CONFIGS[X39], num_classes=7), tmp_path / 'in.pth')
     assert main(['convert', str(tmp_path / 'in.pth'), str(tmp_path / 'out.pth')]) == 0

@@ -214,6 +214,22 @@ def test_a_list_without_images(refused, checkpoint, tmp_path):
     assert f'test_dataloader.dataset has no image: {tmp_path}/none.txt lists none' in line
 
 
+@pytest.mark.parametrize('command', ['train', 'test'])
+def test_a_list_that_is_not_there(refused, checkpoint, tmp_path, command):
+    path = [checkpoint()] if command == 'test' else []
+    line = refused(
+        command, NAME, *path, '--cfg-options', f'{command}_dataloader.dataset.ann_file={tmp_path}/nowhere.txt'
+    )
+    assert f'{command}_dataloader.dataset.ann_file: {tmp_path}/nowhere.txt does not exist; mend it' in line
+
+
+@pytest.mark.parametrize('key', ['tta_pipeline', 'tta_model'])
+@pytest.mark.parametrize('others', [[], ['test_evaluator.format_only=True']])
+def test_no_views_to_test_on(refused, checkpoint, tmp_path, key, others):
+    options = ['--aug-test', '--out', tmp_path / 'labels', '--cfg-options', f'{key}=None', *others]
+    assert f'--aug-test: the config has no {key}; test without it' in refused('test', NAME, checkpoint(), *options)
+
+
 def test_an_empty_folder(refused, checkpoint, data):
     shutil.rmtree(data / 'miniscapes/leftImg8bit/val')
     (data / 'miniscapes/leftImg8bit/val').mkdir()

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from base import build
+from base import build, randomise
+from evaluation.test_segmentation_metric import assert_equal_to_the_official_script
 from mmengine.config import Config
 from mmseg.datasets import CityscapesDataset
 
@@ -38,8 +39,12 @@ test_dataloader = dict(
     ),
 )
 """)
-    torch.manual_seed(0)
-    torch.save(dict(state_dict=build(Config.fromfile(path).model).state_dict()), path.with_name('random.pth'))
+    model = randomise(build(Config.fromfile(path).model)).eval()
+    photos = [cv2.imread(str(photo)) for photo in drawn.glob('miniscapes/leftImg8bit/*/*/*.png')]
+    data = model.data_preprocessor(dict(inputs=[torch.from_numpy(photo).permute(2, 0, 1) for photo in photos]))
+    with torch.no_grad():  # no class wins everywhere
+        model.decode_head.conv_seg.bias -= model(data['inputs']).mean((0, 2, 3))
+    torch.save(dict(state_dict=model.state_dict()), path.with_name('random.pth'))
     return path
 
 
@@ -85,6 +90,15 @@ def test_scores(one, config):
     per_class = {row['class']: row for row in scores['per_class']}
     assert per_class['train']['Acc'] is None  # it is not drawn
     assert sum(row['pixels'] for row in per_class.values()) == pytest.approx(100)
+
+
+def test_equals_the_official_script(one, drawn):
+    """On what the network predicted."""
+    truths = sorted(drawn.glob('miniscapes/gtFine/*/*/*_labelIds.png'))
+    assert_equal_to_the_official_script(one / 'labels', truths, load(one))
+    matrix = np.array(load(one)['confusion'])
+    assert (matrix.sum(0) > 0).sum() > 5  # it predicts many classes, some of them rightly
+    assert np.trace(matrix) > 0
 
 
 @pytest.mark.parametrize('table', ['per_class', 'per_image'])
@@ -169,6 +183,19 @@ def test_images_of_the_same_name_are_two(tmp_path):
     write(tmp_path / 'out', 'data/val/a/x.jpg', 'data/val/b/x.jpg', 'data/val/y.png')
     assert labels(tmp_path / 'out') == {'a/x.png': b'\0' * 6, 'b/x.png': b'\1' * 6, 'y.png': b'\2' * 6}
     assert os.listdir(tmp_path) == ['out']
+
+
+def test_images_that_share_a_prediction(tmp_path):
+    """In one process as soon as it is seen; of several, at the end."""
+    with pytest.raises(InputError, match=r'^a/x\.jpg and a/x\.png share the prediction x\.png; rename one of them$'):
+        write(tmp_path / 'out', 'a/x.jpg', 'a/x.png')
+    writer = PredictionFolder(tmp_path / 'out')
+    writer.write('a/x.jpg', np.zeros((2, 3), np.uint8), ('a',), False)
+    with pytest.raises(InputError, match=r'^a/x\.jpg and a/x\.png share the prediction x\.png'):
+        writer.finish(['a/x.jpg', 'a/x.png'], ('a',))
+    assert not (tmp_path / 'out').exists()
+    write(tmp_path / 'out', 'a/x.jpg', 'a/x.jpg', 'a/y.jpg')  # one that comes twice is the same
+    assert sorted(labels(tmp_path / 'out')) == ['x.png', 'y.png']
 
 
 def test_zero_label_is_put_back(tmp_path):

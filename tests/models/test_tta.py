@@ -11,6 +11,7 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from models.test_labels import tiny
 
+from mmseg_bisenet.cli.out import without_labels
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetTTA
 
@@ -100,9 +101,7 @@ def test_the_configs_views_without_ground_truth(configs, drawn, monkeypatch):
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
     cfg = Config.fromfile(configs / 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py')
     assert cfg.tta_model.type == 'mmseg_bisenet.BiSeNetTTA'
-    transforms = cfg.tta_pipeline[1].transforms
-    transforms.remove([cfg.load_labels])
-    item = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=cfg.tta_pipeline))[0]
+    item = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=without_labels(cfg.tta_pipeline)))[0]
     data = {key: [[view] for view in value] for key, value in item.items()}
     (result,) = BiSeNetTTA(tiny(19, data_preprocessor=PREPROCESSOR)).test_step(data)
     assert result.pred_sem_seg.data.shape == (1, *result.ori_shape) == (1, 64, 128)

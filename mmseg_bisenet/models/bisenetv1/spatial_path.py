@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
-from mmseg_bisenet.models.strips import by_strips
+from mmseg_bisenet.models.strips import by_strips, span
 
 
 class SpatialPath(nn.Module):
@@ -26,4 +26,5 @@ class SpatialPath(nn.Module):
         self.layer4 = conv(channels[2], channels[3], 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer4(by_strips(self, lambda x: self.layer3(self.layer2(self.layer1(x))), x, stride=8, reach=16))
+        layers = nn.Sequential(self.layer1, self.layer2, self.layer3)
+        return self.layer4(by_strips(self, layers, x, *span(layers), rows=8))

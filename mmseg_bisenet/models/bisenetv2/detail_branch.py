@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
-from mmseg_bisenet.models.strips import by_strips
+from mmseg_bisenet.models.strips import by_strips, span
 
 
 class DetailBranch(nn.Module):
@@ -25,5 +25,6 @@ class DetailBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second, third = self.detail_branch
-        x = by_strips(self, lambda x: second[0](first(x)), x, stride=4, reach=8)
-        return third(second[1:](x))
+        for layers in (nn.Sequential(first, second[0]), nn.Sequential(second[1:], third[0])):
+            x = by_strips(self, layers, x, *span(layers))
+        return third[1:](x)

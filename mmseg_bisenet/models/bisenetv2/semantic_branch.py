@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
-from mmseg_bisenet.models.strips import by_strips
+from mmseg_bisenet.models.max_pool import max_pool
+from mmseg_bisenet.models.strips import by_strips, span
 
 
 class SemanticBranch(nn.Module):
@@ -81,11 +82,11 @@ class StemBlock(nn.Module):
         self.fuse_last = conv(2 * out_channels, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return by_strips(self, self._layers, x, stride=4, reach=8)
+        return by_strips(self, self._layers, x, *span(self.conv_first, self.convs, self.fuse_last))
 
     def _layers(self, x: Tensor) -> Tensor:
         x = self.conv_first(x)
-        return self.fuse_last(torch.cat([self.convs(x), self.pool(x)], dim=1))
+        return self.fuse_last(torch.cat([self.convs(x), max_pool(self.pool, x)], dim=1))
 
 
 class GELayer(nn.Module):

@@ -1,0 +1,46 @@
+"""The machine that a benchmark ran on, and what ran there: its results mean nothing without."""
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+LIBRARIES = ('onnxruntime', 'openvino', 'nncf', 'numba', 'tensorrt')
+
+
+def name(device: str) -> str:
+    """The GPU's name, or the processor's with its vector instructions where the system tells them."""
+    if device.startswith('cuda'):
+        return torch.cuda.get_device_name(device)
+    info = Path('/proc/cpuinfo')
+    found = re.search(r'^model name\s*:\s*(.+)$', info.read_text(), re.MULTILINE) if info.exists() else None
+    processor = found[1].strip() if found else platform.processor() or 'CPU'
+    return f'{processor} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})'
+
+
+def describe(device: str) -> dict[str, object]:
+    """``machine``, ``cores`` that this process may use, ``threads`` of PyTorch, and versions by library.
+
+    On a GPU ``tf32`` says whether convolutions in fp32 round to TF32, as PyTorch lets them by default.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    setting = dict(machine=name(device), cores=cores, threads=torch.get_num_threads())
+    if device.startswith('cuda'):
+        setting['tf32'] = torch.backends.cudnn.allow_tf32
+    return setting | versions()
+
+
+def versions() -> dict[str, str]:
+    """Of PyTorch, MMSegmentation (either distribution) and the runtimes; of a library that is not there, ''."""
+    import mmseg
+
+    found = dict(torch=torch.__version__, mmseg=mmseg.__version__)
+    for library in LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            found[library] = ''
+    return found

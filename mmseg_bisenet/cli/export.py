@@ -1,0 +1,97 @@
+"""``mmseg-bisenet export CFG CKPT``: one file for ONNX Runtime, OpenVINO, AOTInductor or TensorRT."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+SPLITS = ('train', 'val', 'test')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='path of a config, or the bare name of one of this package')
+    parser.add_argument('checkpoint', help='.pth or .safetensors file')
+    parser.add_argument('--format', choices=['onnx', 'openvino', 'pt2', 'tensorrt'], default='onnx')
+    parser.add_argument('--precision', choices=['fp32', 'bf16', 'fp16', 'int8'], default='fp32')
+    parser.add_argument(
+        '--shape', type=int, nargs=2, metavar=('H', 'W'), default=(512, 1024), help='height and width of the images'
+    )
+    parser.add_argument('--dynamic', action='store_true', help='let the batch, the height and the width be free')
+    parser.add_argument('--output', default='.', metavar='DIR', help='folder for the file (default: the current one)')
+    parser.add_argument(
+        '--output-kind', choices=['labels', 'logits'], default='labels', help='logits are at 1/8 of the size'
+    )
+    parser.add_argument(
+        '--calibration',
+        nargs='+',
+        default=['train'],
+        metavar='DIR',
+        help='for int8: folders of images, or train, val or test for those of the config (default: train)',
+    )
+    parser.add_argument(
+        '--keep-float',
+        nargs='+',
+        default=[],
+        metavar='MODULE',
+        help="for int8: modules that stay float, as decode_head or 'backbone.detail.*'",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.deploy.export import export
+    from mmseg_bisenet.zoo import get_model
+
+    path = config.find(args.config)
+    config.require_checkpoint(args.checkpoint)
+    config.require_writable('--output', args.output)
+    images = _calibration(args) if args.precision == 'int8' and min(args.shape) > 0 else ()
+    segmentor = get_model(str(path), pretrained=args.checkpoint)
+    # What the work says of itself: a warning, and how well the file agrees.
+    handler = logging.StreamHandler(sys.stderr)
+    logger = logging.getLogger('mmseg_bisenet.deploy')
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        written = export(
+            segmentor,
+            args.format,
+            args.precision,
+            args.shape,
+            args.output,
+            dynamic=args.dynamic,
+            output_kind=args.output_kind,
+            calibration=images,
+            keep_float=args.keep_float,
+        )
+    finally:
+        logger.removeHandler(handler)
+    size = sum(part.stat().st_size for part in {written, written.with_suffix('.bin')} if part.is_file())
+    print(f'{written}  {size / 1e6:.1f} MB')
+    print(f"run it: mmseg_bisenet.deploy.load('{written}')(image), or as docs/deploy.md shows without this package")
+    return 0
+
+
+def _calibration(args: argparse.Namespace):
+    """Images of the folders and splits, at even distances of all of them."""
+    from mmseg_bisenet.deploy import quantize
+
+    paths = []
+    for name in args.calibration:
+        paths += _of_split(args, name) if name in SPLITS and not Path(name).is_dir() else quantize.find_images(name)
+    return quantize.read_images(paths, tuple(args.shape))
+
+
+def _of_split(args: argparse.Namespace, split: str) -> list[str]:
+    from mmengine.registry import DefaultScope
+
+    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.registry import DATASETS
+
+    cfg = config.load(argparse.Namespace(config=args.config, cfg_options={}, work_dir=None))
+    config.check_data(cfg, f'{split}_dataloader')
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+    while not hasattr(dataset, 'get_data_info'):
+        dataset = dataset.dataset
+    return list(dict.fromkeys(dataset.get_data_info(i)['img_path'] for i in range(len(dataset))))

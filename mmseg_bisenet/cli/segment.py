@@ -1,0 +1,85 @@
+"""``mmseg-bisenet segment IMAGE …``: what a network sees in images, as pictures and as labels."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmseg_bisenet.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mmengine.config import Config
+
+SHIPPED = 'bisenetv2_camvid'
+BLEND = 0.6  # of the colours; the rest is the photo
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='files that OpenCV reads')
+    parser.add_argument(
+        '--model', default=SHIPPED, metavar='NAME', help='name or path of a config (default: %(default)s)'
+    )
+    parser.add_argument('--checkpoint', metavar='FILE', help='by default the weights of the model index')
+    parser.add_argument(
+        '--height',
+        type=int,
+        metavar='PIXELS',
+        help='of the image as the network sees it (default: as the config tests)',
+    )
+    parser.add_argument('--output', default='segmented', metavar='DIR', help='where to write (default: %(default)s)')
+
+
+def run(args: argparse.Namespace) -> int:
+    import cv2
+    import torch
+    from mmengine.registry import DefaultScope
+
+    from mmseg_bisenet.cli.config import require_writable
+    from mmseg_bisenet.deploy import load
+    from mmseg_bisenet.zoo import get_model
+
+    require_writable('--output', args.output)
+    names = [Path(image).stem for image in args.images]
+    if len(set(names)) < len(names):
+        raise InputError(f'two images of one name: {" ".join(sorted(args.images))}; segment them one after the other')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = get_model(args.model, args.checkpoint or True)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    segment = load(model, runtime='deploy', device=device)
+    height = args.height or _tested_height(model.cfg)
+    if height < 1:
+        raise InputError(f'--height {height}: give 1 or more')
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, name in zip(args.images, names, strict=True):
+        photo = cv2.imread(path)
+        if photo is None:
+            raise InputError(f'image {path} is missing, or no image that OpenCV reads; give the path of a PNG or JPEG')
+        width = max(1, round(height * photo.shape[1] / photo.shape[0]))
+        labels = segment(cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA))
+        labels = cv2.resize(labels, photo.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        for file, content in (
+            (f'{name}_labels.png', labels),
+            (f'{name}.jpg', _picture(photo, labels, segment.palette)),
+        ):
+            if not cv2.imwrite(str(folder / file), content):
+                raise InputError(f'{folder / file} cannot be written; name another folder with --output')
+        shares = [(float((labels == i).mean()), text) for i, text in enumerate(segment.classes)]
+        print(f'{folder / name}.jpg:', ', '.join(f'{text} {share:.0%}' for share, text in sorted(shares)[:-5:-1]))
+    return 0
+
+
+def _tested_height(cfg: 'Config') -> int:
+    """The height that the test pipeline resizes to; scales are (width, height)."""
+    for step in cfg.test_pipeline:
+        if step['type'] == 'Resize':
+            return min(step['scale'])
+    return cfg.crop_size[0]
+
+
+def _picture(photo: 'np.ndarray', labels: 'np.ndarray', palette: list) -> 'np.ndarray':
+    """(H, W, 3) BGR: the photo, and beside it the same in the colours of the classes."""
+    import numpy as np
+
+    colours = np.array(palette, np.uint8)[:, ::-1][labels]
+    return np.hstack([photo, (BLEND * colours + (1 - BLEND) * photo).astype(np.uint8)])

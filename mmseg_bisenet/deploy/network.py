@@ -1,0 +1,56 @@
+"""The network that is exported, compiled and quantized: pixels in, logits at an eighth of their size out."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models import BiSeNetSegmentor
+from mmseg_bisenet.models.fuse import CONSTANT
+
+
+class DeployNetwork(nn.Module):
+    """A copy of a segmentor, rewritten for inference.
+
+    ``.bfloat16()`` and ``.half()`` change what it computes in, and the type of the logits.
+
+    Args:
+        segmentor: from :func:`mmseg_bisenet.get_model`, say; it is left as it is.
+
+    Raises:
+        InputError: its labels are not the argmax over a whole image's logits, or ``switch_to_deploy`` refuses it.
+    """
+
+    def __init__(self, segmentor: BiSeNetSegmentor) -> None:
+        super().__init__()
+        if segmentor.test_cfg.mode != 'whole':
+            raise InputError(
+                f'model.test_cfg.mode={segmentor.test_cfg.mode}: a deployed network sees whole images; set it to whole'
+            )
+        if segmentor.out_channels == 1:
+            raise InputError(
+                'model.decode_head.out_channels=1: a deployed network takes the largest of several classes; '
+                'train with num_classes=2 and without out_channels'
+            )
+        segmentor = copy.deepcopy(segmentor)
+        segmentor.switch_to_deploy()
+        self.backbone = segmentor.backbone
+        self.decode_head = segmentor.decode_head
+        self.align_corners = segmentor.align_corners
+        self.num_classes = segmentor.num_classes
+        meta = getattr(segmentor, 'dataset_meta', None) or {}
+        self.classes = tuple(meta.get('classes') or map(str, range(self.num_classes)))
+        self.palette = meta.get('palette')
+        self.eval()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self.decode_head.conv_seg.weight.dtype
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (N, H, W, 3) uint8, BGR -> logits (N, num_classes, ceil(H / 8), ceil(W / 8))."""
+        pixels = F.pad(images, (0, 1), value=CONSTANT)  # the fourth channel of `switch_to_deploy`
+        return self.decode_head(self.backbone(pixels.permute(0, 3, 1, 2).to(self.dtype)))

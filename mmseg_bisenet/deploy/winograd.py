@@ -1,0 +1,150 @@
+"""3x3 convolutions on CPUs by Winograd's minimal filtering (Lavin & Gray, arXiv 1509.09308): a quarter of the products.
+
+PyTorch's own convolutions run as fast as the processor multiplies, so only fewer products are faster. F(4x4, 3x3) takes
+36 products for a tile of 4x4 outputs and a pair of channels, where the definition has 144: the 6x6 inputs of the tile
+and the filter are transformed, multiplied and summed over the input channels as 36 matrix products, and transformed
+back.
+
+Deviations from the paper:
+
+- The polynomials behind the transforms are evaluated at 0, +-3/4, +-3/2 and infinity instead of 0, +-1, +-2 and
+  infinity. The rounding error is 2.5 times smaller for it (on such points: Barabasz et al., arXiv 1803.10986), about
+  twice that of a direct convolution.
+- A block of tiles goes through all steps before the next block, so that what lies between them stays in the cache.
+- Inputs and outputs may be bfloat16. Everything between them is float32.
+"""
+
+import ctypes
+import functools
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+
+CACHE_BYTES = 1.25 * 2**20  # of a core's second cache, for the patches and products of a block of tiles
+
+
+def use_winograd(module: nn.Module) -> int:
+    """Replace, in place, each 3x3 convolution that is faster so; with the ReLU that follows it in a ``ConvModule``.
+
+    For inference on a CPU by PyTorch, eager or compiled; not for training, nor for export. Needs Numba, and PyTorch's
+    builds for Linux, whose threads it uses.
+
+    Returns:
+        How many were replaced, 0 where it cannot run.
+    """
+    if _parallel() is None:
+        return 0
+    count = 0
+    for parent in list(module.modules()):
+        for name, conv in list(parent.named_children()):
+            if not _is_fit(conv):
+                continue
+            relu = isinstance(parent, ConvModule) and _ends_in_relu(parent)
+            setattr(parent, name, WinogradConv2d(conv, relu=relu))
+            if relu:
+                parent.activate = nn.Identity()
+            count += 1
+    return count
+
+
+class WinogradConv2d(nn.Conv2d):
+    """A 3x3 convolution with stride 1 and padding 1, and a ReLU if asked for; without gradients.
+
+    x: (N, in_channels, H, W), float32 or bfloat16 -> (N, out_channels, H, W) of the same type, channels last.
+    in_channels is a multiple of 32, out_channels of 64.
+
+    The weight is transformed once: a later change of it, or of the bias, has no effect.
+    """
+
+    def __init__(self, conv: nn.Conv2d, relu: bool = False) -> None:
+        super().__init__(conv.in_channels, conv.out_channels, 3, padding=1, device='meta')
+        from mmseg_bisenet.deploy.winograd_kernel import COLUMNS, FILTER
+
+        self.weight, self.bias = conv.weight, conv.bias
+        transformed = np.einsum('pi,ocij,qj->opqc', FILTER, conv.weight.detach().double().numpy(), FILTER)
+        transformed = transformed.reshape(-1, COLUMNS, FILTER.shape[0] ** 2, conv.in_channels).transpose(0, 2, 3, 1)
+        # Not buffers: `.bfloat16()` must not round them.
+        self.transformed = torch.from_numpy(np.ascontiguousarray(transformed, dtype=np.float32))
+        self.summand = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().float().clone()
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        return winograd_conv2d(x, self.transformed, self.summand, self.relu)
+
+
+@torch.library.custom_op('mmseg_bisenet::winograd_conv2d', mutates_args=())
+def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+    """What :class:`WinogradConv2d` does.
+
+    Args:
+        x: (N, C, H, W), float32 or bfloat16.
+        weight: (K / columns, 36, C, columns), transformed; float32.
+        bias: (K,), float32.
+        relu: whether negative outputs become zero.
+    """
+    from mmseg_bisenet.deploy.winograd_kernel import ROWS, kernel, scratch_bytes
+
+    x = x.contiguous(memory_format=torch.channels_last)
+    n, channels, height, width = x.shape
+    out = _empty_output(x, weight, bias, relu)
+    threads = torch.get_num_threads()
+    tiles = n * -(-height // 4) * -(-width // 4)
+    # As many blocks for each thread, and what a block needs about as large as the cache.
+    rounds = max(1, round(tiles / threads * scratch_bytes(1, channels) / CACHE_BYTES))
+    block = -(-tiles // (threads * rounds * ROWS)) * ROWS
+    size = scratch_bytes(block, channels)
+    scratch = torch.empty(threads, size, dtype=torch.uint8)
+    zeros = x.new_zeros(channels)
+    addresses = [t.data_ptr() for t in (x, weight, bias, out, zeros, scratch)]
+    arguments = np.array([0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu], np.int64)
+    _parallel()(kernel(x.dtype == torch.bfloat16).address, arguments.ctypes.data, threads, 0)
+    return out
+
+
+@winograd_conv2d.register_fake
+def _empty_output(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+    n, _, height, width = x.shape
+    shape = n, len(bias), height, width
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+def _is_fit(conv: nn.Module) -> bool:
+    return (
+        type(conv) is nn.Conv2d
+        and (conv.kernel_size, conv.stride, conv.padding, conv.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
+        and (conv.groups, conv.padding_mode, conv.weight.device.type) == (1, 'zeros', 'cpu')
+        and conv.weight.dtype in (torch.float32, torch.bfloat16)
+        and conv.in_channels % 32 == 0
+        and conv.out_channels % 64 == 0
+    )
+
+
+def _ends_in_relu(layer: ConvModule) -> bool:
+    norm = layer.norm if layer.with_norm else None
+    return (
+        layer.with_activation
+        and type(layer.activate) is nn.ReLU
+        and layer.order == ('conv', 'norm', 'act')
+        and (norm is None or type(norm) is nn.Identity)
+    )
+
+
+@functools.cache
+def _parallel() -> Callable[[int, int, int, int], None] | None:
+    """``parallel(function, argument, threads, 0)`` runs a C function in the threads of PyTorch's own OpenMP.
+
+    Those of a second pool would wait for PyTorch's, which go on spinning after each layer.
+
+    Returns:
+        None where Numba is missing, or PyTorch has another OpenMP than GCC's.
+    """
+    parallel = getattr(ctypes.CDLL(None), 'GOMP_parallel', None)
+    if parallel is None or importlib.util.find_spec('numba') is None:
+        return None
+    parallel.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
+    parallel.restype = None
+    return parallel

@@ -1,0 +1,73 @@
+"""``mmseg-bisenet export``: what it writes, and what it says."""
+
+import pytest
+import torch
+
+import mmseg_bisenet
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.deploy.metadata import read_metadata
+
+CONFIG = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory, configs):
+    torch.manual_seed(0)
+    model = mmseg_bisenet.get_model(str(configs / 'bisenetv2' / f'{CONFIG}.py'))
+    path = tmp_path_factory.mktemp('weights') / 'weights.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=model.dataset_meta)), path)
+    return path
+
+
+def call(checkpoint, *options) -> int:
+    return main(['export', CONFIG, str(checkpoint), '--shape', '64', '128', *map(str, options)])
+
+
+def test_it_writes_a_file_and_says_how_well_it_agrees(checkpoint, tmp_path, capsys):
+    pytest.importorskip('onnxscript')
+    pytest.importorskip('onnxruntime')
+    assert call(checkpoint, '--output', tmp_path / 'out', '--output-kind', 'logits') == 0
+    out, err = capsys.readouterr()
+    path = tmp_path / 'out' / f'{CONFIG}_fp32_64x128.onnx'
+    first, second = out.splitlines()
+    assert first == f'{path}  {path.stat().st_size / 1e6:.1f} MB'
+    assert str(path) in second
+    assert err.strip().endswith('% of the labels equal those of PyTorch in fp32, 100.000% but for ties')
+    assert len(err.splitlines()) == 1  # nothing of what the packages print
+    assert read_metadata(path)['config'] == CONFIG
+
+
+@pytest.mark.parametrize(
+    ('options', 'text'),
+    [
+        (['--precision', 'bf16'], 'format onnx has no precision'),
+        (['--shape', '0', '128'], 'shape 0 128: give height and width, each from 64 to'),
+        (['--shape', '-8', '128', '--precision', 'int8'], 'shape -8 128: give height and width'),
+        (['--precision', 'int8', '--calibration', 'nowhere'], 'calibration folder nowhere does not exist'),
+        (['--output', __file__], 'test_export_cli.py is no folder; name another'),
+    ],
+)
+def test_bad_input_is_one_line(checkpoint, tmp_path, capsys, monkeypatch, options, text):
+    monkeypatch.chdir(tmp_path)
+    assert call(checkpoint, *options) == 2
+    err = capsys.readouterr().err
+    assert text in err and len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_network(checkpoint, tmp_path, capsys):
+    other = 'bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024'
+    assert main(['export', other, str(checkpoint), '--output', str(tmp_path)]) == 2
+    assert 'does not fit' in capsys.readouterr().err
+    assert main(['export', CONFIG, str(tmp_path / 'none.pth'), '--output', str(tmp_path)]) == 2
+    assert 'does not exist' in capsys.readouterr().err
+
+
+def test_too_few_images_of_the_data_set(checkpoint, drawn, tmp_path, capsys, monkeypatch):
+    pytest.importorskip('nncf')
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
+    assert call(checkpoint, '--precision', 'int8', '--output', tmp_path) == 2
+    assert 'int8: 6 images to calibrate with' in capsys.readouterr().err
+    both = ['--calibration', 'val', drawn / 'miniscapes/leftImg8bit/val']
+    assert call(checkpoint, '--precision', 'int8', '--output', tmp_path, *both) == 2
+    assert 'int8: 6 images to calibrate with' in capsys.readouterr().err  # three of each

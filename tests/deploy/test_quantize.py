@@ -1,0 +1,139 @@
+"""int8: what calibrates it, what stays float, and that pixels go in as they are."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import mmseg_bisenet
+from mmseg_bisenet.data.miniscapes.scene import draw_scene
+from mmseg_bisenet.deploy import quantize
+from mmseg_bisenet.deploy.export import export
+from mmseg_bisenet.deploy.metadata import read_metadata
+from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.errors import InputError
+
+CONFIG = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
+SHAPE = (64, 128)
+
+
+@pytest.fixture(scope='module')
+def streets() -> list[np.ndarray]:
+    return [draw_scene(seed, SHAPE)[0] for seed in range(10)]
+
+
+@pytest.fixture(scope='module')
+def segmentor(streets):
+    """Random layers under a classifier that knows dark from bright: its labels are no ties."""
+    torch.manual_seed(0)
+    segmentor = mmseg_bisenet.get_model(CONFIG)
+    network = DeployNetwork(segmentor)
+    seen = []
+    network.decode_head.conv_seg.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    images = np.stack(streets)
+    network(torch.from_numpy(images))
+    features = seen[0].permute(0, 2, 3, 1).flatten(0, 2)
+    centred = features - features.mean(0)
+    grey = torch.from_numpy(images).float().mean(-1)[:, None]
+    grey = torch.nn.functional.interpolate(grey, (8, 16), mode='area').flatten()
+    target = torch.tanh((grey - grey.median()) / 10)
+    deviation = centred.std()
+    ridge = centred.T @ centred + len(centred) * deviation**2 * torch.eye(features.shape[1])
+    direction = torch.linalg.solve(ridge, centred.T @ target)
+    head = segmentor.decode_head.conv_seg
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(-3)
+        for label, sign in ((4, 1), (9, -1)):
+            head.weight[label, :, 0, 0] = sign * direction
+            head.bias[label] = -sign * features.mean(0) @ direction
+    return segmentor
+
+
+@pytest.fixture(scope='module')
+def quantized(segmentor, streets, tmp_path_factory):
+    pytest.importorskip('nncf')
+    folder = tmp_path_factory.mktemp('int8')
+    return export(segmentor, 'onnx', 'int8', SHAPE, folder, calibration=streets)
+
+
+def test_int8_gives_the_labels_of_the_network(quantized, segmentor, streets):
+    ort = pytest.importorskip('onnxruntime')
+    images = streets[4][None]
+    labels = ort.InferenceSession(quantized).run(None, dict(images=images))[0]
+    wanted = DeployNetwork(segmentor)(torch.from_numpy(images))
+    wanted = torch.nn.functional.interpolate(wanted, SHAPE, mode='bilinear').argmax(1).numpy()
+    assert set(np.unique(wanted)) == {4, 9}
+    assert (labels == wanted).mean() > 0.98
+    assert read_metadata(quantized)['precision'] == 'int8'
+
+
+def test_bytes_of_the_image_are_quantized_exactly(quantized):
+    onnx = pytest.importorskip('onnx')
+    graph = onnx.load(quantized).graph
+    values = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    first = next(node for node in graph.node if node.op_type == 'QuantizeLinear')
+    scale, zero = (values[name] for name in first.input[1:])
+    assert scale == 1 and zero == 0 and zero.dtype == np.uint8
+
+
+def test_named_modules_and_the_labels_stay_float(segmentor, streets, tmp_path):
+    pytest.importorskip('nncf')
+    ov = pytest.importorskip('openvino')
+    path = export(
+        segmentor, 'openvino', 'int8', SHAPE, tmp_path, calibration=streets, keep_float=['decode_head', 'backbone.d*l']
+    )
+    quantized, floating = set(), set()
+    for op in ov.Core().read_model(path).get_ops():
+        if op.get_type_name() in ('Convolution', 'GroupConvolution', 'MatMul'):
+            kinds = quantized if op.input_value(0).get_node().get_type_name() == 'FakeQuantize' else floating
+            kinds.add(op.get_friendly_name().removeprefix('backbone.').split('/')[0].split('.')[0])
+    assert {'decode_head', 'detail', 'labels'} <= floating
+    assert {'semantic', 'bga'} <= quantized
+    assert not {'decode_head', 'detail'} & quantized
+
+
+def test_a_module_that_is_not(segmentor, streets, tmp_path):
+    pytest.importorskip('nncf')
+    with pytest.raises(InputError, match=r'--keep-float decode_heads names no module of the network; they go from'):
+        export(segmentor, 'onnx', 'int8', SHAPE, tmp_path, calibration=streets, keep_float=['decode_heads'])
+    assert not list(tmp_path.iterdir())
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+def test_too_few_and_few_images(streets, caplog):
+    with pytest.raises(
+        InputError, match=r'int8: 9 images to calibrate with, .* at least 10, better 100 to 300; give more'
+    ):
+        quantize.checked(streets[:9], SHAPE)
+    with caplog.at_level(logging.WARNING):
+        assert len(quantize.checked(streets, SHAPE)) == 10
+    assert 'int8: 10 images to calibrate with; 100 to 300 are better' in caplog.text
+    with pytest.raises(InputError, match=r'a calibration image is uint8 \(64, 128, 3\), not uint8 \(64, 64, 3\)'):
+        quantize.checked(streets, (64, 64))
+
+
+def test_images_of_a_folder_at_even_distances(tmp_path):
+    (tmp_path / 'town').mkdir()
+    for i in range(9):
+        cv2.imwrite(str(tmp_path / 'town' / f'{i}.png'), np.full((20, 30, 3), i, np.uint8))
+    (tmp_path / 'notes.txt').write_text('')
+    images = list(quantize.read_images(quantize.find_images(tmp_path), (8, 16), most=5))
+    assert [image.max() for image in images] == [0, 2, 4, 6, 8]
+    assert {image.shape for image in images} == {(8, 16, 3)}
+
+
+def test_folders_that_give_no_image(tmp_path):
+    with pytest.raises(
+        InputError, match=r'calibration folder .*none does not exist; give a folder of images, or train'
+    ):
+        quantize.find_images(tmp_path / 'none')
+    with pytest.raises(InputError, match='has no image'):
+        quantize.find_images(tmp_path)
+    (tmp_path / 'a.png').write_text('no image')
+    with pytest.raises(InputError, match=r'a.png cannot be read; mend it or remove it'):
+        list(quantize.read_images(quantize.find_images(tmp_path), SHAPE))

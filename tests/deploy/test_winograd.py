@@ -1,0 +1,165 @@
+"""Winograd's convolutions against the definition, and where they replace others."""
+
+import copy
+
+import pytest
+import torch
+from mmcv.cnn import ConvModule
+from torch import nn
+from torch.nn import functional as F
+
+from mmseg_bisenet.deploy import winograd
+
+pytest.importorskip('numba')
+if winograd._parallel() is None:
+    pytest.skip('PyTorch runs without libgomp', allow_module_level=True)
+
+from mmseg_bisenet.deploy.winograd import WinogradConv2d, use_winograd
+from mmseg_bisenet.deploy.winograd_kernel import FILTER, INPUT, OUTPUT
+
+SHAPES = [(1, 32, 64, 1, 1), (1, 64, 64, 8, 16), (2, 32, 128, 19, 30), (3, 128, 64, 33, 7), (1, 96, 192, 61, 90)]
+
+
+def make(channels: int, outputs: int, bias: bool = True) -> nn.Conv2d:
+    torch.manual_seed(0)
+    return nn.Conv2d(channels, outputs, 3, padding=1, bias=bias)
+
+
+def exact(conv: nn.Conv2d, x: torch.Tensor, relu: bool) -> torch.Tensor:
+    y = copy.deepcopy(conv).double()(x.double())
+    return F.relu(y) if relu else y
+
+
+def test_transforms_are_an_identity_in_one_dimension():
+    signal, taps = torch.randn(6).double().numpy(), torch.randn(3).double().numpy()
+    products = (FILTER @ taps) * (INPUT @ signal)
+    direct = [signal[i : i + 3] @ taps for i in range(4)]
+    assert OUTPUT @ products == pytest.approx(direct, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+@pytest.mark.parametrize('bias', [True, False], ids=['bias', 'no bias'])
+@pytest.mark.parametrize('relu', [True, False], ids=['relu', 'linear'])
+@torch.no_grad()
+def test_float32_is_the_convolution(shape, bias, relu):
+    n, channels, outputs, height, width = shape
+    conv = make(channels, outputs, bias)
+    x = torch.randn(n, channels, height, width)
+    want = exact(conv, x, relu)
+    for given in (x, x.to(memory_format=torch.channels_last)):
+        got = WinogradConv2d(conv, relu)(given)
+        assert got.dtype == torch.float32 and got.is_contiguous(memory_format=torch.channels_last)
+        error = got - want
+        assert error.abs().max() < 5e-6 * want.abs().max()
+        assert error.square().mean().sqrt() < 2e-6 * want.square().mean().sqrt()
+
+
+@torch.no_grad()
+def test_bfloat16_is_as_near_as_a_direct_convolution():
+    conv = make(64, 64)
+    x = torch.randn(2, 64, 21, 30).bfloat16()
+    want = exact(conv, x, relu=False)
+    got = WinogradConv2d(conv).bfloat16()(x)
+    assert got.dtype == torch.bfloat16
+    # Half a unit in the last place, and the error of float32.
+    assert torch.all((got - want).abs() <= want.abs() * 2**-8 + 5e-6 * want.abs().max())
+    direct = conv.bfloat16()(x)
+    assert (got - want).square().mean() < (direct - want).square().mean()
+
+
+@torch.no_grad()
+def test_identity_filter_gives_the_image_back():
+    conv = make(64, 64, bias=False)
+    nn.init.dirac_(conv.weight)
+    x = torch.randn(1, 64, 10, 14)
+    torch.testing.assert_close(WinogradConv2d(conv)(x), x, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_not_a_number_reaches_only_its_neighbourhood(dtype):
+    x = torch.ones(1, 32, 16, 16, dtype=dtype)
+    x[0, 3, 0, 0] = float('nan')
+    got = WinogradConv2d(make(32, 64), relu=True)(x)
+    assert got[0, :, :2, :2].isnan().all() and not got[0, :, 4:].isnan().any() and not got[0, :, :, 4:].isnan().any()
+
+
+@torch.no_grad()
+def test_any_number_of_threads_gives_the_same():
+    layer, x = WinogradConv2d(make(64, 64)), torch.randn(1, 64, 37, 45)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(layer(x))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(results[0], result) for result in results[1:])
+
+
+class Network(nn.Module):
+    """Each kind of layer: with ReLU, with another activation, and one used bare."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = ConvModule(32, 64, 3, padding=1)
+        self.second = ConvModule(64, 64, 3, padding=1, act_cfg=dict(type='LeakyReLU'))
+        self.third = nn.Conv2d(64, 64, 3, padding=1)
+        self.relu = nn.ReLU()
+        self.last = nn.Conv2d(64, 19, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.second(self.first(x))
+        return self.last(self.relu(self.third(x) + x))
+
+
+@torch.no_grad()
+def test_a_network_stays_what_it_is():
+    network, x = Network().eval(), torch.randn(1, 32, 24, 40)
+    want, keys = network(x), list(network.state_dict())
+    assert use_winograd(network) == 3
+    assert [network.first.conv.relu, network.second.conv.relu, network.third.relu] == [True, False, False]
+    assert type(network.first.activate) is nn.Identity
+    assert list(network.state_dict()) == keys
+    torch.testing.assert_close(network(x), want, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(copy.deepcopy(network)(x), network(x), rtol=0, atol=0)
+    assert use_winograd(network) == 0
+
+
+@torch.no_grad()
+def test_a_network_can_be_compiled():
+    network, x = Network().eval(), torch.randn(1, 32, 24, 40)
+    use_winograd(network)
+    compiled = torch.compile(network, fullgraph=True, backend='aot_eager')
+    torch.testing.assert_close(compiled(x), network(x), rtol=1e-5, atol=1e-5)
+
+
+def test_the_operator_has_a_right_fake():
+    layer = WinogradConv2d(make(32, 64))
+    args = torch.randn(1, 32, 9, 8), layer.transformed, layer.summand, True
+    torch.library.opcheck(winograd.winograd_conv2d, args)
+
+
+@pytest.mark.parametrize(
+    'layer',
+    [
+        nn.Conv2d(32, 64, 3, stride=2, padding=1),
+        nn.Conv2d(32, 64, 3),
+        nn.Conv2d(32, 64, 3, padding=2, dilation=2),
+        nn.Conv2d(64, 64, 3, padding=1, groups=2),
+        nn.Conv2d(64, 64, 3, padding=1, padding_mode='reflect'),
+        nn.Conv2d(32, 64, 1),
+        nn.Conv2d(32, 64, 5, padding=1),
+        nn.Conv2d(3, 64, 3, padding=1),
+        nn.Conv2d(32, 19, 3, padding=1),
+        nn.Conv2d(32, 64, 3, padding='same'),
+        nn.Conv2d(32, 64, 3, padding=1).double(),
+        nn.ConvTranspose2d(32, 64, 3, padding=1),
+    ],
+    ids=str,
+)
+def test_other_layers_are_left_alone(layer):
+    network = nn.Sequential(layer)
+    assert use_winograd(network) == 0
+    assert network[0] is layer
