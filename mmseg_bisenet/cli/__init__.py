@@ -24,6 +24,7 @@ COMMANDS = {
     'benchmark-scaling': 'measure loader, step and all-reduce, and what they let many GPUs do',
     'check-labels': 'walk through a data set, and say what is wrong with its labels',
     'complexity': 'count parameters and multiply-adds of every model',
+    'tables': "write the tables of the documentation from the benchmarks' CSV files",
     'demo': 'draw, train, test and benchmark, in minutes',
     'miniscapes': 'draw street scenes in the Cityscapes layout',
     'segment': 'show what a network sees in images',

@@ -82,11 +82,12 @@ def _follow(node: object, num_classes: int) -> None:
 
 
 def find(name: str) -> Path:
-    """The config of that path, or else of that file name among the package's own."""
+    """The config of that path, or else of that file name, or model, among the package's own."""
     if Path(name).is_file():
         return Path(name)
     root = model_index.folder() / 'configs'
     known = {path.stem: path for path in root.glob('bisenet*/*.py')}
+    known |= {name: entry.config for name, entry in model_index.entries().items()}
     if name.removesuffix('.py') in known:
         return known[name.removesuffix('.py')]
     raise InputError(f'config {name} is neither a file nor the bare name of a config in {root}; check the spelling')

@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         )
     finally:
         logger.removeHandler(handler)
-    size = sum(part.stat().st_size for part in {written, written.with_suffix('.bin')} if part.is_file())
+    parts = [written, *([written.with_suffix('.bin')] if args.format == 'openvino' else [])]
+    size = sum(part.stat().st_size for part in parts)
     print(f'{written}  {size / 1e6:.1f} MB')
     print(f"run it: mmseg_bisenet.deploy.load('{written}')(image), or as docs/deploy.md shows without this package")
     return 0

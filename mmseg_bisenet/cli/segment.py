@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import cv2
     import torch
-    from mmengine.registry import DefaultScope
 
-    from mmseg_bisenet.cli.config import require_writable
+    from mmseg_bisenet import model_index
+    from mmseg_bisenet.cli.config import find, require_writable
     from mmseg_bisenet.deploy import load
     from mmseg_bisenet.zoo import get_model
 
@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     names = [Path(image).stem for image in args.images]
     if len(set(names)) < len(names):
         raise InputError(f'two images of one name: {" ".join(sorted(args.images))}; segment them one after the other')
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        model = get_model(args.model, args.checkpoint or True)
+    source = args.model if args.model in model_index.entries() else str(find(args.model))
+    model = get_model(source, args.checkpoint or True)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     segment = load(model, runtime='deploy', device=device)
     height = args.height or _tested_height(model.cfg)

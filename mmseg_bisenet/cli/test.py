@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmseg_bisenet.errors import InputError
@@ -14,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.cli import config
 
     config.add_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file, or one that `export` wrote')
     config.add_launcher(parser)
     parser.add_argument(
         '--aug-test', '--tta', action='store_true', dest='tta', help='multi-scale and flip, as the config says'
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of predictions over images')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown images')
+    parser.add_argument('--deploy', action='store_true', help='test the network as it is deployed (switch_to_deploy)')
     parser.add_argument(
         '--keep-going',
         action='store_true',
@@ -37,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.cli import config
     from mmseg_bisenet.cli.out import apply_out
+    from mmseg_bisenet.deploy.metadata import SUFFIXES
 
     cfg = config.load(args)
     config.require_checkpoint(args.checkpoint)
@@ -51,14 +54,17 @@ def run(args: argparse.Namespace) -> int:
         config.require_display()
     config.check_data(cfg, 'test_dataloader')
     config.drop_boosters(cfg)
-    config.require_fit(cfg, args.checkpoint)
+    if Path(args.checkpoint).suffix in SUFFIXES.values():
+        use_exported(cfg, args)
+    else:
+        config.require_fit(cfg, args.checkpoint)
+        cfg.load_from = args.checkpoint
     if args.eval:
         print(
             f'note: --eval {" ".join(args.eval)} is of MMSegmentation 0.x; scores are test_evaluator of the config',
             file=sys.stderr,
         )
     config.launch(cfg, args.launcher)
-    cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
         cfg.visualizer.save_dir = args.show_dir
@@ -67,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
             cfg.model.test_cfg = dict(cfg.model.get('test_cfg') or {}, keep_logits=True)  # stock's reads them
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
+    if args.deploy:
+        cfg.custom_hooks = [*cfg.get('custom_hooks', ()), dict(type='mmseg_bisenet.SwitchToDeployHook')]
     if args.keep_going:
         keep_going(cfg)
     runner = Runner.from_cfg(cfg)
@@ -80,6 +88,27 @@ def run(args: argparse.Namespace) -> int:
     for item in skipped:
         print(f'mmseg-bisenet: skipped: {item["reason"]}', file=sys.stderr)
     return 1 if skipped else 0
+
+
+def use_exported(cfg: 'Config', args: argparse.Namespace) -> None:
+    """Let an exported file stand in for the model.
+
+    Raises:
+        InputError: it is damaged, of other classes than the data set, or asked for what it cannot do.
+    """
+    import mmseg_bisenet.deploy.segmentor  # noqa: F401  it registers the stand-in
+    from mmseg_bisenet.deploy.metadata import read_metadata
+
+    for option, wanted in (('--aug-test', args.tta), ('--deploy', args.deploy)):
+        if wanted:
+            raise InputError(f'{option} needs a checkpoint, and {args.checkpoint} is exported; test it without')
+    classes, expected = read_metadata(args.checkpoint)['num_classes'], cfg.model.get('num_classes')
+    if classes != expected:
+        raise InputError(
+            f'exported file {args.checkpoint} is of {classes} classes, and the config of {expected}; give the config '
+            'that it was exported with'
+        )
+    cfg.model = dict(type='mmseg_bisenet.ExportedSegmentor', exported=args.checkpoint)
 
 
 def keep_going(cfg: 'Config') -> None:

@@ -49,7 +49,8 @@ def compare(run: Run, network: DeployNetwork, batches: list[np.ndarray], metadat
                 best = wanted.max(dim=0)
                 lost = best.values - wanted.gather(0, labels.clamp(max=len(wanted) - 1)[None])[0]
                 equal += int((labels == best.indices).sum())
-                right += int((lost <= TIE[metadata['precision']] * wanted.std(dim=0, correction=0)).sum())
+                tied = lost <= TIE[metadata['precision']] * wanted.std(dim=0, correction=0)
+                right += int((tied & (labels < len(wanted))).sum())
                 total += labels.numel()
     return equal / total, right / total
 

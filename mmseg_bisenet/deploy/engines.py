@@ -29,7 +29,13 @@ Engine = Callable[[Tensor], Tensor]
 
 
 def eager(segmentor: BiSeNetSegmentor) -> Engine:
-    """The segmentor's ``test_step``, which is how mmengine tests: labels."""
+    """The segmentor's ``test_step``, which is how mmengine tests: labels.
+
+    Raises:
+        InputError: more classes than a byte counts.
+    """
+    if segmentor.num_classes > 256:
+        raise InputError(f'{segmentor.num_classes} classes: labels are uint8; use a model of at most 256 classes')
 
     def run(images: Tensor) -> Tensor:
         inputs = list(images.permute(0, 3, 1, 2).contiguous())
@@ -60,10 +66,19 @@ def compiled(network: nn.Module, shape: tuple[int, int], device: torch.device) -
     return function
 
 
+def require_torch(what: str) -> None:
+    """Raises:
+    InputError: PyTorch is older than what exports and compiles as is needed here.
+    """
+    if torch.__version__ < '2.6':  # a `TorchVersion` compares as a version
+        raise InputError(f'{what}: PyTorch 2.6 or newer is needed, and this is {torch.__version__}; install it')
+
+
 def require_compiler() -> None:
     """Raises:
-    InputError: Inductor finds no compiler for C++.
+    InputError: PyTorch is too old, or Inductor finds no compiler for C++.
     """
+    require_torch('runtimes compile and pt2')
     from torch._inductor import cpp_builder
 
     try:

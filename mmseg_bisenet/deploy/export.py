@@ -135,6 +135,7 @@ def _checked(
 
 def _require_runtime(format: str, precision: str, device: torch.device) -> None:
     """Refuse what is not installed, or what this machine cannot run, and so not check."""
+    engines.require_torch(f'format {format}')
     if format == 'tensorrt':
         require('tensorrt', cure='run: pip install tensorrt')
         precisions.require(format, precision, torch.device('cuda'))
@@ -165,8 +166,8 @@ def _describe(
         align_corners=segmentor.align_corners,
         classes=list(meta.get('classes') or map(str, range(segmentor.num_classes))),
         palette=np.asarray(meta.get('palette') or []).tolist(),
-        mean=preprocessor.mean.flatten().tolist(),
-        std=preprocessor.std.flatten().tolist(),
+        mean=preprocessor.mean.flatten().tolist() if hasattr(preprocessor, 'mean') else None,
+        std=preprocessor.std.flatten().tolist() if hasattr(preprocessor, 'std') else None,
         channel_order='bgr',
         opset=None,
         versions=dict(mmseg_bisenet=__version__) | {name: _version(name) for name in packages},
@@ -201,9 +202,8 @@ def _write(
     dtype = torch.float32 if format == 'openvino' else precisions.DTYPES.get(precision, torch.float32)
     network = network.to(dtype)
     kept = list(keep_float)
-    if format == 'tensorrt' and precision == 'int8':
-        # Signed bytes hold half of the grey levels.
-        kept += [name for name, part in network.named_modules() if getattr(part, 'in_channels', None) == 4]
+    # A twentieth of the work, and most of the accuracy that int8 would cost.
+    kept += [name for name, part in network.named_modules() if getattr(part, 'in_channels', None) == 4]
     graph = Graph(network, labels, format == 'tensorrt')
     if format == 'pt2':
         _write_pt2(path, graph, metadata)
@@ -238,7 +238,7 @@ def _write_pt2(path: Path, graph: Graph, metadata: dict) -> None:
     # Frozen weights are laid out for the kernels beforehand.
     options = dict(freezing=True)
     torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
-    _write_beside(path, metadata)
+    _write_beside(path, metadata | dict(device=next(graph.parameters()).device.type))
 
 
 def _write_beside(path: Path, metadata: dict) -> None:

@@ -45,8 +45,9 @@ def read_metadata(path: str | Path) -> dict:
     Returns:
         ``format_version``, ``config`` (its name), ``format``, ``precision``, ``shape`` ([H, W]), ``dynamic``,
         ``output_kind`` (``labels`` or ``logits``), ``num_classes``, ``align_corners``, ``classes``, ``palette`` (RGB),
-        ``mean`` and ``std`` (RGB, of pixels 0 to 255; the network holds them already), ``channel_order`` (``bgr``),
-        ``opset`` (None but for ONNX) and ``versions``.
+        ``mean`` and ``std`` (RGB, of pixels 0 to 255; the network holds them already; None if it was deployed before,
+        or does not normalise), ``channel_order`` (``bgr``), ``opset`` (None but for ONNX), ``versions`` and for
+        ``.pt2`` the ``device`` that it is for.
 
     Raises:
         InputError: no such file, one of another program or of another version, or one cut short.

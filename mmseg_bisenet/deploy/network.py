@@ -11,10 +11,25 @@ from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.models.fuse import CONSTANT
 
 
+def describe(segmentor: BiSeNetSegmentor) -> dict:
+    """``align_corners`` of its logits, and ``num_classes``, ``classes`` and ``palette``: names and colours, or numbers
+    and None.
+    """
+    meta = getattr(segmentor, 'dataset_meta', None) or {}
+    return dict(
+        align_corners=segmentor.align_corners,
+        num_classes=segmentor.num_classes,
+        classes=tuple(meta.get('classes') or map(str, range(segmentor.num_classes))),
+        palette=meta.get('palette'),
+    )
+
+
 class DeployNetwork(nn.Module):
     """A copy of a segmentor, rewritten for inference.
 
     ``.bfloat16()`` and ``.half()`` change what it computes in, and the type of the logits.
+
+    Attributes are those of :func:`describe`.
 
     Args:
         segmentor: from :func:`mmseg_bisenet.get_model`, say; it is left as it is.
@@ -34,15 +49,15 @@ class DeployNetwork(nn.Module):
                 'model.decode_head.out_channels=1: a deployed network takes the largest of several classes; '
                 'train with num_classes=2 and without out_channels'
             )
+        if segmentor.with_neck:
+            raise InputError(
+                'model.neck: a deployed network is a backbone and a decode head; make it part of the backbone'
+            )
         segmentor = copy.deepcopy(segmentor)
         segmentor.switch_to_deploy()
         self.backbone = segmentor.backbone
         self.decode_head = segmentor.decode_head
-        self.align_corners = segmentor.align_corners
-        self.num_classes = segmentor.num_classes
-        meta = getattr(segmentor, 'dataset_meta', None) or {}
-        self.classes = tuple(meta.get('classes') or map(str, range(self.num_classes)))
-        self.palette = meta.get('palette')
+        vars(self).update(describe(segmentor))
         self.eval()
 
     @property

@@ -5,7 +5,7 @@ float32's):
 
 - Symmetric activations (PERFORMANCE): 99.5% where MIXED has 98.7% in OpenVINO, and one scale a tensor, for ONNX Runtime
   knows no other.
-- One black and one white pixel in each image: the range of the input comes out as 0 to 255, so bytes stay as they are.
+- The convolutions that read the image stay float (``export``): V2 trained on CamVid loses 0.66 mIoU without, 0.05 with.
 - The products from logits to labels stay float.
 """
 
@@ -106,18 +106,12 @@ def quantize(model: object, images: list[np.ndarray], keep_float: Sequence[str] 
     activations = QuantizationParameters(per_channel=False, signedness_to_force=True if signed else None)
     return nncf.quantize(
         model,
-        nncf.Dataset(images, lambda image: dict(images=_full_range(image)[None])),
+        nncf.Dataset(images, lambda image: dict(images=image[None])),
         preset=nncf.QuantizationPreset.PERFORMANCE,
         subset_size=len(images),
         ignored_scope=nncf.IgnoredScope(types=['MatMul'], patterns=_patterns(keep_float, names), validate=False),
         advanced_parameters=AdvancedQuantizationParameters(activations_quantization_params=activations),
     )
-
-
-def _full_range(image: np.ndarray) -> np.ndarray:
-    image = image.copy()
-    image[0, 0], image[-1, -1] = 0, 255
-    return image
 
 
 def _patterns(keep_float: Sequence[str], names: list[str]) -> list[str]:

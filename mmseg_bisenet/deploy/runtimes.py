@@ -19,10 +19,9 @@ import torch
 from mmseg_bisenet.deploy import engines
 from mmseg_bisenet.deploy.engines import Engine
 from mmseg_bisenet.deploy.metadata import SUFFIXES, read_metadata
-from mmseg_bisenet.deploy.network import DeployNetwork
-from mmseg_bisenet.deploy.precision import DTYPES, require
+from mmseg_bisenet.deploy.network import DeployNetwork, describe
+from mmseg_bisenet.deploy.precision import DTYPES, cpu_has_tiles, require
 from mmseg_bisenet.deploy.predictor import Predictor
-from mmseg_bisenet.deploy.winograd import use_winograd
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.zoo import get_model
@@ -172,15 +171,19 @@ def _from_config(
             return _from_file(path, None, None, None, device, throughput)
     if device.type == 'cuda':
         torch.backends.cudnn.benchmark = True
-    network = DeployNetwork(segmentor).to(device)  # of the eager one it knows names and colours
-    if device.type == 'cpu' and runtime != 'eager':
+    metadata = wanted | dict(dynamic=runtime != 'compile') | describe(segmentor)
+    if runtime == 'eager':
+        return engines.eager(segmentor), metadata
+    network = DeployNetwork(segmentor).to(device)
+    if device.type == 'cpu' and _pays_winograd(precision):
+        from mmseg_bisenet.deploy.winograd import use_winograd
+
         use_winograd(network)  # in float32, before weights are rounded
     network = network.to(DTYPES[precision])
-    make = dict(
-        eager=lambda: engines.eager(segmentor),
-        deploy=lambda: network,
-        compile=lambda: engines.compiled(network, shape, device),
-    )
-    names = ('classes', 'palette', 'num_classes', 'align_corners')
-    metadata = wanted | dict(dynamic=runtime != 'compile') | {name: getattr(network, name) for name in names}
-    return make[runtime](), metadata
+    return engines.compiled(network, shape, device) if runtime == 'compile' else network, metadata
+
+
+def _pays_winograd(precision: str) -> bool:
+    """Whether products in float32, a quarter of them, take less time than all; and PyTorch, from 2.4 on, can do it."""
+    faster = precision == 'fp32' or (precision == 'bf16' and not cpu_has_tiles())
+    return faster and hasattr(torch.library, 'custom_op')

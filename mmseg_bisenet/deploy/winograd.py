@@ -16,7 +16,7 @@ Deviations from the paper:
 
 import ctypes
 import functools
-import importlib.util
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -30,8 +30,8 @@ CACHE_BYTES = 1.25 * 2**20  # of a core's second cache, for the patches and prod
 def use_winograd(module: nn.Module) -> int:
     """Replace, in place, each 3x3 convolution that is faster so; with the ReLU that follows it in a ``ConvModule``.
 
-    For inference on a CPU by PyTorch, eager or compiled; not for training, nor for export. Needs Numba, and PyTorch's
-    builds for Linux, whose threads it uses.
+    For inference on a CPU in float32 or bfloat16 by PyTorch, eager or compiled; not for training, nor for export. Needs
+    Numba, and PyTorch's builds for Linux, whose threads it uses.
 
     Returns:
         How many were replaced, 0 where it cannot run.
@@ -76,7 +76,7 @@ class WinogradConv2d(nn.Conv2d):
         return winograd_conv2d(x, self.transformed, self.summand, self.relu)
 
 
-@torch.library.custom_op('mmseg_bisenet::winograd_conv2d', mutates_args=())
+@torch.library.custom_op('mmseg_bisenet::winograd_conv2d', mutates_args=(), device_types='cpu')
 def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
     """What :class:`WinogradConv2d` does.
 
@@ -85,9 +85,14 @@ def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tens
         weight: (K / columns, 36, C, columns), transformed; float32.
         bias: (K,), float32.
         relu: whether negative outputs become zero.
+
+    Raises:
+        TypeError: x is of another type or shape.
     """
     from mmseg_bisenet.deploy.winograd_kernel import ROWS, kernel, scratch_bytes
 
+    if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() != 4 or x.shape[1] != weight.shape[2]:
+        raise TypeError(f'{x.dtype} {tuple(x.shape)}: give (N, {weight.shape[2]}, H, W) in float32 or bfloat16')
     x = x.contiguous(memory_format=torch.channels_last)
     n, channels, height, width = x.shape
     out = _empty_output(x, weight, bias, relu)
@@ -140,10 +145,17 @@ def _parallel() -> Callable[[int, int, int, int], None] | None:
     Those of a second pool would wait for PyTorch's, which go on spinning after each layer.
 
     Returns:
-        None where Numba is missing, or PyTorch has another OpenMP than GCC's.
+        None where Numba is missing, PyTorch has another OpenMP than GCC's, or the CPU does not multiply and add in one
+        instruction, for then each becomes a call.
     """
-    parallel = getattr(ctypes.CDLL(None), 'GOMP_parallel', None)
-    if parallel is None or importlib.util.find_spec('numba') is None:
+    try:
+        import numba  # noqa: F401  (where it is installed it may still refuse the NumPy beside it)
+        from llvmlite.binding import get_host_cpu_features
+    except ImportError:
+        return None
+    features = get_host_cpu_features()
+    parallel = getattr(ctypes.CDLL(None), 'GOMP_parallel', None) if sys.platform == 'linux' else None
+    if parallel is None or not (features.get('fma') or features.get('neon')):
         return None
     parallel.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
     parallel.restype = None

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+from mmcv.cnn import ConvModule
 from mmengine.model import BaseDataPreprocessor
 from mmseg.structures import SegDataSample
 from mmseg.utils import stack_batch
@@ -32,6 +33,8 @@ def fold_batch_norms(network: nn.Module) -> None:
     What normalises weights or statistics of its own (ConvWS, GroupNorm, batch norm without running statistics) stays.
     """
     for parent in list(network.modules()):
+        if isinstance(parent, ConvModule) and parent.order.index('norm') != parent.order.index('conv') + 1:
+            continue  # its children stand in this order, and run in another
         children = list(parent.named_children())
         for (name, conv), (norm_name, norm) in pairwise(children):
             if type(conv) is nn.Conv2d and _is_fixed(norm):
@@ -104,7 +107,7 @@ def image_convolutions(backbone: nn.Module) -> list[nn.Conv2d]:
     """The convolutions that read the image itself, found by running the network on a small one.
 
     Raises:
-        InputError: something else reads it, or a convolution that is not plain.
+        InputError: no convolution reads it, a layer of another kind, or one that is not plain.
     """
     found = []
 
@@ -121,6 +124,8 @@ def image_convolutions(backbone: nn.Module) -> list[nn.Conv2d]:
     finally:
         for handle in handles:
             handle.remove()
+    if not found:
+        raise InputError(f'no layer of {type(backbone).__name__} reads the image as it is; do without switch_to_deploy')
     for module in found:
         if type(module) is not nn.Conv2d or module.groups != 1 or module.padding_mode != 'zeros':
             raise InputError(

@@ -85,7 +85,7 @@ class BiSeNetSegmentor(EncoderDecoder):
         of blue, green, red in 0 to 255, and ``fuse.CONSTANT``, or zero where padded. There is no way back.
 
         Raises:
-            InputError: the normalisation cannot be folded; the network is left as it was.
+            InputError: the normalisation cannot be folded; the network is left as it was, in evaluation.
         """
         if self.deployed:
             return

@@ -88,7 +88,7 @@ def _compiled(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tenso
     if not _compiler_failed:
         try:
             return _compile(reference)(logits, tuple(size), align_corners)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:  # of Dynamo, Inductor and Triton
             _compiler_failed = True
@@ -145,7 +145,11 @@ def _with_numba(logits: Tensor, size: Sequence[int], align_corners: bool) -> Ten
     jobs = min(threads, labels.numel() // JOB + 1)
     starts = [len(logits) * size[0] * job // jobs for job in range(jobs + 1)]
     pool, kernel = _pool(threads, os.getpid()), _kernel()
-    others = {pool.submit(kernel, *arguments, *rows): rows for rows in itertools.pairwise(starts[1:])}
+    try:
+        others = {pool.submit(kernel, *arguments, *rows): rows for rows in itertools.pairwise(starts[1:])}
+    except RuntimeError:  # the interpreter is about to end, where other threads may still work
+        kernel(*arguments, starts[0], starts[-1])
+        return labels
     kernel(*arguments, *starts[:2])
     for other, rows in others.items():
         if other.cancel():  # no core was free to begin it

@@ -26,6 +26,8 @@ def call(checkpoint, *options) -> int:
 def test_it_writes_a_file_and_says_how_well_it_agrees(checkpoint, tmp_path, capsys):
     pytest.importorskip('onnxscript')
     pytest.importorskip('onnxruntime')
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / f'{CONFIG}_fp32_64x128.bin').write_text('of OpenVINO')  # no part of what follows
     assert call(checkpoint, '--output', tmp_path / 'out', '--output-kind', 'logits') == 0
     out, err = capsys.readouterr()
     path = tmp_path / 'out' / f'{CONFIG}_fp32_64x128.onnx'

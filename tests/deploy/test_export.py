@@ -1,5 +1,6 @@
 """Exported files compute what the network does, say what they are, and are only there when they are right."""
 
+import copy
 import json
 
 import numpy as np
@@ -112,6 +113,24 @@ def test_metadata_says_what_the_file_is(onnx_file, segmentor):
     assert found['versions']['torch'] == torch.__version__
 
 
+def test_a_network_that_is_deployed_already(onnx_file, segmentor, street, tmp_path):
+    deployed = copy.deepcopy(segmentor)
+    deployed.switch_to_deploy()
+    path = export(deployed, 'onnx', 'fp32', SHAPE, tmp_path)
+    images = street[None, :64, :128].copy()
+    assert_same_labels(ort.InferenceSession(path).run(None, dict(images=images))[0], segmentor, images)
+    found = read_metadata(path)
+    assert found['mean'] is None and found['std'] is None
+
+
+@pytest.mark.parametrize('format', ['onnx', 'openvino'])
+def test_any_name_of_a_class_comes_back(segmentor, format, tmp_path):
+    segmentor = copy.deepcopy(segmentor)
+    names = [f'a "b" <c> & d\'\u00fc\n\t{i}' for i in range(19)]
+    segmentor.dataset_meta = dict(classes=names, palette=None)
+    assert read_metadata(export(segmentor, format, 'fp32', SHAPE, tmp_path))['classes'] == names
+
+
 def test_nothing_of_this_machine_is_in_the_file(onnx_file):
     assert b'site-packages' not in onnx_file.read_bytes() and b'.py' not in onnx_file.read_bytes()
 
@@ -124,6 +143,16 @@ def test_logits_are_a_tensor_of_the_graph(onnx_file, segmentor, street):
     images = street[None, :64, :128].copy()
     logits = ort.InferenceSession(part.SerializeToString()).run(None, dict(images=images))[0]
     torch.testing.assert_close(torch.from_numpy(logits), logits_of(segmentor, images), rtol=1e-3, atol=1e-5)
+
+
+def test_a_package_says_its_device(segmentor, tmp_path):
+    try:
+        engines.require_compiler()
+    except InputError as error:
+        pytest.skip(str(error))
+    path = export(segmentor, 'pt2', 'fp32', SHAPE, tmp_path)
+    assert read_metadata(path)['device'] == 'cpu'
+    assert sorted(part.name for part in tmp_path.iterdir()) == [path.name, beside(path).name]
 
 
 # -- what must not pass ------------------------------------------------------------------------------------------------
@@ -141,6 +170,33 @@ def test_a_mismatch_is_removed_and_what_was_there_stays(segmentor, tmp_path, mon
         export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
     assert old.read_text() == 'the one before'
+
+
+def test_labels_of_no_class_are_wrong(segmentor, street):
+    images = street[None, :64, :128].copy()
+    network = DeployNetwork(segmentor)
+    network.decode_head.conv_seg.bias.data[-1] += 100  # the last class, which a larger index is not
+    about = dict(output_kind='labels', precision='fp32')
+    for label, share in ((18, 1), (19, 0), (255, 0)):
+        wrong = np.full(images.shape[:3], label, np.uint8)
+        assert check.compare(lambda _, wrong=wrong: wrong, network, [images], about) == (share, share)
+
+
+def test_an_interrupt_leaves_nothing(segmentor, tmp_path, monkeypatch):
+    def interrupt(*_):
+        assert list(tmp_path.glob('.unfinished-*/*.onnx'))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, 'runner', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pytorch_that_is_too_old(segmentor, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, '__version__', torch.torch_version.TorchVersion('2.5.1'))
+    with pytest.raises(InputError, match=r'format onnx: PyTorch 2\.6 or newer is needed, and this is 2\.5\.1'):
+        export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
 
 
 @pytest.mark.parametrize('shape', [(0, 128), (-64, 128), (63, 128), (64, 20000), (64,)])

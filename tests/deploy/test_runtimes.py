@@ -19,7 +19,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 import mmseg_bisenet
-from mmseg_bisenet.deploy import engines, load, precision
+from mmseg_bisenet.deploy import engines, load, precision, runtimes
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
 
@@ -127,6 +127,31 @@ def test_deploy_gives_the_labels_of_eager(segmentor, images, logits, computed_in
     assert_same_but_for_ties(segment(images), logits, computed_in)
     assert_same_but_for_ties(segment(images[0]), logits[0], computed_in)
     assert segment(images[0, :31, :45]).shape == (31, 45)
+
+
+def test_winograd_where_fewer_products_in_float32_pay(monkeypatch, segmentor, images):
+    pytest.importorskip('numba')
+    monkeypatch.setattr(precision, 'cpu_has', lambda name: True)
+    replaced = []
+    monkeypatch.setattr('mmseg_bisenet.deploy.winograd.use_winograd', replaced.append)
+    for tiles, computed_in, count in [(True, 'fp32', 1), (False, 'bf16', 1), (True, 'bf16', 0), (False, 'fp16', 0)]:
+        monkeypatch.setattr(runtimes, 'cpu_has_tiles', lambda tiles=tiles: tiles)
+        load(segmentor, runtime='deploy', precision=computed_in, shape=SHAPE)
+        assert len(replaced) == count, computed_in
+        replaced.clear()
+
+
+def test_what_the_cpu_has_is_known_to_every_pytorch(monkeypatch, tmp_path):
+    info = tmp_path / 'cpuinfo'
+    info.write_text('model name : A\nflags\t\t: fpu avx512f avx512_bf16 amx_tile\n')
+    monkeypatch.delattr(torch.cpu, 'get_capabilities', raising=False)
+    monkeypatch.setattr(precision, 'Path', lambda path: info)
+    assert precision.cpu_has('fp32') and precision.cpu_has('bf16') and not precision.cpu_has('fp16')
+    assert not precision.cpu_has_tiles()
+    info.write_text('flags : amx_bf16 amx_fp16\n')
+    assert precision.cpu_has('fp16') and precision.cpu_has_tiles()
+    info.unlink()
+    assert precision.cpu_has('fp32') and not precision.cpu_has('bf16')
 
 
 @pytest.mark.parametrize('runtime', ['compile', 'pt2'])
@@ -281,6 +306,12 @@ def test_options_that_cannot_be(segmentor, options, message):
     assert_refused(message, load, segmentor, **options)
 
 
+@pytest.mark.parametrize('runtime', ['eager', 'deploy'])
+def test_more_classes_than_a_byte_counts(runtime):
+    segmentor = mmseg_bisenet.get_model(CONFIG, num_classes=257)
+    assert_refused('257 classes: labels are uint8', load, segmentor, runtime=runtime, shape=SHAPE)
+
+
 def test_a_gpu_that_is_not_there(monkeypatch, segmentor):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     message = r"device 'cuda': PyTorch sees no GPU; install its build for CUDA"
@@ -293,6 +324,20 @@ def test_a_precision_that_the_cpu_lacks(monkeypatch, segmentor):
     message = r'precision {}: this CPU has no instructions for it; choose {}$'
     assert_refused(message.format('bf16', 'fp32'), load, segmentor, runtime='deploy', precision='bf16')
     assert_refused(message.format('fp16', 'fp32 or int8'), load, segmentor, runtime='openvino', precision='fp16')
+
+
+def test_a_pytorch_that_is_too_old(monkeypatch, segmentor):
+    monkeypatch.setattr(torch, '__version__', torch.torch_version.TorchVersion('2.5.1'))
+    for runtime in ('compile', 'pt2'):
+        message = r'runtimes compile and pt2: PyTorch 2\.6 or newer is needed, and this is 2\.5\.1; install it$'
+        assert_refused(message, load, segmentor, runtime=runtime)
+
+
+def test_a_package_for_another_device(monkeypatch, tmp_path):
+    (tmp_path / 'net.pt2').write_bytes(b'abc')
+    about = dict(format_version=1, bytes=3, format='pt2', precision='fp32', shape=SHAPE, dynamic=False, device='cuda')
+    (tmp_path / 'net.pt2.json').write_text(json.dumps(about))
+    assert_refused(r"net\.pt2 runs on cuda, not on cpu; give device='cuda'$", load, tmp_path / 'net.pt2')
 
 
 def test_no_compiler(monkeypatch, segmentor):
@@ -371,3 +416,12 @@ def test_an_image_of_another_size_than_the_file(files):
         r'image of 64x64: runtime openvino was made for 64x128; resize .* shape=\(64, 64\), or export .* --dynamic$'
     )
     assert_refused(message, load(files['openvino']), np.zeros((64, 64, 3), np.uint8))
+
+
+def test_eager_tests_as_the_config_says():
+    """Sliding windows too, which a deployed network does not know."""
+    segmentor = mmseg_bisenet.get_model('bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024')
+    segmentor.test_cfg.update(mode='slide', crop_size=(64, 64), stride=(32, 32))
+    assert load(segmentor, shape=(64, 96))(np.zeros((64, 96, 3), np.uint8)).shape == (64, 96)
+    with pytest.raises(InputError, match='mode=slide'):
+        load(segmentor, runtime='deploy', shape=(64, 96))

@@ -1,6 +1,7 @@
 """Winograd's convolutions against the definition, and where they replace others."""
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -96,6 +97,48 @@ def test_any_number_of_threads_gives_the_same():
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(results[0], result) for result in results[1:])
+
+
+@pytest.mark.parametrize(
+    ('shape', 'dtype'),
+    [
+        ((1, 64, 8, 8), torch.float16),
+        ((1, 64, 8, 8), torch.float64),
+        ((1, 32, 8, 8), torch.float32),
+        ((64, 8, 8), torch.float32),
+    ],
+)
+def test_other_inputs_are_refused(shape, dtype):
+    layer = WinogradConv2d(make(64, 64))
+    with pytest.raises(TypeError, match=r'give \(N, 64, H, W\) in float32 or bfloat16'):
+        layer(torch.zeros(shape, dtype=dtype))
+
+
+def test_no_image_gives_none():
+    assert WinogradConv2d(make(64, 64))(torch.randn(0, 64, 8, 8)).shape == (0, 64, 8, 8)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda patch: patch.setitem(sys.modules, 'numba', None),
+        lambda patch: patch.setattr('llvmlite.binding.get_host_cpu_features', lambda: dict(avx=True)),
+        lambda patch: patch.setattr(sys, 'platform', 'win32'),
+    ],
+    ids=['no numba', 'no fma', 'windows'],
+)
+def test_where_it_cannot_run_nothing_is_replaced(change, monkeypatch):
+    change(monkeypatch)
+    monkeypatch.setattr(winograd, '_parallel', winograd._parallel.__wrapped__)
+    network = nn.Sequential(make(32, 64))
+    assert use_winograd(network) == 0 and type(network[0]) is nn.Conv2d
+
+
+def test_a_numba_that_refuses_the_numpy_beside_it(monkeypatch, tmp_path):
+    (tmp_path / 'numba.py').write_text("raise ImportError('Numba needs NumPy 2.3 or less. Got NumPy 2.4.')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'numba')
+    assert winograd._parallel.__wrapped__() is None
 
 
 class Network(nn.Module):

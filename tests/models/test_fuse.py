@@ -1,10 +1,13 @@
 """Each rewrite for inference computes what it replaces."""
 
 import copy
+import itertools
 
 import pytest
 import torch
 from base import randomise
+from mmcv.cnn import ConvModule
+from mmengine.hooks import EMAHook
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from torch import nn
@@ -70,6 +73,16 @@ def test_norms_that_are_no_part_of_a_convolution_stay():
     fuse.fold_batch_norms(network)
     assert [type(layer) for layer in network] == [type(layer) for layer in layers]
     assert torch.equal(network(x), expected)
+
+
+@pytest.mark.parametrize('order', list(itertools.permutations(('conv', 'norm', 'act'))))
+def test_norms_fold_in_the_order_of_use(order):
+    layer = randomise(ConvModule(8, 8, 3, padding=1, norm_cfg=dict(type='BN'), order=order)).double().eval()
+    x = torch.randn(1, 8, 9, 11, dtype=torch.float64)
+    expected = layer(x)
+    fuse.fold_batch_norms(layer)
+    close(layer(x), expected)
+    assert isinstance(layer.bn, _BatchNorm) == (order.index('norm') != order.index('conv') + 1)
 
 
 @pytest.mark.parametrize('bias', [True, False])
@@ -190,6 +203,17 @@ def test_what_cannot_be_folded_is_refused_and_left_alone():
         segmentor.switch_to_deploy()
     assert list(segmentor.state_dict()) == keys
 
+    class Halved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return self.conv(x[:, :, ::2, ::2])
+
+    with pytest.raises(InputError, match='no layer of Halved reads the image as it is'):
+        fuse.image_convolutions(Halved())
+
     class Gamma(SegDataPreProcessor):
         def forward(self, data, training=False):
             result = super().forward(data, training)
@@ -205,11 +229,15 @@ def test_the_hook_finds_the_segmentor_in_a_test(configs):
 
     class Runner:
         model = BiSeNetTTA(mmseg_bisenet.get_model(CONFIGS[0]))
+        hooks = []
 
     SwitchToDeployHook().before_test(Runner)
     assert Runner.model.module.deployed
     Runner.model = nn.Linear(1, 1)
     with pytest.raises(InputError, match='Linear is no mmseg_bisenet'):
+        SwitchToDeployHook().before_test(Runner)
+    Runner.hooks = [EMAHook()]
+    with pytest.raises(InputError, match=r'EMAHook exchanges weights, .*; remove it from custom_hooks'):
         SwitchToDeployHook().before_test(Runner)
 
 
@@ -219,6 +247,10 @@ def test_what_is_no_argmax_of_a_whole_image_is_no_deploy_network():
     with pytest.raises(InputError, match='mode=slide'):
         DeployNetwork(segmentor)
     segmentor.test_cfg.mode = 'whole'
+    segmentor.neck = nn.Identity()
+    with pytest.raises(InputError, match=r'model\.neck: a deployed network is a backbone and a decode head'):
+        DeployNetwork(segmentor)
+    segmentor.neck = None
     segmentor.decode_head.out_channels = segmentor.out_channels = 1
     with pytest.raises(InputError, match='out_channels=1'):
         DeployNetwork(segmentor)

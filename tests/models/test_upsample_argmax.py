@@ -182,6 +182,19 @@ def test_after_fork(monkeypatch):
         child.join()
 
 
+def test_when_the_interpreter_ends(monkeypatch):
+    """Threads that go on behind the main one find that no pool takes work any more."""
+    pytest.importorskip('numba')
+    monkeypatch.setattr(module, 'JOB', 2**8)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 3)
+    logits = torch.randn(1, 5, 8, 12)
+    want = upsample_argmax(logits, (64, 96))
+    ended = ThreadPoolExecutor(3)
+    ended.shutdown()
+    monkeypatch.setattr(module, '_pool', lambda *_: ended)
+    assert torch.equal(upsample_argmax(logits, (64, 96)), want)
+
+
 def test_no_folder_for_the_compiled_kernel(monkeypatch):
     """numba refuses to keep it where nothing can be written; it is compiled all the same."""
     caching = pytest.importorskip('numba.core.caching')

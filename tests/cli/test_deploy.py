@@ -1,0 +1,99 @@
+"""`test --deploy` scores as `test` does; `segment` writes what the network sees."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from base import randomise
+
+from mmseg_bisenet.checkpoints import Checkpoint, write
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.cli.config import find
+from mmseg_bisenet.deploy import load, metadata
+from mmseg_bisenet.zoo import get_model
+
+NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
+DATA = 'test_dataloader.dataset.data_prefix'
+OPTIONS = ['--cfg-options', f'{DATA}.img_path=leftImg8bit/train', f'{DATA}.seg_map_path=gtFine/train']
+OPTIONS += ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp('checkpoint') / 'random.pth'
+    write(path, Checkpoint(randomise(get_model(str(find(NAME)))).state_dict()))
+    return path
+
+
+@pytest.mark.parametrize('views', [[], ['--aug-test']])
+def test_scores_of_the_deployed_network(drawn, checkpoint, tmp_path, monkeypatch, views):
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
+    scores = []
+    for options in (views, [*views, '--deploy']):
+        folder = tmp_path / f'{len(options)}'
+        assert main(['test', NAME, str(checkpoint), '--work-dir', str(folder), *options, *OPTIONS]) == 0
+        scores.append(json.loads((folder / 'evaluation' / 'scores.json').read_text())['summary'])
+    plain, deployed = scores
+    assert 0 < plain['mIoU'] < 100
+    assert deployed == pytest.approx(plain, abs=0.02)  # near ties, of random weights
+
+
+@pytest.mark.parametrize('options', [[], ['--dynamic']])
+def test_scores_of_an_exported_file(drawn, checkpoint, tmp_path, monkeypatch, capsys, options):
+    pytest.importorskip('onnxruntime')
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
+    exported = tmp_path / 'exported'
+    arguments = [
+        '--format',
+        'onnx',
+        '--precision',
+        'fp32',
+        '--shape',
+        '128',
+        '256',
+        '--output',
+        str(exported),
+        *options,
+    ]
+    assert main(['export', NAME, str(checkpoint), *arguments]) == 0
+    (file,) = exported.glob('*.onnx')
+    scores = []
+    for path in (checkpoint, file):
+        folder = tmp_path / path.suffix
+        assert main(['test', NAME, str(path), '--work-dir', str(folder), *OPTIONS]) == 0
+        scores.append(json.loads((folder / 'evaluation' / 'scores.json').read_text())['summary'])
+    for name in ('aAcc', 'FWIoU'):  # one near tie is much of a rare class, and so of mIoU
+        assert scores[1][name] == pytest.approx(scores[0][name], abs=0.02)
+    if options:
+        return
+    assert main(['test', NAME, str(file), '--aug-test', *OPTIONS]) == 2
+    assert '--aug-test needs a checkpoint' in capsys.readouterr().err
+    monkeypatch.setattr(metadata, 'read_metadata', lambda path: dict(num_classes=7))
+    assert main(['test', NAME, str(file), *OPTIONS]) == 2
+    assert 'is of 7 classes, and the config of 19' in capsys.readouterr().err
+
+
+def test_segment_writes_labels_and_a_picture(checkpoint, tmp_path, capsys):
+    photo = np.random.RandomState(0).randint(0, 256, (96, 160, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / 'street.png'), photo)
+    arguments = ['--model', NAME, '--checkpoint', str(checkpoint), '--height', '96', '--output', str(tmp_path / 'out')]
+    assert main(['segment', str(tmp_path / 'street.png'), *arguments]) == 0
+    labels = cv2.imread(str(tmp_path / 'out' / 'street_labels.png'), cv2.IMREAD_UNCHANGED)
+    segment = load(find(NAME), checkpoint, runtime='deploy', shape=(96, 160))
+    assert np.array_equal(labels, segment(photo))
+    picture = cv2.imread(str(tmp_path / 'out' / 'street.jpg'))
+    assert picture.shape == (96, 320, 3)
+    common = np.bincount(labels.ravel()).argmax()
+    share = (labels == common).mean()
+    assert f'street.jpg: {segment.classes[common]} {share:.0%}' in capsys.readouterr().out
+
+
+def test_segment_refuses(checkpoint, tmp_path, capsys):
+    arguments = ['--model', NAME, '--checkpoint', str(checkpoint), '--output', str(tmp_path / 'out')]
+    assert main(['segment', str(tmp_path / 'none.png'), *arguments]) == 2
+    assert 'none.png is missing, or no image' in capsys.readouterr().err
+    assert main(['segment', 'a/x.png', 'b/x.jpg', *arguments]) == 2
+    assert 'two images of one name: a/x.png b/x.jpg' in capsys.readouterr().err
+    assert main(['segment', 'a.png', '--model', NAME]) == 2
+    assert 'has no weights in the model index' in capsys.readouterr().err
