@@ -184,6 +184,6 @@ def _from_config(
 
 
 def _pays_winograd(precision: str) -> bool:
-    """Whether products in float32, a quarter of them, take less time than all; and PyTorch, from 2.4 on, can do it."""
+    """Whether a quarter of the products takes less time, without AMX; and PyTorch, from 2.4 on, can do it."""
     faster = precision == 'fp32' or (precision == 'bf16' and not cpu_has_tiles())
     return faster and hasattr(torch.library, 'custom_op')

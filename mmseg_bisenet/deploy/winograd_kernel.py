@@ -1,7 +1,7 @@
 """The inner loops of :mod:`mmseg_bisenet.deploy.winograd`, written as LLVM's vector instructions through Numba.
 
 No compiler vectorises a 6x6 transform over channels or keeps a block of a matrix product in registers by itself. Each
-of the three intrinsics below emits straight-line vector code; Numba compiles the loops around them. What they read and
+of the intrinsics below emits straight-line vector code; Numba compiles the loops around them. What they read and
 write is given as addresses and distances in bytes.
 """
 
@@ -12,12 +12,25 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import carray, cfunc, types
-from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
-LANES = 16 if get_host_cpu_features().get('avx512f') else 8  # float32 values a vector register
+from mmseg_bisenet.deploy.winograd_vectors import (
+    FLOAT,
+    HALVES,
+    INT,
+    LANES,
+    VECTOR,
+    broadcast,
+    constant,
+    dot,
+    fma,
+    from_bfloat16,
+    pointer,
+    round_to_bfloat16,
+    to_bfloat16,
+)
+
 ROWS = 6  # tiles whose products are summed at the same time,
 COLUMNS = (4 if LANES == 16 else 2) * LANES  # for as many output channels as fill the registers
 
@@ -31,28 +44,6 @@ INPUT = np.array([[*np.poly(others)[::-1], 0] for others in _OTHERS] + [np.poly(
 FILTER = np.array([p ** np.arange(3) / np.prod(p - o) for p, o in zip(POINTS, _OTHERS, strict=True)] + [_INFINITY[1:]])
 OUTPUT = np.array([p ** np.arange(TILE) for p in POINTS] + [_INFINITY]).T
 
-_FLOAT, _INT = ir.FloatType(), ir.IntType(64)
-_VECTOR = ir.VectorType(_FLOAT, LANES)
-
-
-def _constant(value: float) -> ir.Constant:
-    return ir.Constant(_VECTOR, [float(value)] * LANES)
-
-
-def _pointer(builder: ir.IRBuilder, address: ir.Value, offset: int = 0, to: ir.Type = _VECTOR) -> ir.Value:
-    return builder.inttoptr(builder.add(address, ir.Constant(_INT, offset)), to.as_pointer())
-
-
-def _broadcast(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    indices = ir.VectorType(ir.IntType(32), LANES)
-    vector = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(vector, vector, ir.Constant(indices, [0] * LANES))
-
-
-def _fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    signature = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, f'llvm.fma.v{LANES}f32'), [a, b, c])
-
 
 def _matrix_times(builder: ir.IRBuilder, matrix: np.ndarray, vectors: Sequence[ir.Value]) -> list[ir.Value]:
     """``matrix @ vectors``, without the products by 0, 1 and -1."""
@@ -62,12 +53,12 @@ def _matrix_times(builder: ir.IRBuilder, matrix: np.ndarray, vectors: Sequence[i
             ((c, v) for c, v in zip(row, vectors, strict=True) if c), key=lambda term: term[0] != 1
         )
         if factor != 1:
-            total = builder.fmul(total, _constant(factor))
+            total = builder.fmul(total, constant(factor))
         for factor, vector in rest:
             if abs(factor) == 1:
                 total = (builder.fadd if factor == 1 else builder.fsub)(total, vector)
             else:
-                total = _fma(builder, vector, _constant(factor), total)
+                total = fma(builder, vector, constant(factor), total)
         results.append(total)
     return results
 
@@ -86,7 +77,7 @@ def _square(builder: ir.IRBuilder, size: int, args: Sequence[ir.Value]) -> list[
     base, y, x, row, column, height, width, outside = args
 
     def places(position: ir.Value, end: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
-        steps = [ir.Constant(_INT, i) for i in range(size)]
+        steps = [ir.Constant(INT, i) for i in range(size)]
         return [(step, builder.icmp_unsigned('<', builder.add(position, step), end)) for step in steps]
 
     return [
@@ -102,36 +93,18 @@ def _square(builder: ir.IRBuilder, size: int, args: Sequence[ir.Value]) -> list[
     ]
 
 
-_BITS = ir.VectorType(ir.IntType(32), LANES)
-_HALVES = ir.VectorType(ir.IntType(16), LANES)  # bfloat16, which llvmlite lacks, is the upper half of a float32
-
-
-def _from_bfloat16(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    sixteen = ir.Constant(_BITS, [16] * LANES)
-    return builder.bitcast(builder.shl(builder.zext(value, _BITS), sixteen), _VECTOR)
-
-
-def _to_bfloat16(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Rounded to the nearest, of two to the even one."""
-    sixteen, one, below, nan = (ir.Constant(_BITS, [n] * LANES) for n in (16, 1, 0x7FFF, 0x7FC0))
-    bits = builder.bitcast(value, _BITS)
-    odd = builder.and_(builder.lshr(bits, sixteen), one)
-    rounded = builder.lshr(builder.add(bits, builder.add(odd, below)), sixteen)
-    return builder.trunc(builder.select(builder.fcmp_unordered('uno', value, value), nan, rounded), _HALVES)
-
-
 @register_jitable
-def steps(block: int, channels: int) -> tuple[int, int]:
+def steps(block: int, channels: int, size: int) -> tuple[int, int]:
     """Bytes from one point's matrix of patches to the next one's, and the same of products.
 
     A vector more than they need: multiples of 4096 bytes would fall into the same few lines of the first cache.
     """
-    return (block * channels + LANES) * 4, (block * COLUMNS + LANES) * 4
+    return block * channels * size + LANES * 4, (block * COLUMNS + LANES) * 4
 
 
-def scratch_bytes(block: int, channels: int) -> int:
+def scratch_bytes(block: int, channels: int, size: int) -> int:
     """What a thread needs for blocks of that many tiles: patches, products, and a place for pixels off the image."""
-    return PATCH * PATCH * sum(steps(block, channels)) + COLUMNS * 4
+    return PATCH * PATCH * sum(steps(block, channels, size)) + COLUMNS * 4
 
 
 @intrinsic
@@ -139,59 +112,74 @@ def _fetch_and_add(context, address, amount):
     """Add to a counter that all threads share, and return what it was."""
 
     def emit(context, builder, signature, args):
-        return builder.atomic_rmw('add', builder.inttoptr(args[0], _INT.as_pointer()), args[1], 'monotonic')
+        return builder.atomic_rmw('add', builder.inttoptr(args[0], INT.as_pointer()), args[1], 'monotonic')
 
     return types.int64(types.int64, types.int64), emit
 
 
-@intrinsic
-def _multiply(context, patches, row, weight, products, depth):
-    """(ROWS, depth) matrix with ``row`` bytes a row, times (depth, COLUMNS) -> (ROWS, COLUMNS), both dense."""
+@functools.cache
+def _multiplication(bfloat16: bool) -> Any:
+    """Of matrices of float32, or of pairs of bfloat16, each summed in float32."""
+    element = ir.IntType(32) if bfloat16 else FLOAT
+    vector, product = ir.VectorType(element, LANES), dot if bfloat16 else fma
 
-    def emit(context, builder, signature, args):
-        patches, row, weight, products, depth = args
-        width = COLUMNS // LANES
-        rows = [patches]
-        for _ in range(ROWS - 1):
-            rows.append(builder.add(rows[-1], row))
+    @intrinsic
+    def multiply(context, patches, row, weight, products, depth):
+        """(ROWS, depth) matrix with ``row`` bytes a row, times (depth, COLUMNS) -> (ROWS, COLUMNS), both dense."""
 
-        before, loop = builder.block, builder.append_basic_block('multiply')
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        k = builder.phi(_INT)
-        sums = [[builder.phi(_VECTOR) for _ in range(width)] for _ in range(ROWS)]
-        at = builder.add(weight, builder.mul(k, ir.Constant(_INT, COLUMNS * 4)))
-        factors = [builder.load(_pointer(builder, at, j * LANES * 4), align=4) for j in range(width)]
-        offset = builder.mul(k, ir.Constant(_INT, 4))
-        new = []
-        for address, line in zip(rows, sums, strict=True):
-            value = builder.load(_pointer(builder, builder.add(address, offset), to=_FLOAT), align=4)
-            value = _broadcast(builder, value)
-            new.append([_fma(builder, value, factor, total) for factor, total in zip(factors, line, strict=True)])
-        after = builder.add(k, ir.Constant(_INT, 1))
-        k.add_incoming(ir.Constant(_INT, 0), before)
-        k.add_incoming(after, loop)
-        for total, value in zip(chain.from_iterable(sums), chain.from_iterable(new), strict=True):
-            total.add_incoming(_constant(0), before)
-            total.add_incoming(value, loop)
-        done = builder.append_basic_block('multiplied')
-        builder.cbranch(builder.icmp_signed('<', after, depth), loop, done)
-        builder.position_at_end(done)
-        for i, value in enumerate(chain.from_iterable(new)):
-            builder.store(value, _pointer(builder, products, i * LANES * 4), align=4)
-        return context.get_dummy_value()
+        def emit(context, builder, signature, args):
+            patches, row, weight, products, depth = args
+            width = COLUMNS // LANES
+            rows = [patches]
+            for _ in range(ROWS - 1):
+                rows.append(builder.add(rows[-1], row))
 
-    return types.void(*[types.int64] * 5), emit
+            before, loop = builder.block, builder.append_basic_block('multiply')
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            k = builder.phi(INT)
+            sums = [[builder.phi(VECTOR) for _ in range(width)] for _ in range(ROWS)]
+            at = builder.add(weight, builder.mul(k, ir.Constant(INT, COLUMNS * 4)))
+            factors = [builder.load(pointer(builder, at, j * LANES * 4, to=vector), align=4) for j in range(width)]
+            offset = builder.mul(k, ir.Constant(INT, 4))
+            new = []
+            for address, line in zip(rows, sums, strict=True):
+                value = builder.load(pointer(builder, builder.add(address, offset), to=element), align=4)
+                value = broadcast(builder, value)
+                new.append(
+                    [product(builder, value, factor, total) for factor, total in zip(factors, line, strict=True)]
+                )
+            after = builder.add(k, ir.Constant(INT, 1))
+            k.add_incoming(ir.Constant(INT, 0), before)
+            k.add_incoming(after, loop)
+            for total, value in zip(chain.from_iterable(sums), chain.from_iterable(new), strict=True):
+                total.add_incoming(constant(0), before)
+                total.add_incoming(value, loop)
+            done = builder.append_basic_block('multiplied')
+            builder.cbranch(builder.icmp_signed('<', after, depth), loop, done)
+            builder.position_at_end(done)
+            for i, value in enumerate(chain.from_iterable(new)):
+                builder.store(value, pointer(builder, products, i * LANES * 4), align=4)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 5), emit
+
+    return multiply
 
 
 @functools.cache
-def kernel(bfloat16: bool) -> Any:
+def kernel(bfloat16: bool, factor_size: int) -> Any:
     """``void kernel(int64_t *arguments)``, whose ``address`` it has, for images of that type.
+
+    factor_size: 4 bytes for products of float32; 2 for those of bfloat16, on a CPU that has AVX-512-BF16.
 
     Each thread that runs it takes blocks of tiles until none is left. Its first lines name the arguments.
     """
-    stored = _HALVES if bfloat16 else _VECTOR
+    stored = HALVES if bfloat16 else VECTOR
     size = 2 if bfloat16 else 4  # bytes a value of an image
+    narrow = factor_size == 2
+    rounded = round_to_bfloat16 if narrow else to_bfloat16
+    multiply = _multiplication(narrow)
     i64 = types.int64
 
     @intrinsic
@@ -200,13 +188,14 @@ def kernel(bfloat16: bool) -> Any:
 
         def emit(context, builder, signature, args):
             def load(address):
-                value = builder.load(_pointer(builder, address, to=stored), align=2)
-                return _from_bfloat16(builder, value) if bfloat16 else value
+                value = builder.load(pointer(builder, address, to=stored), align=2)
+                return from_bfloat16(builder, value) if bfloat16 else value
 
             grid = [[load(address) for address in line] for line in _square(builder, PATCH, args[:8])]
             to, step = args[8:]
             for value in chain.from_iterable(_transform(builder, INPUT, grid)):
-                builder.store(value, _pointer(builder, to), align=4)
+                value = rounded(builder, value) if narrow else value
+                builder.store(value, pointer(builder, to, to=value.type), align=2)
                 to = builder.add(to, step)
             return context.get_dummy_value()
 
@@ -220,18 +209,18 @@ def kernel(bfloat16: bool) -> Any:
             products, step, bias, relu = args[8:]
             values = []
             for _ in range(PATCH * PATCH):
-                values.append(builder.load(_pointer(builder, products), align=4))
+                values.append(builder.load(pointer(builder, products), align=4))
                 products = builder.add(products, step)
             grid = [values[i : i + PATCH] for i in range(0, PATCH * PATCH, PATCH)]
-            bias = builder.load(_pointer(builder, bias), align=4)
-            floor = builder.select(builder.trunc(relu, ir.IntType(1)), _constant(0), _constant(-np.inf))
+            bias = builder.load(pointer(builder, bias), align=4)
+            floor = builder.select(builder.trunc(relu, ir.IntType(1)), constant(0), constant(-np.inf))
             addresses = _square(builder, TILE, args[:8])
             for line, targets in zip(_transform(builder, OUTPUT, grid), addresses, strict=True):
                 for value, target in zip(line, targets, strict=True):
                     value = builder.fadd(value, bias)
                     value = builder.select(builder.fcmp_ordered('<', value, floor), floor, value)
-                    value = _to_bfloat16(builder, value) if bfloat16 else value
-                    builder.store(value, _pointer(builder, target, to=stored), align=2)
+                    value = rounded(builder, value) if bfloat16 else value
+                    builder.store(value, pointer(builder, target, to=stored), align=2)
             return context.get_dummy_value()
 
         return types.void(*[i64] * 12), emit
@@ -244,8 +233,9 @@ def kernel(bfloat16: bool) -> Any:
         height, width, inputs, outputs = arguments[9], arguments[10], arguments[11], arguments[12]
         tiles, block, relu = arguments[13], arguments[14], arguments[15]
 
+        depth = inputs * factor_size // 4  # of the matrices; a value, or a pair of them, has four bytes
         down, across = (height + TILE - 1) // TILE, (width + TILE - 1) // TILE
-        patch_step, product_step = steps(block, inputs)
+        patch_step, product_step = steps(block, inputs, factor_size)
         patches = scratch + _fetch_and_add(arguments.ctypes.data, 1) * scratch_bytes
         products = patches + PATCH * PATCH * patch_step
         dump = products + PATCH * PATCH * product_step
@@ -258,16 +248,18 @@ def kernel(bfloat16: bool) -> Any:
                 y, x = (first + t) // across % down * TILE, (first + t) % across * TILE
                 n = (first + t) // (across * down)
                 place = image + (((n * height + y - 1) * width) + x - 1) * inputs * size
-                to = patches + t * inputs * 4
+                to = patches + t * inputs * factor_size
                 for c in range(0, inputs, LANES):
                     at, pixel, row = place + c * size, inputs * size, width * inputs * size
-                    transform_input(at, y - 1, x - 1, row, pixel, height, width, zeros, to + c * 4, patch_step)
+                    transform_input(
+                        at, y - 1, x - 1, row, pixel, height, width, zeros, to + c * factor_size, patch_step
+                    )
             for panel in range(outputs // COLUMNS):
                 for point in range(PATCH * PATCH):
                     for t in range(0, count, ROWS):
-                        a = patches + point * patch_step + t * inputs * 4
-                        b = weight + (panel * PATCH * PATCH + point) * inputs * COLUMNS * 4
-                        _multiply(a, inputs * 4, b, products + point * product_step + t * COLUMNS * 4, inputs)
+                        a = patches + point * patch_step + t * depth * 4
+                        b = weight + (panel * PATCH * PATCH + point) * depth * COLUMNS * 4
+                        multiply(a, depth * 4, b, products + point * product_step + t * COLUMNS * 4, depth)
                 for t in range(count):
                     y, x = (first + t) // across % down * TILE, (first + t) % across * TILE
                     n = (first + t) // (across * down)

@@ -18,6 +18,7 @@ if winograd._parallel() is None:
 from mmseg_bisenet.deploy.winograd import WinogradConv2d, use_winograd
 from mmseg_bisenet.deploy.winograd_kernel import FILTER, INPUT, OUTPUT
 
+needs_bfloat16 = pytest.mark.skipif(not winograd._has_bfloat16(), reason='a CPU without AVX-512-BF16')
 SHAPES = [(1, 32, 64, 1, 1), (1, 64, 64, 8, 16), (2, 32, 128, 19, 30), (3, 128, 64, 33, 7), (1, 96, 192, 61, 90)]
 
 
@@ -56,16 +57,50 @@ def test_float32_is_the_convolution(shape, bias, relu):
 
 
 @torch.no_grad()
-def test_bfloat16_is_as_near_as_a_direct_convolution():
+def test_bfloat16_is_as_near_as_a_direct_convolution(monkeypatch):
+    monkeypatch.setattr(winograd, '_has_bfloat16', lambda: False)
     conv = make(64, 64)
     x = torch.randn(2, 64, 21, 30).bfloat16()
     want = exact(conv, x, relu=False)
-    got = WinogradConv2d(conv).bfloat16()(x)
-    assert got.dtype == torch.bfloat16
+    layer = WinogradConv2d(conv)
+    in_float32 = layer(x.float())
+    got = layer.bfloat16()(x)
+    assert got.dtype == torch.bfloat16 and torch.equal(got, in_float32.bfloat16())
     # Half a unit in the last place, and the error of float32.
     assert torch.all((got - want).abs() <= want.abs() * 2**-8 + 5e-6 * want.abs().max())
     direct = conv.bfloat16()(x)
     assert (got - want).square().mean() < (direct - want).square().mean()
+
+
+@needs_bfloat16
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+@pytest.mark.parametrize('relu', [True, False], ids=['relu', 'linear'])
+@torch.no_grad()
+def test_products_of_bfloat16_err_by_no_more_than_rounding(shape, relu):
+    n, channels, outputs, height, width = shape
+    conv, x = make(channels, outputs), torch.randn(n, channels, height, width).bfloat16()
+    want = exact(conv, x, relu)
+    got = WinogradConv2d(copy.deepcopy(conv), relu).bfloat16()(x)
+    assert got.dtype == torch.bfloat16 and got.is_contiguous(memory_format=torch.channels_last)
+    # Rounding to 8 bits adds an error of up to 2^-8 of the value, evenly spread: a variance of a third of that squared.
+    # A product has two rounded factors; the output transform sums the variances, and the output is rounded itself.
+    variance = (2 * sum_of_squared_products(conv, x) + want.square()) * (2**-8) ** 2 / 3
+    error = got - want
+    assert error.square().mean() < variance.mean()
+    assert torch.all(error.abs() < 6 * variance.sqrt())
+
+
+def sum_of_squared_products(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """Winograd's convolution with all that the output transform takes squared, in float64."""
+    height, width = x.shape[2:]
+    padded = F.pad(x.double(), (1, 1 + -width % 4, 1, 1 + -height % 4))
+    patches = padded.unfold(2, 6, 4).unfold(3, 6, 4)
+    into, taps, out = map(torch.from_numpy, (INPUT, FILTER, OUTPUT**2))
+    patches = torch.einsum('pi,nchwij,qj->nchwpq', into, patches, into).square()
+    filters = torch.einsum('pi,ocij,qj->ocpq', taps, conv.weight.double(), taps).square()
+    products = torch.einsum('nchwpq,ocpq->nohwpq', patches, filters)
+    tiles = torch.einsum('ip,nohwpq,jq->nohiwj', out, products, out)
+    return tiles.flatten(4, 5).flatten(2, 3)[:, :, :height, :width]
 
 
 @torch.no_grad()
@@ -86,8 +121,9 @@ def test_not_a_number_reaches_only_its_neighbourhood(dtype):
 
 
 @torch.no_grad()
-def test_any_number_of_threads_gives_the_same():
-    layer, x = WinogradConv2d(make(64, 64)), torch.randn(1, 64, 37, 45)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_any_number_of_threads_gives_the_same(dtype):
+    layer, x = WinogradConv2d(make(64, 64)), torch.randn(1, 64, 37, 45, dtype=dtype)
     before = torch.get_num_threads()
     results = []
     try:
@@ -178,10 +214,11 @@ def test_a_network_can_be_compiled():
     torch.testing.assert_close(compiled(x), network(x), rtol=1e-5, atol=1e-5)
 
 
-def test_the_operator_has_a_right_fake():
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_the_operator_has_a_right_fake(dtype):
     layer = WinogradConv2d(make(32, 64))
-    args = torch.randn(1, 32, 9, 8), layer.transformed, layer.summand, True
-    torch.library.opcheck(winograd.winograd_conv2d, args)
+    weight = layer.transformed if dtype == torch.float32 else layer.rounded
+    torch.library.opcheck(winograd.winograd_conv2d, (torch.randn(1, 32, 9, 8).to(dtype), weight, layer.summand, True))
 
 
 @pytest.mark.parametrize(
