@@ -1,6 +1,6 @@
 """Tables of Markdown files from the CSV files of the benchmarks: no figure is typed.
 
-A table stands between ``<!-- FILE.csv:begin -->`` and ``<!-- FILE.csv:end -->``; where there is no such file it says so.
+A table stands between ``<!-- FILE.csv:begin -->`` and ``<!-- FILE.csv:end -->``, or says that there is no such file.
 """
 
 import csv
