@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 import mmseg_bisenet  # noqa: F401, makes mmseg importable, which a test may import before it imports us
+from mmseg_bisenet.deploy.signal_stack import kept_signal_stack
 
 pytest.register_assert_rewrite('base')
 
@@ -22,6 +24,13 @@ def seed() -> None:
     """Random weights are the same in every run."""
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def signal_stack() -> Iterator[None]:
+    """Tests that call OpenVINO themselves must not end the process at the next signal."""
+    with kept_signal_stack():
+        yield
 
 
 class SharedData:

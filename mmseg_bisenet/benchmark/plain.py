@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmseg_bisenet.deploy.quantize import quiet
+from mmseg_bisenet.deploy.signal_stack import kept_signal_stack
 
 # The modules that each needs, and the precisions that it has.
 NEEDS = {
@@ -54,6 +55,7 @@ def export(segmentor: nn.Module, shape: tuple[int, int], path: Path) -> None:
         program.save(path)
 
 
+@kept_signal_stack()
 def quantize(path: Path, images: Sequence[np.ndarray], target: Path) -> None:
     """Write the ONNX file as OpenVINO's in int8, calibrated on images (H, W, 3)."""
     import nncf
@@ -74,6 +76,7 @@ def run_onnxruntime(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda image: session.run(None, {'images': image[None]})[0][0]
 
 
+@kept_signal_stack()
 def run_openvino(path: Path, precision: str) -> Callable[[np.ndarray], np.ndarray]:
     """(H, W, 3) uint8 -> labels (H, W) uint8."""
     import openvino

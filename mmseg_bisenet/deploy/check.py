@@ -17,6 +17,7 @@ from mmseg_bisenet.deploy import engines
 from mmseg_bisenet.deploy.graph import bilinear
 from mmseg_bisenet.deploy.metadata import require
 from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.deploy.signal_stack import kept_signal_stack
 
 # Share of the labels that must be right, and what is a tie.
 NEEDED = dict(fp32=0.9999, bf16=0.99, fp16=0.99, int8=0.98)
@@ -71,6 +72,7 @@ def _upsampled(
         yield part, rows[part] @ (logits @ columns.T)
 
 
+@kept_signal_stack()
 def runner(path: Path, metadata: dict, device: torch.device) -> Run:
     """The file in its own runtime, the plain way; ``device`` is for a package of AOTInductor."""
     if metadata['format'] == 'onnx':

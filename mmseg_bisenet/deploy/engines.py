@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.deploy.metadata import require
 from mmseg_bisenet.deploy.precision import cpu_has
+from mmseg_bisenet.deploy.signal_stack import kept_signal_stack
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 
@@ -119,6 +120,7 @@ def onnx_runtime(path: Path, metadata: dict, threads: int, throughput: bool) -> 
     return lambda images: torch.from_numpy(session.run(['logits'], {'images': images.numpy()})[0])
 
 
+@kept_signal_stack()
 def openvino(path: Path, metadata: dict, threads: int, throughput: bool) -> Engine:
     """With ``throughput`` OpenVINO runs as many calls at a time as suit the machine."""
     (ov,) = require('openvino')

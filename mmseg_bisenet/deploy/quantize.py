@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from mmseg_bisenet.deploy.metadata import require
+from mmseg_bisenet.deploy.signal_stack import kept_signal_stack
 from mmseg_bisenet.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ def checked(images: Iterable[np.ndarray], shape: tuple[int, int]) -> list[np.nda
 # -- quantization ------------------------------------------------------------------------------------------------------
 
 
+@kept_signal_stack()
 def quantize(model: object, images: list[np.ndarray], keep_float: Sequence[str] = (), signed: bool = False) -> object:
     """An ``onnx.ModelProto`` or ``openvino.Model`` from :mod:`graph`, with its convolutions in int8.
 

@@ -1,6 +1,7 @@
 """Every runtime against the eager segmentor: same labels, but where two classes are as good as each other."""
 
 import copy
+import ctypes
 import json
 import re
 import sys
@@ -425,3 +426,12 @@ def test_eager_tests_as_the_config_says():
     assert load(segmentor, shape=(64, 96))(np.zeros((64, 96, 3), np.uint8)).shape == (64, 96)
     with pytest.raises(InputError, match='mode=slide'):
         load(segmentor, runtime='deploy', shape=(64, 96))
+
+
+def test_openvino_leaves_the_signal_stack_alone(files):
+    """Otherwise the next signal with a handler of Python's ends the process, once OpenVINO has freed its stack."""
+    libc, before, after = ctypes.CDLL(None), ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+    libc.sigaltstack(None, before)
+    load(files['openvino'])(np.zeros((64, 128, 3), np.uint8))
+    libc.sigaltstack(None, after)
+    assert after.raw == before.raw
