@@ -1,4 +1,4 @@
-"""OpenVINO's CPU plugin, 2026.4, leaves the thread that compiles a network an alternate signal stack, and frees it later.
+"""OpenVINO (2026.4) leaves the thread that compiles a network an alternate signal stack, and frees it later.
 
 Python's handlers run on such a stack. The next signal that has one, of a data loader's worker that ends or of Ctrl-C,
 then ends the process without a word.
