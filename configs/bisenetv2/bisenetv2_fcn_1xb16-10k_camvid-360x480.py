@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/bisenetv2.py',
     '../_base_/datasets/camvid.py',
-    '../_base_/schedules/schedule_10k.py',
+    '../_base_/schedules/schedule_10k_adamw.py',
     '../_base_/default_runtime.py',
 ]
 loss = dict(type='mmseg_bisenet.CrossEntropyLoss', class_weight=_base_.class_weight)
@@ -21,11 +21,3 @@ train_pipeline = [
     *_base_.train_pipeline[3:],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=0.003, weight_decay=0.01),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, begin=0, end=500, by_epoch=False),
-    dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=500, end=10000, by_epoch=False),
-]

@@ -4,7 +4,7 @@
 _base_ = [
     '../_base_/models/bisenetv2.py',
     '../_base_/datasets/camvid.py',
-    '../_base_/schedules/schedule_10k.py',
+    '../_base_/schedules/schedule_400_adamw.py',
     '../_base_/default_runtime.py',
 ]
 crop_size = (176, 240)
@@ -21,14 +21,3 @@ train_pipeline = [
     *_base_.train_pipeline[3:],
 ]
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=0.002, weight_decay=0.01),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),
-    dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=20, end=400, by_epoch=False),
-]
-train_cfg = dict(max_iters=400, val_interval=400)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=400))
-auto_scale_lr = dict(base_batch_size=8)

@@ -33,6 +33,11 @@ def describe(device: str) -> dict[str, object]:
     return setting | versions()
 
 
+def line(setting: dict[str, object]) -> str:
+    """What :func:`describe` found, on one line."""
+    return ', '.join(f'{key} {value}' for key, value in setting.items() if value != '')
+
+
 def versions() -> dict[str, str]:
     """Of PyTorch, MMSegmentation (either distribution) and the runtimes; of a library that is not there, ''."""
     import mmseg

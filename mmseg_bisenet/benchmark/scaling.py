@@ -177,10 +177,14 @@ def made_up(batch: int, size: tuple[int, int], classes: int) -> dict:
     return dict(inputs=list(pixels), data_samples=samples)
 
 
+def without_precision(optim_wrapper: dict) -> dict:
+    """A config's optimizer and its rules, without what makes it mixed precision."""
+    return {key: optim_wrapper[key] for key in ('optimizer', 'paramwise_cfg', 'constructor') if key in optim_wrapper}
+
+
 def _steps(cfg: Config, models: Sequence[nn.Module], data: dict, device: str, steps: int) -> list[list[float]]:
     """Median seconds of forward pass with loss, of backward pass, and of the optimizer; for each model, in turns."""
-    kept = ('optimizer', 'paramwise_cfg', 'constructor')  # and not what makes it mixed precision
-    options = {key: value for key, value in cfg.optim_wrapper.items() if key in kept}
+    options = without_precision(cfg.optim_wrapper)
     optims = [build_optim_wrapper(model.train(), dict(type='OptimWrapper', **options)) for model in models]
     clock = []
     for _ in range(2 + steps):

@@ -19,7 +19,7 @@ from mmseg.registry import MODELS
 from mmseg_bisenet.benchmark import latency
 from mmseg_bisenet.benchmark.evaluation import stock
 from mmseg_bisenet.benchmark.memory import peak_bytes
-from mmseg_bisenet.benchmark.scaling import made_up
+from mmseg_bisenet.benchmark.scaling import made_up, without_precision
 
 WRAPPERS = {
     'fp32': dict(type='OptimWrapper'),
@@ -105,8 +105,7 @@ def prepare(
     network = revert_sync_batchnorm(MODELS.build(_cfg(way, model))).to(device).train()
     if way.compiled:
         network.backbone.compile()
-    kept = {key: value for key, value in optimizer.items() if key in ('optimizer', 'paramwise_cfg', 'constructor')}
-    optim = build_optim_wrapper(network, kept | WRAPPERS[way.precision])
+    optim = build_optim_wrapper(network, without_precision(optimizer) | WRAPPERS[way.precision])
     data = made_up(batch, crop, network.num_classes)
     data['inputs'] = [image.to(device) for image in data['inputs']]
 

@@ -16,7 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-
     import cv2
 
     from mmseg_bisenet.benchmark import machine, pipeline

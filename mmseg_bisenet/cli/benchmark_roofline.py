@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     setting = machine.describe(device)
     rows = roofline.measure(segmentor, *args.shape, device)
-    print(', '.join(f'{key} {value}' for key, value in setting.items() if value != ''))
+    print(machine.line(setting))
     print(f'{args.config}, {args.shape[0]}x{args.shape[1]}: {rows[0]["multiply_adds_g"]:.1f} G multiply-adds')
     cells = [[row['precision'], *(f'{row[key]:{form}}' for key, form in FIGURES.items())] for row in rows]
     print(tables.markdown(HEADER, 'lrrrr', cells))

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     compared = training.ways(device, args.compile)
     setting = machine.describe(device)
-    print(', '.join(f'{key} {value}' for key, value in setting.items() if value != ''))
+    print(machine.line(setting))
     rows = []
     for batch in args.batch:
         model, optimizer = cfg.model.to_dict(), cfg.optim_wrapper.to_dict()

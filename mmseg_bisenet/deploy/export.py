@@ -22,7 +22,7 @@ from mmseg_bisenet.deploy import check, engines, quantize, tensorrt
 from mmseg_bisenet.deploy import precision as precisions
 from mmseg_bisenet.deploy.graph import LARGEST, SMALLEST, Graph, to_onnx, to_program
 from mmseg_bisenet.deploy.metadata import FORMAT_VERSION, KEY, SUFFIXES, beside, require
-from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.deploy.network import DeployNetwork, describe
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 
@@ -152,7 +152,7 @@ def _describe(
 ) -> dict:
     config = getattr(getattr(segmentor, 'cfg', None), 'filename', None)
     preprocessor = segmentor.data_preprocessor
-    meta = getattr(segmentor, 'dataset_meta', None) or {}
+    described = describe(segmentor)
     packages = [name for name in ('torch', 'onnx', 'onnxscript', 'openvino', 'nncf', 'tensorrt') if _version(name)]
     return dict(
         format_version=FORMAT_VERSION,
@@ -162,10 +162,10 @@ def _describe(
         shape=list(shape),
         dynamic=dynamic,
         output_kind=output_kind,
-        num_classes=segmentor.num_classes,
-        align_corners=segmentor.align_corners,
-        classes=list(meta.get('classes') or map(str, range(segmentor.num_classes))),
-        palette=np.asarray(meta.get('palette') or []).tolist(),
+        num_classes=described['num_classes'],
+        align_corners=described['align_corners'],
+        classes=list(described['classes']),
+        palette=np.asarray(described['palette'] or []).tolist(),
         mean=preprocessor.mean.flatten().tolist() if hasattr(preprocessor, 'mean') else None,
         std=preprocessor.std.flatten().tolist() if hasattr(preprocessor, 'std') else None,
         channel_order='bgr',

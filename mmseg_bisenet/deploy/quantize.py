@@ -100,7 +100,6 @@ def quantize(model: object, images: list[np.ndarray], keep_float: Sequence[str] 
         InputError: ``keep_float`` names no module.
     """
     (nncf,) = require('nncf')
-    nncf.set_log_level(logging.ERROR)
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
 
     is_onnx = hasattr(model, 'graph')

@@ -21,7 +21,7 @@ from torch import Tensor
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import fuse, modes
 from mmseg_bisenet.models.bisenetv2.semantic_branch import CEBlock
-from mmseg_bisenet.models.labels import Logits
+from mmseg_bisenet.models.labels import Logits, padding
 from mmseg_bisenet.models.upsample_argmax import upsample_argmax
 from mmseg_bisenet.registry import MODELS
 
@@ -93,7 +93,6 @@ class BiSeNetSegmentor(EncoderDecoder):
         matrix, shift = fuse.normalization(self.data_preprocessor)
         convolutions = fuse.image_convolutions(self.backbone)
         self.auxiliary_head = None
-        self.requires_grad_(False)
         for block in self.modules():
             if isinstance(block, CEBlock):
                 block.gap[1] = fuse.fold_norm_into_next(block.gap[1], block.conv_gap.conv)
@@ -187,8 +186,7 @@ class BiSeNetSegmentor(EncoderDecoder):
 
 def _is_whole(meta: dict, size: Sequence[int]) -> bool:
     """Whether an image is as large as the input, and nothing has to be undone."""
-    padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
-    return not any(padding) and not meta.get('flip') and tuple(meta['ori_shape'][:2]) == tuple(size)
+    return not any(padding(meta)) and not meta.get('flip') and tuple(meta['ori_shape'][:2]) == tuple(size)
 
 
 def _with_num_classes(head: dict, num_classes: int, name: str) -> dict:

@@ -37,15 +37,17 @@ def calls(monkeypatch):
 
 def test_each_config_and_seed_once(calls, tmp_path, capsys):
     arguments = ['benchmark-accuracy', *NAMES, '--seeds', '1', '2', '4', '--work-dir', str(tmp_path / 'runs')]
-    arguments += ['--amp', '--amp-dtype', 'bfloat16', '--cfg-options', 'train_cfg.max_iters=7', '--csv']
+    arguments += ['--amp', '--amp-dtype', 'bfloat16', '--ema', '--cfg-options', 'train_cfg.max_iters=7', '--csv']
     assert cli.main([*arguments, str(tmp_path / 'a.csv')]) == 0
     assert [(command, config) for command, config, _ in calls] == [
         (command, name) for name in NAMES for _ in range(3) for command in ('train', 'test')
     ]
     _, _, train = calls[0]
     assert train[2:] == [
-        '--resume', '--amp', '--amp-dtype', 'bfloat16', '--cfg-options', 'randomness.seed=1', 'train_cfg.max_iters=7',
+        '--resume', '--amp', '--amp-dtype', 'bfloat16', '--ema', '--cfg-options', 'randomness.seed=1',
+        'train_cfg.max_iters=7',
     ]  # fmt: skip
+    assert '--ema' not in calls[1][2]
     assert calls[1][2][0] == f'{tmp_path}/runs/{NAMES[0]}-1/iter_400.pth'
     out = capsys.readouterr().out
     assert f'| {NAMES[0]} | 11.00 | 21.00 | 41.00 | 24.33 | 15.28 |' in out  # of 11, 21 and 41, by hand
@@ -56,7 +58,7 @@ def test_each_config_and_seed_once(calls, tmp_path, capsys):
         (NAMES[0], '4', 41.0),
         (NAMES[1], '1', 10.0),
     ]
-    assert {row['changed'] for row in rows} == {'train_cfg.max_iters=7'}
+    assert {(row['changed'], row['ema']) for row in rows} == {('train_cfg.max_iters=7', 'True')}
     done = len(calls)
     assert cli.main([*arguments, str(tmp_path / 'b.csv')]) == 0
     assert len(calls) == done

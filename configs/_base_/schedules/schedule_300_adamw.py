@@ -1,0 +1,14 @@
+# Minutes on two cores: AdamW, 300 iterations of 8 images.
+_base_ = './schedule_10k.py'
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=0.002, weight_decay=0.01),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),
+    dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=20, end=300, by_epoch=False),
+]
+train_cfg = dict(max_iters=300, val_interval=300)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=300))
+randomness = dict(seed=0)
+auto_scale_lr = dict(base_batch_size=8)

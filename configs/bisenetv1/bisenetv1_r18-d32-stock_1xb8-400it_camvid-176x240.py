@@ -1,0 +1,21 @@
+# MMSegmentation's network and recipe (SGD, weight decay on all, cross entropy, scales 0.5 to 2) at the size of two CPU
+# cores, for `../bisenetv2/results/camvid_recipes.csv`.
+_base_ = [
+    '../_base_/models/bisenetv1_r18-d32-stock.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/schedule_400_stock.py',
+    '../_base_/default_runtime.py',
+]
+crop_size = (176, 240)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    decode_head=dict(num_classes=_base_.num_classes),
+    auxiliary_head=[dict(head, num_classes=_base_.num_classes) for head in _base_.model.auxiliary_head],
+)
+train_pipeline = [
+    _base_.load_image,
+    _base_.load_labels,
+    dict(_base_.train_pipeline[2], ratio_range=(0.5, 2.0), crop_size=crop_size),
+    *_base_.train_pipeline[3:],
+]
+train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,16 @@
+# The recipe of `bisenetv2_fcn_1xb8-400it_camvid-176x240`, as it is, for V1.
+_base_ = [
+    '../_base_/models/bisenetv1_r18-d32.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/schedule_400_adamw.py',
+    '../_base_/default_runtime.py',
+]
+crop_size = (176, 240)
+model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=crop_size), channels_last=True)
+train_pipeline = [
+    _base_.load_image,
+    _base_.load_labels,
+    dict(_base_.train_pipeline[2], ratio_range=(0.5, 1.25), crop_size=crop_size),
+    *_base_.train_pipeline[3:],
+]
+train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
