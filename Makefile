@@ -28,7 +28,7 @@ $(VENV)/package: $(VENV)/stack $(SOURCES)
 	touch $@
 
 test: env
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 demo: env
 	$(VENV)/bin/python tools/demo.py $(ARGS)

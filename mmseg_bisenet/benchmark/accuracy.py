@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from statistics import mean, stdev
 
+from mmseg_bisenet.benchmark.tables import write_text
 from mmseg_bisenet.errors import InputError
 
 SCORES = ('mIoU', 'aAcc', 'mAcc')
+ASKED = 'asked.json'  # options and changes that a run's folder was made with
 
 
 def run(
@@ -18,7 +20,8 @@ def run(
 ) -> list[dict]:
     """A row for each config and seed, with the scores of its last checkpoint, in percent.
 
-    A run that is cut off goes on where it was; what has been tested already is not run again.
+    A run that is cut off goes on where it was; what has been tested already is not run again. Each folder holds what it
+    was asked for, ``asked.json``: a run with other options or changes is another run.
 
     Args:
         configs: paths.
@@ -28,21 +31,34 @@ def run(
         changes: ``KEY=VALUE`` for ``--cfg-options``, of both.
 
     Raises:
-        InputError: a training or a test failed; its output has said why.
+        InputError: a folder was made with other options or changes; or a training or a test failed, whose output has
+            said why.
     """
+    runs = [(config, seed, work_dir / f'{config.stem}-{seed}') for config, seed in product(configs, seeds)]
+    for _, _, folder in runs:  # all of them before the first one trains for hours
+        _claim(folder, dict(options=list(options), changes=list(changes)))
     rows = []
-    for config in configs:
-        for seed in seeds:
-            folder = work_dir / f'{config.stem}-{seed}'
-            scores = folder / 'evaluation' / 'scores.json'
-            if not scores.is_file():
-                seeded = ['--cfg-options', f'randomness.seed={seed}', *changes]
-                _call('train', config, '--work-dir', folder, '--resume', *options, *seeded)
-                checkpoint = (folder / 'last_checkpoint').read_text().strip()
-                _call('test', config, checkpoint, '--work-dir', folder, *seeded)
-            summary = json.loads(scores.read_text())['summary']
-            rows.append(dict(config=config.stem, seed=seed) | {name: summary[name] for name in SCORES})
+    for config, seed, folder in runs:
+        scores = folder / 'evaluation' / 'scores.json'
+        if not scores.is_file():
+            seeded = ['--cfg-options', f'randomness.seed={seed}', *changes]
+            _call('train', config, '--work-dir', folder, '--resume', *options, *seeded)
+            checkpoint = (folder / 'last_checkpoint').read_text().strip()
+            _call('test', config, checkpoint, '--work-dir', folder, *seeded)
+        summary = json.loads(scores.read_text())['summary']
+        rows.append(dict(config=config.stem, seed=seed) | {name: summary[name] for name in SCORES})
     return rows
+
+
+def _claim(folder: Path, asked: dict[str, list[str]]) -> None:
+    """Write into a new folder what was asked for; refuse one that was made with something else."""
+    note = folder / ASKED
+    if not any(folder.glob('*')):
+        write_text(note, json.dumps(asked, indent=2))
+    made = json.loads(note.read_text()) if note.is_file() else dict(options=['unknown options'], changes=[])
+    if made != asked:
+        before, now = (' '.join([*each['options'], *each['changes']]) or 'no options' for each in (made, asked))
+        raise InputError(f'{folder} was made with {before}, not with {now}; name another --work-dir, or remove it')
 
 
 def _call(*arguments: str | Path) -> None:

@@ -107,8 +107,9 @@ def compare(job: Job, pairs: Sequence[Pair], vs: str, images: int, warmup: int) 
     """A row for each pair that can be prepared, and a line for each other.
 
     A row has percentiles and mean in milliseconds, frames a second, their ratio to the row of ``vs`` at equal precision
-    (or else to its first row), the percentage of labels that are those of stock in fp32, the memory held at the peak,
-    and the milliseconds of the stages where they can be told apart; '' is what there is no figure for.
+    (or else to its first row), the percentage of labels that are those of stock in fp32, the memory held at the peak
+    (:func:`~.memory.held_bytes`), and the milliseconds of the stages where they can be told apart; '' is what there is
+    no figure for.
 
     Raises:
         InputError: the network cannot take the image, or no pair can be prepared.
@@ -121,15 +122,15 @@ def compare(job: Job, pairs: Sequence[Pair], vs: str, images: int, warmup: int) 
     ways, rows, left_out = [], [], []
     for pair in pairs:
         print('preparing', *pair, file=sys.stderr)
-        before = _used(job.device)
         try:
             way = runtimes.prepare(job, *pair)
-        except InputError as error:  # what only shows as it is done, such as a file that fails its check
-            left_out.append(f'{pair[0]} {pair[1]} left out: {error}')
+            latency.lap(way, clock)
+        # What only shows as it is done: a file that fails its check, a compiler that fails, memory that is full.
+        except (InputError, RuntimeError, MemoryError) as error:
+            left_out.append(f'{pair[0]} {pair[1]} left out: {_reason(error)}')
             continue
-        latency.lap(way, clock)
         ways.append(way)
-        rows.append(dict(runtime=pair[0], precision=pair[1], peak_mb=(_used(job.device) - before) / 1e6))
+        rows.append(dict(runtime=pair[0], precision=pair[1], peak_mb=''))
     if not ways:
         raise InputError(left_out[-1])
     print('timing', file=sys.stderr)
@@ -141,11 +142,15 @@ def compare(job: Job, pairs: Sequence[Pair], vs: str, images: int, warmup: int) 
         medians = [float(np.median(stage)) for stage in zip(*laps, strict=True)] or [''] * len(STAGES)
         row.update(zip(STAGES, medians, strict=True))
     del ways, way
+    if job.device != 'cpu':
+        torch.cuda.empty_cache()  # for the processes that count
     for row in rows:
-        if job.device == 'cpu':
-            print('memory of', row['runtime'], row['precision'], file=sys.stderr)
-            prepare = partial(runtimes.prepare_work, job, row['runtime'], row['precision'])
-            row['peak_mb'] = held_bytes(prepare, modules=LIBRARIES) / 1e6
+        print('memory of', row['runtime'], row['precision'], file=sys.stderr)
+        prepare = partial(runtimes.prepare_work, job, row['runtime'], row['precision'])
+        try:
+            row['peak_mb'] = held_bytes(prepare, modules=LIBRARIES, device=job.device) / 1e6
+        except MemoryError:
+            left_out.append(f'peak MB of {row["runtime"]} {row["precision"]} left out: its process ended before that')
         base = _base(rows, vs, row['precision'])
         row['ratio'] = row['fps'] / base['fps'] if base else ''
     return rows, left_out
@@ -157,19 +162,14 @@ def _expected(job: Job) -> np.ndarray:
     try:
         labels = latency.lap(runtimes.prepare(job, *STOCK), lambda: 0)[1]
     except RuntimeError as error:  # PyTorch has one kind for all
-        reason = next(iter(str(error).splitlines()), '')
-        raise InputError(f'--shape {height} {width}: the network cannot take it ({reason})') from error
+        raise InputError(f'--shape {height} {width}: the network cannot take it ({_reason(error)})') from error
     return labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
 
 
-def _used(device: str) -> int:
-    """Bytes of the GPU that are taken. PyTorch's own count knows neither CUDA graphs' memory nor TensorRT's."""
-    if device == 'cpu':
-        return 0
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    free, total = torch.cuda.mem_get_info()
-    return total - free
+def _reason(error: Exception) -> str:
+    """The first line of what it says; of a compiler's error, what the compiler says."""
+    error = getattr(error, 'inner_exception', error)
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _base(rows: Sequence[dict], vs: str, precision: str) -> dict | None:

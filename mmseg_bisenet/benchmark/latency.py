@@ -5,7 +5,8 @@ interleaved: one image each a round, in an order that rotates. Their ratios then
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,28 @@ def same_labels(labels: Tensor | np.ndarray, reference: Tensor | np.ndarray) -> 
     """Percent of the pixels that have the same label in both maps (H, W)."""
     labels, reference = (torch.as_tensor(given).cpu() for given in (labels, reference))
     return 100 * (labels == reference).double().mean().item()
+
+
+@contextmanager
+def tf32(on: bool) -> Iterator[None]:
+    """PyTorch rounds convolutions to TF32 by default and products not; here both or none."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = on
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@contextmanager
+def cudnn_benchmark(device: str) -> Iterator[None]:
+    """On a GPU cuDNN tries its convolutions, and takes the fastest; by default it guesses."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device == 'cuda'
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def now(device: str) -> float:

@@ -52,6 +52,7 @@ KINDS = [
     {'config': ('config', ''), 'seed': ('seed', ''), 'mIoU': ('mIoU', '.2f'), 'aAcc': ('aAcc', '.2f')},
 ]
 SETTING = ('config', 'weights', 'height', 'width', 'machine', 'device', 'threads', 'torch', 'onnxruntime', 'openvino')
+SETTING += ('tensorrt', 'tf32', 'cudnn_benchmark')
 
 
 def renew(path: Path) -> list[str]:

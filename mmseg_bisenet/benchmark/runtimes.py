@@ -131,7 +131,8 @@ def _stock(job: Job) -> Way:
     # A copy with the channels first is what the loader's last step makes.
     setup = partial(_pack, torch.as_tensor(pixels).permute(2, 0, 1).contiguous().permute(1, 2, 0))
     if job.protocol == 'stock':
-        return Way('stock', 'fp32', partial(_predict, model), lambda: model.data_preprocessor(setup(), True))
+        run = partial(_predict, model, choose=False)
+        return Way('stock', 'fp32', run, lambda: model.data_preprocessor(setup(), True))
     return Way('stock', 'fp32', partial(_test_step, model), setup, lambda: stages(model, setup(), job.device))
 
 
@@ -147,15 +148,17 @@ def _test_step(model: nn.Module, data: dict) -> Tensor:
         return model.test_step(data)[0].pred_sem_seg.data[0]
 
 
-def _predict(model: nn.Module, data: dict) -> Tensor:
-    with _as_tested():
+def _predict(model: nn.Module, data: dict, choose: bool = True) -> Tensor:
+    with _as_tested(choose):
         return model(data['inputs'], data['data_samples'], mode='predict')[0].pred_sem_seg.data[0]
 
 
 @contextlib.contextmanager
-def _as_tested() -> Iterator[None]:
-    """cuDNN chooses as MMSegmentation has it; on a GPU our runtimes set the flag for the whole process."""
-    flag, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+def _as_tested(choose: bool = True) -> Iterator[None]:
+    """Whether cuDNN tries its algorithms: by default, as the runner of MMSegmentation's configs has it; its own script
+    for speed has not.
+    """
+    flag, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, choose
     try:
         with torch.no_grad():
             yield
@@ -207,7 +210,8 @@ def _plain(job: Job, runtime: str, precision: str) -> Callable[[np.ndarray], np.
 
 def _deployed(job: Job, runtime: str, precision: str) -> Predictor:
     if runtime not in deploy.FORMATS:
-        return deploy.load(job.config, job.checkpoint, runtime, precision, job.shape, job.device)
+        images = calibration(job) if precision == 'int8' else ()
+        return deploy.load(job.config, job.checkpoint, runtime, precision, job.shape, job.device, calibration=images)
     folder = Path(job.folder, runtime, precision)
     if not folder.exists():
         segmentor = get_model(job.config, job.checkpoint, device=job.device)

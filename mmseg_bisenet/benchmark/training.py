@@ -1,12 +1,12 @@
 """Training steps a second and their peak memory, against MMSegmentation's network and loss, on one device.
 
-Batches are made up and lie on the device: neither the loader nor the way to the GPU is in it (``scaling.py`` has the
-loader). A step is what MMEngine's runner does with a batch: pre-processing, forward pass with losses, backward pass and
-optimizer, which is the config's for all ways.
+Batches are made up and lie on the device with their labels: neither the loader nor the way to the GPU is in it
+(``scaling.py`` has the loader). A step is what MMEngine's runner does with a batch: pre-processing, forward pass with
+losses, backward pass and optimizer, which is the config's for all ways. On a GPU cuDNN chooses its convolutions by
+trying them, as both our and stock's ``default_runtime.py`` let the runner do (``cudnn_benchmark``).
 """
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -75,23 +75,25 @@ def measure(
     Raises:
         InputError: MMSegmentation has no such network.
     """
-    works = [prepare(way, model, optimizer, batch, crop, device) for way in compared]
-    times = [[] for _ in works]
-    for _ in range(2 + steps):
-        for work, clock in zip(works, times, strict=True):
-            start = latency.now(device)
-            work()
-            clock.append(1000 * (latency.now(device) - start))
-    del works
-    rows = []
-    for way, clock in zip(compared, times, strict=True):
-        ms = median(clock[2:])
-        peak = peak_bytes(prepare, way, model, optimizer, batch, crop, device, device=device)
-        row = asdict(way) | dict(batch=batch, height=crop[0], width=crop[1])
-        row |= dict(ms=ms, images_s=1000 * batch / ms, peak_mb=peak / 1e6)
-        base = next((other for other in rows if other['precision'] == way.precision), row)
-        row |= dict(speed_ratio=row['images_s'] / base['images_s'], memory_ratio=row['peak_mb'] / base['peak_mb'])
-        rows.append(row)
+    with latency.cudnn_benchmark(device):
+        works = [prepare(way, model, optimizer, batch, crop, device) for way in compared]
+        times = [[] for _ in works]
+        for _ in range(2 + steps):
+            for work, clock in zip(works, times, strict=True):
+                start = latency.now(device)
+                work()
+                clock.append(1000 * (latency.now(device) - start))
+        del works
+        rows = []
+        for way, clock in zip(compared, times, strict=True):
+            ms = median(clock[2:])
+            peak = peak_bytes(prepare, way, model, optimizer, batch, crop, device, device=device)
+            row = asdict(way) | dict(batch=batch, height=crop[0], width=crop[1])
+            row |= dict(cudnn_benchmark=torch.backends.cudnn.benchmark if device == 'cuda' else '')
+            row |= dict(ms=ms, images_s=1000 * batch / ms, peak_mb=peak / 1e6)
+            base = next((other for other in rows if other['precision'] == way.precision), row)
+            row |= dict(speed_ratio=row['images_s'] / base['images_s'], memory_ratio=row['peak_mb'] / base['peak_mb'])
+            rows.append(row)
     return rows
 
 
@@ -107,13 +109,13 @@ def prepare(
         network.backbone.compile()
     optim = build_optim_wrapper(network, without_precision(optimizer) | WRAPPERS[way.precision])
     data = made_up(batch, crop, network.num_classes)
-    data['inputs'] = [image.to(device) for image in data['inputs']]
+    data = {key: [each.to(device) for each in given] for key, given in data.items()}
 
     def step() -> None:
-        with _tf32(way.precision == 'tf32'), optim.optim_context(network):
+        with latency.tf32(way.precision == 'tf32'), optim.optim_context(network):
             losses = network(**network.data_preprocessor(data, training=True), mode='loss')
             loss, _ = network.parse_losses(losses)
-        with _tf32(way.precision == 'tf32'):
+        with latency.tf32(way.precision == 'tf32'):
             optim.update_params(loss)
 
     return step
@@ -127,14 +129,3 @@ def _cfg(way: Way, model: dict) -> dict:
         cfg['decode_head'] = cfg['decode_head'] | dict(loss_decode=STOCK_LOSS)
         cfg['auxiliary_head'] = [head | dict(loss_decode=STOCK_LOSS) for head in cfg['auxiliary_head'] or ()]
     return cfg
-
-
-@contextmanager
-def _tf32(on: bool):
-    """PyTorch rounds convolutions to TF32 by default and products not; here both or none."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = on
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

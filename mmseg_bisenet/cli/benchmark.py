@@ -125,6 +125,7 @@ def _check_config(cfg: 'Config', args: argparse.Namespace) -> None:
         raise InputError('--protocol stock: the config has no model.data_preprocessor.size, which it pads images to')
     if args.checkpoint:
         config.require_checkpoint(args.checkpoint)
+        args.checkpoint = config.fetched(args.checkpoint)
         config.require_fit(cfg, args.checkpoint)
 
 

@@ -18,13 +18,16 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.benchmark import machine, roofline, tables
     from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli.csv_file import require_csv
     from mmseg_bisenet.zoo import get_model
 
     if min(args.shape) < 1:
         raise InputError('--shape must be 1 or more')
+    require_csv(args.csv)
     segmentor = get_model(str(config.find(args.config)))
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     setting = machine.describe(device)
+    setting.pop('tf32', None)  # each row says it by its precision
     rows = roofline.measure(segmentor, *args.shape, device)
     print(machine.line(setting))
     print(f'{args.config}, {args.shape[0]}x{args.shape[1]}: {rows[0]["multiply_adds_g"]:.1f} G multiply-adds')

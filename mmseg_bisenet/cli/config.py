@@ -1,13 +1,16 @@
 """What ``train``, ``test`` and ``benchmark`` do to a config before a runner is built from it."""
 
 import argparse
+import hashlib
 import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlparse
 
 import matplotlib
 import mmcv.cnn  # noqa: F401  it registers SyncBN, which `launch` may replace
+import mmengine.fileio
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import MODELS, DefaultScope
@@ -20,6 +23,8 @@ from mmseg_bisenet.checkpoints.files import SAFETENSORS, listed, read
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_state_dict, classifiers_of_others, misfits, without_boosters
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.registry import DATASETS
+
+METRIC = 'mmseg_bisenet.SegmentationMetric'
 
 
 class CfgOptions(DictAction):
@@ -98,6 +103,31 @@ def require_checkpoint(path: str) -> None:
         raise InputError(f'checkpoint {path} does not exist; give the path of a .pth or .safetensors file')
 
 
+def fetched(path: str) -> str:
+    """The path of a local file; of a URL, the path of what it gave when it was first asked for.
+
+    Raises:
+        InputError: the URL gives nothing.
+    """
+    if '://' not in path:
+        return path
+    name = Path(urlparse(path).path).name
+    # Beside PyTorch's own downloads; their names alone would take two iter_160000.pth for one.
+    local = Path(torch.hub.get_dir(), 'checkpoints', f'{hashlib.sha256(path.encode()).hexdigest()[:8]}-{name}')
+    if not local.is_file():
+        partial = local.with_name(f'.{local.name}.{os.getpid()}.partial')
+        try:
+            local.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(mmengine.fileio.get(path))
+        except Exception as error:  # each storage backend raises its own
+            reason = ' '.join(str(error).split())
+            raise InputError(
+                f'checkpoint {path} cannot be fetched ({reason}); fetch it by other means and give the path of the file'
+            ) from error
+        partial.rename(local)
+    return str(local)
+
+
 @CheckpointLoader.register_scheme(prefixes=rf'.*\{SAFETENSORS}$')
 def load_from_safetensors(filename: str, map_location: str | torch.device | None) -> dict:
     """What mmengine gets for such a path; its prefixes are regular expressions."""
@@ -106,15 +136,13 @@ def load_from_safetensors(filename: str, map_location: str | torch.device | None
 
 
 def require_fit(cfg: Config, path: str) -> None:
-    """Refuse a local checkpoint of another network, for mmengine would load what fits and score the rest at random.
+    """Refuse a checkpoint of another network, for mmengine would load what fits and score the rest at random.
 
     Raises:
         InputError: it lists tensors that are missing, too many or of another shape; or says how its classes differ from
             those of ``test_dataloader``.
     """
-    if '://' in path:
-        return
-    checkpoint = read(path)
+    checkpoint = read(fetched(path))
     own = build_state_dict(cfg.model, cfg.get('default_scope', 'mmseg'))
     own = {key: value for key, value in own.items() if not key.startswith(AUXILIARY)}  # never run in a test
     given = without_boosters(checkpoint.state_dict, own)
@@ -220,6 +248,30 @@ def check_data(cfg: Config, *dataloaders: str) -> None:
             listed_in = f'{built.ann_file} lists none' if built.ann_file and Path(built.ann_file).is_file() else ''
             where = listed_in or f'no file in {built.data_prefix.get("img_path")} ends in {built.img_suffix}'
             raise InputError(f'{key} has no image: {where}; mend its img_suffix, data_prefix or ann_file')
+
+
+def check_files(cfg: Config) -> None:
+    """Let stock loaders of the test be ours, which read the same, and name a file that is wrong."""
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    ours = [evaluator for evaluator in evaluators if evaluator.type == METRIC]
+    for _, dataset in _datasets(cfg.test_dataloader.dataset, 'test_dataloader.dataset'):
+        options = dict(LoadImageFromFile={})
+        # Stock metrics leave out ids that are no class; such a label stays right for them.
+        if ours and (classes := _build(dataset, cfg).metainfo.get('classes')):
+            labels = dict(num_classes=len(classes), ignore_index=ours[0].get('ignore_index', 255))
+            options['LoadAnnotations'] = labels
+        _replace_loaders(dataset.get('pipeline'), cfg.get('default_scope', 'mmseg'), options)
+
+
+def _replace_loaders(node: object, scope: str, options: dict[str, dict]) -> None:
+    if isinstance(node, list | tuple):
+        for item in node:
+            _replace_loaders(item, scope, options)
+    elif isinstance(node, dict):
+        prefix, _, name = str(node.get('type')).rpartition('.')
+        if name in options and (prefix or node.get('_scope_', scope)) == 'mmseg':
+            node.update(options[name], type=name, _scope_='mmseg_bisenet')
+        _replace_loaders(list(node.values()), scope, options)
 
 
 def _is_empty(dataset: BaseSegDataset) -> bool:

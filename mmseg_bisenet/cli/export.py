@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     path = config.find(args.config)
     config.require_checkpoint(args.checkpoint)
+    args.checkpoint = config.fetched(args.checkpoint)
     config.require_writable('--output', args.output)
     images = _calibration(args) if args.precision == 'int8' and min(args.shape) > 0 else ()
     segmentor = get_model(str(path), pretrained=args.checkpoint)

@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     names = [Path(image).stem for image in args.images]
     if len(set(names)) < len(names):
         raise InputError(f'two images of one name: {" ".join(sorted(args.images))}; segment them one after the other')
+    folder = Path(args.output)
+    _keep_photos(args.images, [folder / file for name in names for file in _files(name)])
     source = args.model if args.model in model_index.entries() else str(find(args.model))
     model = get_model(source, args.checkpoint or True)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -49,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
     height = args.height or _tested_height(model.cfg)
     if height < 1:
         raise InputError(f'--height {height}: give 1 or more')
-    folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     for path, name in zip(args.images, names, strict=True):
         photo = cv2.imread(path)
@@ -58,15 +59,34 @@ def run(args: argparse.Namespace) -> int:
         width = max(1, round(height * photo.shape[1] / photo.shape[0]))
         labels = segment(cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA))
         labels = cv2.resize(labels, photo.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-        for file, content in (
-            (f'{name}_labels.png', labels),
-            (f'{name}.jpg', _picture(photo, labels, segment.palette)),
-        ):
+        for file, content in zip(_files(name), (labels, _picture(photo, labels, segment.palette)), strict=True):
             if not cv2.imwrite(str(folder / file), content):
                 raise InputError(f'{folder / file} cannot be written; name another folder with --output')
         shares = [(float((labels == i).mean()), text) for i, text in enumerate(segment.classes)]
         print(f'{folder / name}.jpg:', ', '.join(f'{text} {share:.0%}' for share, text in sorted(shares)[:-5:-1]))
     return 0
+
+
+def _files(name: str) -> tuple[str, str]:
+    """What is written of an image: labels and picture."""
+    return f'{name}_labels.png', f'{name}.jpg'
+
+
+def _keep_photos(images: list[str], files: list[Path]) -> None:
+    """Refuse to write over an image that was given, whatever its path is spelled like."""
+    photos = {_inode(Path(image)) for image in images}
+    for file in files:
+        if file.exists() and _inode(file) in photos:
+            raise InputError(
+                f'{file} is one of the images, and would be overwritten; name another folder with --output'
+            )
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    if not path.exists():
+        return None
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _tested_height(cfg: 'Config') -> int:

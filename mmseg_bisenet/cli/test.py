@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.cli import config
 
     config.add_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file, or one that `export` wrote')
+    parser.add_argument('checkpoint', help='checkpoint file or its URL, or a file that `export` wrote')
     config.add_launcher(parser)
     parser.add_argument(
         '--aug-test', '--tta', action='store_true', dest='tta', help='multi-scale and flip, as the config says'
@@ -46,6 +46,12 @@ def run(args: argparse.Namespace) -> int:
     for key in ('tta_model', 'tta_pipeline') if args.tta else ():
         if not cfg.get(key):
             raise InputError(f'--aug-test: the config has no {key}; test without it, or take one of configs/_base_')
+    for key in args.cfg_options if args.tta else ():
+        if key.startswith(('test_dataloader.dataset.pipeline', 'test_pipeline')):
+            raise InputError(
+                f'--aug-test reads images by tta_pipeline, where {key} changes nothing; set its own key, such as '
+                'tta_pipeline.1.transforms.0.0.scale'
+            )
     apply_out(cfg, args)
     for option, folder in [('--out', args.out), ('--show-dir', args.show_dir), ('--work-dir', cfg.work_dir)]:
         if folder:
@@ -54,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         config.require_display()
     config.check_data(cfg, 'test_dataloader')
     config.drop_boosters(cfg)
+    args.checkpoint = config.fetched(args.checkpoint)
     if Path(args.checkpoint).suffix in SUFFIXES.values():
         use_exported(cfg, args)
     else:
@@ -75,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         cfg.model = dict(cfg.tta_model, module=cfg.model)
     if args.deploy:
         cfg.custom_hooks = [*cfg.get('custom_hooks', ()), dict(type='mmseg_bisenet.SwitchToDeployHook')]
+    config.check_files(cfg)
     if args.keep_going:
         keep_going(cfg)
     runner = Runner.from_cfg(cfg)
@@ -99,16 +107,20 @@ def use_exported(cfg: 'Config', args: argparse.Namespace) -> None:
     import mmseg_bisenet.deploy.segmentor  # noqa: F401  it registers the stand-in
     from mmseg_bisenet.deploy.metadata import read_metadata
 
-    for option, wanted in (('--aug-test', args.tta), ('--deploy', args.deploy)):
+    options = {'--aug-test': args.tta, '--deploy': args.deploy, f'--launcher {args.launcher}': args.launcher != 'none'}
+    for option, wanted in options.items():
         if wanted:
             raise InputError(f'{option} needs a checkpoint, and {args.checkpoint} is exported; test it without')
-    classes, expected = read_metadata(args.checkpoint)['num_classes'], cfg.model.get('num_classes')
+    metadata = read_metadata(args.checkpoint)
+    classes, expected = metadata['num_classes'], cfg.model.get('num_classes')
     if classes != expected:
         raise InputError(
             f'exported file {args.checkpoint} is of {classes} classes, and the config of {expected}; give the config '
             'that it was exported with'
         )
-    cfg.model = dict(type='mmseg_bisenet.ExportedSegmentor', exported=args.checkpoint)
+    device = 'cuda' if metadata['format'] == 'tensorrt' else metadata.get('device', 'cpu')
+    cfg.model = dict(type='mmseg_bisenet.ExportedSegmentor', exported=args.checkpoint, device=device)
+    cfg.load_from = None
 
 
 def keep_going(cfg: 'Config') -> None:
@@ -117,11 +129,12 @@ def keep_going(cfg: 'Config') -> None:
     Raises:
         InputError: a metric that would count the stand-ins.
     """
-    metric = 'mmseg_bisenet.SegmentationMetric'
+    from mmseg_bisenet.cli.config import METRIC
+
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     for evaluator in evaluators:
-        if evaluator.type != metric:
+        if evaluator.type != METRIC:
             raise InputError(
-                f'--keep-going: {evaluator.type} would count what is skipped; set test_evaluator.type={metric}'
+                f'--keep-going: {evaluator.type} would count what is skipped; set test_evaluator.type={METRIC}'
             )
     cfg.test_dataloader.dataset = dict(type='mmseg_bisenet.KeepGoingDataset', dataset=cfg.test_dataloader.dataset)

@@ -88,7 +88,7 @@ def runner(path: Path, metadata: dict, device: torch.device) -> Run:
     if metadata['format'] == 'tensorrt':
         device, engine = torch.device('cuda'), engines.tensorrt(path, metadata)
     else:
-        engine = engines.aot_inductor(path)
+        engine = engines.aot_inductor(path, device)
 
     def run(images: np.ndarray) -> np.ndarray:
         output = engine(torch.from_numpy(images).to(device))

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FunctionType
 
 import torch
 from mmseg.structures import SegDataSample
@@ -58,8 +59,14 @@ def compiled(network: nn.Module, shape: tuple[int, int], device: torch.device) -
     run. ``max-autotune`` compiles for minutes, and mostly finds cuDNN's convolutions to be the fastest.
     """
     require_compiler()
+
+    def run(images: Tensor) -> Tensor:
+        return network(images)
+
+    # Dynamo counts by code object, and leaves the ninth of one eager without an error: each network has its own.
+    run = FunctionType(run.__code__.replace(), run.__globals__, closure=run.__closure__)
     options = {'triton.cudagraphs': True} if device.type == 'cuda' else {}
-    function = torch.compile(network, dynamic=False, options=options)
+    function = torch.compile(run, dynamic=False, options=options)
     images = torch.zeros(1, *shape, 3, dtype=torch.uint8, device=device)
     # Frozen is what was compiled inside; `options` would come too late for Dynamo, which looks at it too.
     with torch._inductor.config.patch(freezing=True), torch.inference_mode():
@@ -90,10 +97,12 @@ def require_compiler() -> None:
         ) from error
 
 
-def aot_inductor(path: Path) -> Engine:
-    """A package of AOTInductor; it needs no compiler."""
+def aot_inductor(path: Path, device: torch.device | None = None) -> Engine:
+    """A package of AOTInductor, by default on the GPU that is current; it needs no compiler."""
+    # PyTorch 2.6 does not know the argument.
+    place = {} if device is None or device.index is None else dict(device_index=device.index)
     with _reading(path, 'pt2'):
-        package = torch._inductor.aoti_load_package(str(path))
+        package = torch._inductor.aoti_load_package(str(path), **place)
     return lambda images: _first(package(images))
 
 
@@ -155,11 +164,15 @@ def openvino(path: Path, metadata: dict, threads: int, throughput: bool) -> Engi
 # -- TensorRT ----------------------------------------------------------------------------------------------------------
 
 
-def tensorrt(path: Path, metadata: dict) -> Engine:
-    """An engine of TensorRT, on the GPU that is current; unmeasured so far."""
+def tensorrt(path: Path, metadata: dict, device: torch.device | None = None) -> Engine:
+    """An engine of TensorRT, by default on the GPU that is current; unmeasured so far.
+
+    It raises InputError for images of a shape that it does not take.
+    """
     (trt,) = require('tensorrt', cure='run: pip install tensorrt')
-    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-    engine = runtime.deserialize_cuda_engine(path.read_bytes())
+    with torch.cuda.device(device):
+        runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
         raise InputError(
             f'exported file {path} does not load in TensorRT {trt.__version__}: an engine runs with the version and on '
@@ -171,18 +184,28 @@ def tensorrt(path: Path, metadata: dict) -> Engine:
     own = threading.local()  # a context is of one caller at a time
 
     def run(images: Tensor) -> Tensor:
-        if not hasattr(own, 'context'):
-            own.context, own.stream = engine.create_execution_context(), torch.cuda.Stream()
-        context, current = own.context, torch.cuda.current_stream()
-        context.set_input_shape('images', tuple(images.shape))
-        result = torch.empty(tuple(context.get_tensor_shape(name)), dtype=dtype, device=images.device)
-        context.set_tensor_address('images', images.data_ptr())
-        context.set_tensor_address(name, result.data_ptr())
-        # On the default stream TensorRT would wait for the GPU before and after.
-        own.stream.wait_stream(current)
-        context.execute_async_v3(own.stream.cuda_stream)
-        current.wait_stream(own.stream)
-        return result
+        with torch.cuda.device(images.device):  # which GPU is current is each thread's own
+            if not hasattr(own, 'context'):
+                own.context, own.stream = engine.create_execution_context(), torch.cuda.Stream()
+            context, current, shape = own.context, torch.cuda.current_stream(), tuple(images.shape)
+            if not context.set_input_shape('images', shape):
+                least, _, most = map(tuple, engine.get_tensor_profile_shape('images', 0))
+                raise InputError(
+                    f'images of shape {shape}: {path} takes {least} to {most}; export with --dynamic and a larger '
+                    '--shape'
+                )
+            result = torch.empty(tuple(context.get_tensor_shape(name)), dtype=dtype, device=images.device)
+            context.set_tensor_address('images', images.data_ptr())
+            context.set_tensor_address(name, result.data_ptr())
+            # On the default stream TensorRT would wait for the GPU before and after.
+            own.stream.wait_stream(current)
+            if not context.execute_async_v3(own.stream.cuda_stream):
+                raise InputError(
+                    f'images of shape {shape}: TensorRT {trt.__version__} cannot run {path}, and its errors are above; '
+                    'free memory of the GPU, or export it anew here'
+                )
+            current.wait_stream(own.stream)
+            return result
 
     return run
 

@@ -35,7 +35,8 @@ class DeployNetwork(nn.Module):
         segmentor: from :func:`mmseg_bisenet.get_model`, say; it is left as it is.
 
     Raises:
-        InputError: its labels are not the argmax over a whole image's logits, or ``switch_to_deploy`` refuses it.
+        InputError: its labels are not the argmax over a whole image's logits, its preprocessor pads images, or
+            ``switch_to_deploy`` refuses it.
     """
 
     def __init__(self, segmentor: BiSeNetSegmentor) -> None:
@@ -48,6 +49,11 @@ class DeployNetwork(nn.Module):
             raise InputError(
                 'model.decode_head.out_channels=1: a deployed network takes the largest of several classes; '
                 'train with num_classes=2 and without out_channels'
+            )
+        if padding := getattr(segmentor.data_preprocessor, 'test_cfg', None):
+            raise InputError(
+                f'model.data_preprocessor.test_cfg={dict(padding)}: a deployed network does not pad images; '
+                'set it to None, and give images of that size'
             )
         if segmentor.with_neck:
             raise InputError(

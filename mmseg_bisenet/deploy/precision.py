@@ -8,8 +8,8 @@ from mmseg_bisenet.errors import InputError
 
 PRECISIONS = dict(
     eager=('fp32',),
-    deploy=('fp32', 'bf16', 'fp16'),
-    compile=('fp32', 'bf16', 'fp16'),
+    deploy=('fp32', 'bf16', 'fp16', 'int8'),  # int8 by Winograd's convolutions, on CPUs
+    compile=('fp32', 'bf16', 'fp16', 'int8'),
     pt2=('fp32', 'bf16', 'fp16'),
     onnxruntime=('fp32', 'int8'),  # its kernels for CPUs know no bf16, and take fp16 by way of fp32
     openvino=('fp32', 'bf16', 'fp16', 'int8'),

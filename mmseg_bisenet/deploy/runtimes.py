@@ -10,18 +10,20 @@ faster than any runtime's own resizing and argmax.
 import copy
 import operator
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from mmseg_bisenet.deploy import engines
+from mmseg_bisenet.deploy import check, engines, quantize
 from mmseg_bisenet.deploy.engines import Engine
 from mmseg_bisenet.deploy.metadata import SUFFIXES, read_metadata
 from mmseg_bisenet.deploy.network import DeployNetwork, describe
-from mmseg_bisenet.deploy.precision import DTYPES, cpu_has_tiles, require
+from mmseg_bisenet.deploy.precision import DTYPES, cpu_has, cpu_has_tiles, require
 from mmseg_bisenet.deploy.predictor import Predictor
+from mmseg_bisenet.deploy.winograd import has_int8, use_int8, use_winograd
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.zoo import get_model
@@ -44,6 +46,7 @@ def load(
     channel_order: str = 'bgr',
     threads: int | None = None,
     throughput: bool = False,
+    calibration: Iterable[np.ndarray] = (),
 ) -> Predictor:
     """A network that is ready to label images, warmed up.
 
@@ -55,7 +58,7 @@ def load(
         runtime: ``eager`` (the default: the segmentor as MMSegmentation tests it, without the resizing of its test
             pipeline), ``deploy`` (rewritten for inference), ``compile``, ``pt2`` (AOTInductor), ``onnxruntime``,
             ``openvino`` or ``tensorrt``.
-        precision: ``fp32`` (the default), ``bf16``, ``fp16`` or ``int8``, the last from a file only.
+        precision: ``fp32`` (the default), ``bf16``, ``fp16`` or ``int8``.
         shape: height and width of the images, by default (512, 1024). ``eager`` and ``deploy`` take others too, and are
             warmed up with this one.
         device: ``cpu`` or ``cuda``.
@@ -63,6 +66,7 @@ def load(
         threads: on a CPU, by default as many as PyTorch uses. It becomes PyTorch's number for the whole process, which
             the labels are made with in every runtime.
         throughput: for ``onnxruntime`` and ``openvino``: run images of a batch at the same time, each in few threads.
+        calibration: for ``int8`` of a config: images (H, W, 3) uint8 BGR of ``shape``, which set its ranges.
 
     Raises:
         InputError: what was asked for contradicts itself or the file, is not to be had on this machine, or needs a
@@ -84,7 +88,7 @@ def load(
         engine, metadata = _from_file(Path(config_or_exported), runtime, precision, shape, device, throughput)
     else:
         wanted = dict(runtime=runtime or 'eager', precision=precision or 'fp32', shape=_checked(shape or (512, 1024)))
-        engine, metadata = _from_config(config_or_exported, checkpoint, wanted, device, throughput)
+        engine, metadata = _from_config(config_or_exported, checkpoint, wanted, device, throughput, calibration)
     workers = torch.get_num_threads() if throughput and metadata['runtime'] in PARALLEL else None
     predictor = Predictor(engine, metadata, device, channel_order, workers)
     images = np.zeros((workers or 1, *predictor.shape, 3), np.uint8)
@@ -128,18 +132,18 @@ def _from_file(
     made_for = metadata.get('device', device.type)  # of a package of AOTInductor, which is machine code
     if made_for != device.type:
         raise InputError(f'exported file {path} runs on {made_for}, not on {device}; give device={made_for!r}')
-    return _open(path, metadata, throughput), metadata
+    return _open(path, metadata, device, throughput), metadata
 
 
-def _open(path: Path, metadata: dict, throughput: bool) -> Engine:
+def _open(path: Path, metadata: dict, device: torch.device, throughput: bool) -> Engine:
     threads = torch.get_num_threads()
     if metadata['runtime'] == 'onnxruntime':
         return engines.onnx_runtime(path, metadata, threads, throughput)
     if metadata['runtime'] == 'openvino':
         return engines.openvino(path, metadata, threads, throughput)
     if metadata['runtime'] == 'pt2':
-        return engines.aot_inductor(path)
-    return engines.tensorrt(path, metadata)
+        return engines.aot_inductor(path, device)
+    return engines.tensorrt(path, metadata, device)
 
 
 def _from_config(
@@ -148,14 +152,11 @@ def _from_config(
     wanted: dict,
     device: torch.device,
     throughput: bool,
+    calibration: Iterable[np.ndarray],
 ) -> tuple[Engine, dict]:
     runtime, precision, shape = wanted.values()
     require(runtime, precision, device)
-    if precision == 'int8':
-        raise InputError(
-            f'runtime {runtime}: int8 needs images to calibrate with; run mmseg-bisenet export with --precision int8, '
-            'and load the file that it writes'
-        )
+    images = _calibration(calibration, runtime, shape, device) if precision == 'int8' else []
     if runtime in ('compile', 'pt2'):
         engines.require_compiler()
     if isinstance(source, BiSeNetSegmentor):
@@ -167,7 +168,8 @@ def _from_config(
 
         # What a runtime has mapped into memory cannot be removed on Windows.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            path = export(segmentor, FORMATS[runtime], precision, shape, folder, output_kind='logits')
+            format = FORMATS[runtime]
+            path = export(segmentor, format, precision, shape, folder, output_kind='logits', calibration=images)
             return _from_file(path, None, None, None, device, throughput)
     if device.type == 'cuda':
         torch.backends.cudnn.benchmark = True
@@ -176,14 +178,48 @@ def _from_config(
         return engines.eager(segmentor), metadata
     network = DeployNetwork(segmentor).to(device)
     if device.type == 'cpu' and _pays_winograd(precision):
-        from mmseg_bisenet.deploy.winograd import use_winograd
-
         use_winograd(network)  # in float32, before weights are rounded
-    network = network.to(DTYPES[precision])
+    if precision == 'int8':
+        network = _in_int8(network, images, metadata)
+    else:
+        network = network.to(DTYPES[precision])
     return engines.compiled(network, shape, device) if runtime == 'compile' else network, metadata
 
 
 def _pays_winograd(precision: str) -> bool:
     """Whether a quarter of the products takes less time, without AMX; and PyTorch, from 2.4 on, can do it."""
-    faster = precision == 'fp32' or (precision == 'bf16' and not cpu_has_tiles())
+    faster = precision in ('fp32', 'int8') or (precision == 'bf16' and not cpu_has_tiles())
     return faster and hasattr(torch.library, 'custom_op')
+
+
+def _calibration(
+    images: Iterable[np.ndarray], runtime: str, shape: tuple[int, int], device: torch.device
+) -> list[np.ndarray]:
+    images = quantize.checked(images, shape)
+    if runtime not in FORMATS and not (device.type == 'cpu' and hasattr(torch.library, 'custom_op') and has_int8()):
+        raise InputError(
+            f'runtime {runtime}: int8 needs a CPU with AVX-512-VNNI, Linux, Numba and PyTorch 2.4 or newer, and '
+            f'one of these is missing here; choose {" or ".join(PARALLEL)}'
+        )
+    return images
+
+
+def _in_int8(network: DeployNetwork, images: list[np.ndarray], metadata: dict) -> nn.Module:
+    """The network with Winograd's products in int8, and in bfloat16 what else is left, where the CPU has it.
+
+    Raises:
+        InputError: its labels are not those of float32, as is asked of exported files too.
+    """
+    exact = copy.deepcopy(network)
+    use_int8(network, (torch.from_numpy(image)[None] for image in images))
+    network = network.to(torch.bfloat16 if cpu_has('bf16') else torch.float32)
+    outermost = [image[None] for image in (images[0], images[-1])]
+    with torch.inference_mode():
+        run = lambda image: network(torch.from_numpy(image)).float().numpy()  # noqa: E731
+        _, right = check.compare(run, exact, outermost, metadata | dict(output_kind='logits'))
+    if right < check.NEEDED['int8']:
+        raise InputError(
+            f'int8: {right:.2%} of the labels are those of PyTorch in fp32, and {check.NEEDED["int8"]:.2%} are needed; '
+            'calibrate with other images, or take another precision'
+        )
+    return network

@@ -26,6 +26,7 @@ class ExportedSegmentor(BaseModel):
 
     def __init__(self, exported: str, **others) -> None:
         super().__init__(BaseDataPreprocessor())
+        self.exported = exported
         self.segment = load(exported, **others)
 
     def forward(

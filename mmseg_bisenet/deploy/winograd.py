@@ -14,18 +14,24 @@ Deviations from the paper:
 - Inputs and outputs may be bfloat16. Everything between them is float32, but for the factors of the products on a CPU
   with AVX-512-BF16, which multiplies bfloat16 twice as fast: there they are rounded to it, and their products summed
   in float32.
+- In int8, on a CPU with AVX-512-VNNI, what is quantized is transformed patches and transformed filters, as in LoWino
+  (Li et al., ICPP 2021). Each of the 36 matrices of patches has a scale of its own, found on images beforehand, and so
+  has each output channel of each matrix of filters.
 """
 
 import ctypes
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+QUANTILE = 0.9995  # of the absolute values of a matrix of patches; what is larger counts as that
+SAMPLE = 2**13  # patches of a channel that a quantile is taken of
 CACHE_BYTES = 1.25 * 2**20  # of a core's second cache, for the patches and products of a block of tiles
 
 
@@ -53,6 +59,24 @@ def use_winograd(module: nn.Module) -> int:
     return count
 
 
+@torch.inference_mode()
+def use_int8(network: nn.Module, images: Iterable[Tensor]) -> None:
+    """Let each :class:`WinogradConv2d` multiply in int8 from now on, by ranges seen in the network's float32.
+
+    Args:
+        network: as :func:`use_winograd` left it.
+        images: what it is run on, one batch after the other.
+    """
+    layers = [module for module in network.modules() if isinstance(module, WinogradConv2d)]
+    for layer in layers:
+        layer.seen = torch.zeros(layer.transformed.shape[1])
+    for image in images:
+        network(image)
+    for layer in layers:
+        layer.quantize(layer.seen)
+        layer.seen = None
+
+
 class WinogradConv2d(nn.Conv2d):
     """A 3x3 convolution with stride 1 and padding 1, and a ReLU if asked for; without gradients.
 
@@ -76,34 +100,52 @@ class WinogradConv2d(nn.Conv2d):
         self.rounded = panels.mT.bfloat16().contiguous() if _has_bfloat16() else self.transformed
         self.summand = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().float().clone()
         self.relu = relu
+        self.seen = None  # largest values of each matrix of patches, while ranges are sought
+        self.quantized, self.scales = None, []
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.seen is not None:
+            self.seen = torch.maximum(self.seen, _largest(x))
         weight = self.rounded if x.dtype == torch.bfloat16 else self.transformed
-        return winograd_conv2d(x, weight, self.summand, self.relu)
+        weight = weight if self.quantized is None else self.quantized
+        return winograd_conv2d(x, weight, self.summand, self.relu, self.scales)
+
+    def quantize(self, largest: Tensor) -> None:
+        """Multiply in int8, where 127 stands for ``largest``, (36,), in each matrix of patches."""
+        weight = self.transformed[..., 0]  # (K / columns, 36, C, columns)
+        unit = weight.abs().amax(2) / 127
+        unit = unit.masked_fill(unit == 0, 1)
+        whole = (weight / unit[:, :, None]).round()
+        largest = largest.clamp(min=1e-9)
+        self.quantized = whole.unflatten(2, (-1, 4)).mT.to(torch.int8).contiguous()
+        starts = (-128 * whole.sum(2)).to(torch.int32)
+        self.scales = [127 / largest, starts, unit * (largest / 127)[:, None]]
 
 
 @torch.library.custom_op('mmseg_bisenet::winograd_conv2d', mutates_args=(), device_types='cpu')
-def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales: Sequence[Tensor]) -> Tensor:
     """What :class:`WinogradConv2d` does.
 
     Args:
         x: (N, C, H, W), float32 or bfloat16.
         weight: (K / columns, 36, C, columns, 1), transformed, in float32; or (K / columns, 36, C / 2, columns, 2) in
-            bfloat16, for x in bfloat16.
+            bfloat16, for x in bfloat16; or (K / columns, 36, C / 4, columns, 4) in int8.
         bias: (K,), float32.
         relu: whether negative outputs become zero.
+        scales: for a weight in int8: what a 1 becomes in int8, (36,) float32; -128 times the sum of the weight over its
+            input channels, (K / columns, 36, columns) int32; what a product of 1 stands for, of that shape, float32.
 
     Raises:
         TypeError: x is of another type or shape.
     """
-    from mmseg_bisenet.deploy.winograd_kernel import ROWS, kernel, scratch_bytes
+    from mmseg_bisenet.deploy.winograd_kernel import COLUMNS, ROWS, kernel, scratch_bytes
 
     inputs, factor_size = weight.shape[2] * weight.shape[4], weight.element_size()
     if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() != 4 or x.shape[1] != inputs:
         raise TypeError(f'{x.dtype} {tuple(x.shape)}: give (N, {inputs}, H, W) in float32 or bfloat16')
     x = x.contiguous(memory_format=torch.channels_last)
     n, channels, height, width = x.shape
-    out = _empty_output(x, weight, bias, relu)
+    out = _empty_output(x, weight, bias, relu, scales)
     threads = torch.get_num_threads()
     tiles = n * -(-height // 4) * -(-width // 4)
     # As many blocks for each thread, and what a block needs about as large as the cache.
@@ -111,15 +153,17 @@ def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tens
     block = -(-tiles // (threads * rounds * ROWS)) * ROWS
     size = scratch_bytes(block, channels, factor_size)
     scratch = torch.empty(threads, size, dtype=torch.uint8)
-    zeros = x.new_zeros(channels)
+    zeros = torch.zeros(max(channels, COLUMNS))
     addresses = [t.data_ptr() for t in (x, weight, bias, out, zeros, scratch)]
-    arguments = np.array([0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu], np.int64)
+    scales = [t.data_ptr() for t in scales] or [0, 0, 0]
+    arguments = [0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu, *scales]
+    arguments = np.array(arguments, np.int64)
     _parallel()(kernel(x.dtype == torch.bfloat16, factor_size).address, arguments.ctypes.data, threads, 0)
     return out
 
 
 @winograd_conv2d.register_fake
-def _empty_output(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+def _empty_output(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales: Sequence[Tensor]) -> Tensor:
     n, _, height, width = x.shape
     shape = n, len(bias), height, width
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -146,11 +190,32 @@ def _ends_in_relu(layer: ConvModule) -> bool:
     )
 
 
+def _largest(x: Tensor) -> Tensor:
+    """x: (N, C, H, W) -> ``QUANTILE`` of the absolute values of each matrix of transformed patches, (36,)."""
+    from mmseg_bisenet.deploy.winograd_kernel import INPUT, PATCH, TILE
+
+    height, width = x.shape[2:]
+    padded = F.pad(x.float(), (1, 1 + -width % TILE, 1, 1 + -height % TILE))
+    patches = padded.unfold(2, PATCH, TILE).unfold(3, PATCH, TILE).movedim(1, 3).flatten(0, 3)
+    patches = patches[:: -(-len(patches) // SAMPLE)].flatten(1)
+    transform = torch.from_numpy(np.kron(INPUT, INPUT)).float()
+    return (patches @ transform.T).abs().quantile(QUANTILE, dim=0)
+
+
 def _has_bfloat16() -> bool:
     """Whether the CPU has AVX-512-BF16."""
-    from llvmlite.binding import get_host_cpu_features
+    from mmseg_bisenet.deploy.winograd_vectors import has_bfloat16
 
-    return bool(get_host_cpu_features().get('avx512bf16'))
+    return has_bfloat16()
+
+
+def has_int8() -> bool:
+    """Whether convolutions can multiply in int8 here."""
+    if _parallel() is None:
+        return False
+    from mmseg_bisenet.deploy.winograd_vectors import has_int8
+
+    return has_int8()
 
 
 @functools.cache

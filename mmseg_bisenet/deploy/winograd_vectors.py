@@ -1,4 +1,4 @@
-"""Vectors of float32 and bfloat16 in LLVM's intermediate language, for :mod:`mmseg_bisenet.deploy.winograd_kernel`."""
+"""Vectors of float32, bfloat16 and int8 in LLVM's language, for :mod:`mmseg_bisenet.deploy.winograd_kernel`."""
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features, initialize_native_asmparser
@@ -8,9 +8,21 @@ initialize_native_asmparser()  # Numba does not, and the instructions given by n
 
 LANES = 16 if get_host_cpu_features().get('avx512f') else 8  # float32 values a vector register
 
+
+def has_bfloat16() -> bool:
+    """Whether the CPU has AVX-512-BF16."""
+    return bool(get_host_cpu_features().get('avx512bf16'))
+
+
+def has_int8() -> bool:
+    """Whether the CPU has AVX-512-VNNI."""
+    return bool(get_host_cpu_features().get('avx512vnni'))
+
+
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
-_BITS = ir.VectorType(ir.IntType(32), LANES)
+WORDS = ir.VectorType(ir.IntType(32), LANES)
+BYTES = ir.VectorType(ir.IntType(8), LANES)
 HALVES = ir.VectorType(ir.IntType(16), LANES)  # bfloat16, which llvmlite lacks, is the upper half of a float32
 
 
@@ -43,15 +55,28 @@ def dot(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Valu
     return builder.asm(signature, 'vdpbf16ps $2, $3, $0', '=v,0,v,v', [c, a, b], False)
 
 
+def dot_of_bytes(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """``c`` and, lane by lane, the products of four uint8 of ``a`` and int8 of ``b``, summed in int32."""
+    signature = ir.FunctionType(WORDS, [WORDS, a.type, b.type])
+    return builder.asm(signature, 'vpdpbusd $3, $2, $0', '=v,0,v,v', [c, a, b], False)
+
+
+def to_bytes(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """float32 rounded to -128 ... 127, the nearest where it lies outside, and 128 added: uint8."""
+    whole = builder.asm(ir.FunctionType(WORDS, [VECTOR]), 'vcvtps2dq $1, $0', '=v,v', [value], False)
+    signed = builder.asm(ir.FunctionType(BYTES, [WORDS]), 'vpmovsdb $1, $0', '=v,v', [whole], False)
+    return builder.xor(signed, ir.Constant(BYTES, [-128] * LANES))
+
+
 def from_bfloat16(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    sixteen = ir.Constant(_BITS, [16] * LANES)
-    return builder.bitcast(builder.shl(builder.zext(value, _BITS), sixteen), VECTOR)
+    sixteen = ir.Constant(WORDS, [16] * LANES)
+    return builder.bitcast(builder.shl(builder.zext(value, WORDS), sixteen), VECTOR)
 
 
 def to_bfloat16(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Rounded to the nearest, of two to the even one."""
-    sixteen, one, below, nan = (ir.Constant(_BITS, [n] * LANES) for n in (16, 1, 0x7FFF, 0x7FC0))
-    bits = builder.bitcast(value, _BITS)
+    sixteen, one, below, nan = (ir.Constant(WORDS, [n] * LANES) for n in (16, 1, 0x7FFF, 0x7FC0))
+    bits = builder.bitcast(value, WORDS)
     odd = builder.and_(builder.lshr(bits, sixteen), one)
     rounded = builder.lshr(builder.add(bits, builder.add(odd, below)), sixteen)
     return builder.trunc(builder.select(builder.fcmp_unordered('uno', value, value), nan, rounded), HALVES)

@@ -28,7 +28,7 @@ def count_boundary(truth: np.ndarray, prediction: np.ndarray, ignore_index: int)
         prediction: (H, W) uint8.
 
     Returns:
-        (2, 256) int64 pixels.
+        (2, 256) int64 pixels, zero for ``ignore_index``, which may be the id of a class.
     """
     prediction = np.where(truth == ignore_index, np.uint8(ignore_index), prediction)
     of_truth, of_prediction = (boundary(ids, ignore_index) for ids in (truth, prediction))
@@ -37,7 +37,9 @@ def count_boundary(truth: np.ndarray, prediction: np.ndarray, ignore_index: int)
         np.bincount(ids[where], minlength=IDS)
         for ids, where in ((truth, both), (truth, of_truth), (prediction, of_prediction))
     )
-    return np.stack([intersection, a + b - intersection])
+    counts = np.stack([intersection, a + b - intersection])
+    counts[:, ignore_index] = 0
+    return counts
 
 
 def boundary(ids: np.ndarray, ignore_index: int) -> np.ndarray:

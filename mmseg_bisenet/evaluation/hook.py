@@ -60,7 +60,7 @@ def _about(runner: Runner) -> dict:
     modules = (mmseg_bisenet, mmseg, mmengine, mmcv, torch)
     return {
         'config': runner.cfg.filename,
-        'checkpoint': runner._load_from,
+        'checkpoint': runner._load_from or getattr(runner.model, 'exported', None),  # of an ExportedSegmentor
         'created': datetime.now().astimezone().isoformat(timespec='seconds'),
         'versions': {
             'python': platform.python_version(),

@@ -44,9 +44,11 @@ class SegmentationMetric(BaseMetric):
         format_only: writes predictions and asks for no truth.
         keep_results: stock's test script sets it; predictions are always kept.
         prefix: of the names of scores, where several metrics are used.
+        iou_metrics: what stock's configs set; ``['mIoU']`` only.
 
     Raises:
-        InputError: ``output_dir`` exists, or is missing where it is all that is wanted; an id that is no class.
+        InputError: ``output_dir`` exists, or is missing where it is all that is wanted; an id that is no class; a label
+            of another size than the prediction.
     """
 
     def __init__(
@@ -57,8 +59,14 @@ class SegmentationMetric(BaseMetric):
         format_only: bool = False,
         keep_results: bool = True,
         prefix: str | None = None,
+        iou_metrics: Sequence[str] = ('mIoU',),
     ) -> None:
         super().__init__(prefix=prefix)
+        if list(iou_metrics) != ['mIoU']:
+            raise InputError(
+                f'SegmentationMetric: iou_metrics is {list(iou_metrics)}, and it has mIoU alone; remove the others, or '
+                'set test_evaluator.type=IoUMetric'
+            )
         if format_only and not output_dir:
             raise InputError('test_evaluator.format_only is set and nothing says where to; add --out DIR')
         self.ignore_index = ignore_index
@@ -86,9 +94,15 @@ class SegmentationMetric(BaseMetric):
         if 'skipped' in sample:
             return {'skipped': sample['skipped']}
         held = {key: sample[key] for key in ('img_path', 'reduce_zero_label') if key in sample}
-        held['prediction'] = _labels(sample['pred_sem_seg'])
+        held['prediction'] = _labels(sample['pred_sem_seg'], f'{sample["img_path"]}: the prediction')
         if not self.format_only:
-            held['truth'] = _labels(sample['gt_sem_seg'])
+            held['truth'] = _labels(sample['gt_sem_seg'], f'{sample["img_path"]}: the label')
+            sizes = [f'{held[name].shape[1]}x{held[name].shape[0]}' for name in ('truth', 'prediction')]
+            if sizes[0] != sizes[1]:
+                raise InputError(
+                    f'{sample["img_path"]}: the label is {sizes[0]} and the prediction {sizes[1]} (width x height); '
+                    'put LoadAnnotations after Resize in the pipeline, for a label is scored at its own size'
+                )
         return held
 
     def evaluate(self, size: int) -> dict[str, float]:
@@ -185,7 +199,10 @@ class SegmentationMetric(BaseMetric):
         print_log(f'\n{table.get_string()}', 'current')
 
 
-def _labels(data: dict) -> np.ndarray:
+def _labels(data: dict, what: str) -> np.ndarray:
     """(H, W) uint8 of a ``PixelData`` of (1, H, W) or (H, W)."""
+    low, high = map(int, data['data'].aminmax())
+    if low < 0 or high >= IDS:
+        raise InputError(f'{what} has ids from {low} to {high}, which 8 bits do not hold; give ids of 0 to {IDS - 1}')
     labels = data['data'].to(torch.uint8).cpu().numpy()
     return labels.reshape(labels.shape[-2:])

@@ -3,6 +3,9 @@
 Stock upsamples the logits of all classes to the size of the input, resizes them again to that of the original image,
 keeps both, and takes an argmax over the slowest dimension. Here each class makes that way on its own, and is forgotten
 once compared with the best so far: the same interpolations of the same numbers, so the same labels to the last bit.
+
+That is of contiguous logits, as stock's segmentors have them. PyTorch's CPU kernel for channels_last maps of 4 or more
+channels rounds otherwise; such logits are made contiguous before, and near ties may turn from what stock makes of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -84,7 +87,7 @@ class Logits:
             self._resize(x[image, classes], _size(window)) for window, x in zip(self.windows, self.maps, strict=True)
         )
         if len(self.windows) == 1:
-            return next(parts)
+            return next(parts).to(self.dtype)
         total = self.maps[0].new_zeros(1, len(range(self._classes)[classes]), *self.size, dtype=self.dtype)
         count = total.new_zeros(self.size)
         for (rows, columns), part in zip(self.windows, parts, strict=True):

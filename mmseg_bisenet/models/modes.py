@@ -4,8 +4,9 @@
 CoinCheung/BiSeNet, tools/evaluate.py, whose tables call ``whole`` ss: ``ssc`` (windows), ``msf`` (scales and flip) and
 ``mscf`` (all three). They sum probabilities. What they share:
 
-- Windows are ``crop_size``, 1024x1024 there, at steps of two thirds of it, rounded up; the last one ends at the border.
-  An image that is smaller is laid in the middle of zeros.
+- Windows are ``crop_size``, 1024x1024 there, at steps of ``stride``, two thirds of it there, rounded up; the last one
+  ends at the border. Steps of five sixths make ``ssc`` the evaluation of V1's authors (ycszen/TorchSeg).
+- An image that is smaller than a window is laid in the middle of zeros.
 - Image and result are resized with aligned corners, whatever the network does, from and to the size of the input.
 - ``msf`` sums the softmax of each scale and its flip. ``mscf`` sums, over windows and scales, the exponential of a
   window's softmax plus its flip's.
@@ -30,7 +31,7 @@ def check(test_cfg: dict | None) -> ConfigDict:
     """A segmentor's ``test_cfg``, with the mode it has by default.
 
     Raises:
-        InputError: the mode is not known, or ``slide`` lacks a size or leaves gaps.
+        InputError: the mode is not known, ``slide`` lacks a size, or windows leave gaps.
     """
     test_cfg = ConfigDict(dict(mode='whole') | (test_cfg or {}))
     if test_cfg.mode not in ('whole', 'slide', *PROTOCOLS):
@@ -41,10 +42,12 @@ def check(test_cfg: dict | None) -> ConfigDict:
     for name in ('crop_size', 'stride') if test_cfg.mode == 'slide' else ():
         if name not in test_cfg:
             raise InputError(f'BiSeNetSegmentor: model.test_cfg.{name} is missing; mode slide needs (height, width)')
-    if test_cfg.mode == 'slide' and any(s > c for s, c in zip(test_cfg.stride, test_cfg.crop_size, strict=True)):
+    crop = test_cfg.get('crop_size', CROP)
+    stride = test_cfg.get('stride', crop) if test_cfg.mode in ('slide', 'ssc', 'mscf') else crop
+    if any(s > c for s, c in zip(stride, crop, strict=True)):
         raise InputError(
-            f'BiSeNetSegmentor: model.test_cfg.stride={tuple(test_cfg.stride)} is larger than '
-            f'crop_size={tuple(test_cfg.crop_size)}, and windows would leave gaps; make it smaller'
+            f'BiSeNetSegmentor: model.test_cfg.stride={tuple(stride)} is larger than crop_size={tuple(crop)}, and '
+            'windows would leave gaps; make it smaller'
         )
     return test_cfg
 
@@ -62,13 +65,14 @@ def probabilities(network: Callable[[Tensor], Tensor], inputs: Tensor, test_cfg:
     Args:
         network: (N, 3, H, W) -> logits (N, C, H, W).
         inputs: (N, 3, H, W).
-        test_cfg: ``mode`` is one of ``PROTOCOLS``; ``crop_size`` (height, width) and ``scales`` where they are others
-            than its tables'.
+        test_cfg: ``mode`` is one of ``PROTOCOLS``; ``crop_size``, ``stride`` (both height, width) and ``scales`` where
+            they are others than its tables'.
 
     Returns:
         (N, C, H, W).
     """
     mode, crop, size = test_cfg.mode, test_cfg.get('crop_size', CROP), inputs.shape[2:]
+    stride = test_cfg.get('stride', [math.ceil(length * 2 / 3) for length in crop])
     scales = (1,) if mode == 'ssc' else test_cfg.get('scales', SCALES)
     total = 0
     for scale in scales:
@@ -77,17 +81,19 @@ def probabilities(network: Callable[[Tensor], Tensor], inputs: Tensor, test_cfg:
             for flip in (False, True):
                 total = _resize(_unflipped(network, image, flip), size).softmax(1).add_(total)
         else:
-            total = _resize(_windowed(network, image, crop, flip=mode == 'mscf'), size).add_(total)
+            total = _resize(_windowed(network, image, crop, stride, flip=mode == 'mscf'), size).add_(total)
     return total
 
 
-def _windowed(network: Callable[[Tensor], Tensor], image: Tensor, crop: Sequence[int], flip: bool) -> Tensor:
+def _windowed(
+    network: Callable[[Tensor], Tensor], image: Tensor, crop: Sequence[int], stride: Sequence[int], flip: bool
+) -> Tensor:
     height, width = image.shape[2:]
     bottom, right = max(crop[0] - height, 0), max(crop[1] - width, 0)
     top, left = bottom // 2, right // 2
     image = F.pad(image, (left, right - left, top, bottom - top))
     total = None
-    for rows, columns in _grid(image.shape[2:], crop, [math.ceil(length * 2 / 3) for length in crop]):
+    for rows, columns in _grid(image.shape[2:], crop, stride):
         chip = image[:, :, rows, columns]
         result = network(chip).softmax(1)
         if flip:

@@ -3,7 +3,8 @@
 Deviations from stock in prediction:
 
 - Labels come straight from low-resolution logits, of whole images and sliding windows alike (``labels.py``). They are
-  those of stock from the same logits. A single foreground class, and heads that upsample in their own way, go its way.
+  those of stock from the same logits, laid out contiguously. A single foreground class, and heads that upsample in
+  their own way, go its way.
 - ``seg_logits`` are kept only where ``test_cfg.keep_logits`` asks: at 1024x2048 and 19 classes they take 160 MB.
 - ``test_cfg.mode`` knows the protocols of CoinCheung's tables too (``modes.py``).
 - ``switch_to_deploy`` rewrites the network for inference (``fuse.py``).
@@ -43,7 +44,8 @@ class BiSeNetSegmentor(EncoderDecoder):
         others: as MMSegmentation's ``EncoderDecoder`` (``backbone``, ``decode_head``, ``auxiliary_head`` and so on).
 
     Raises:
-        InputError: ``num_classes`` is missing, a head names another one, or ``test_cfg`` is of no mode.
+        InputError: ``num_classes`` is missing, a head names another one, ``test_cfg`` is of no mode, or its mode wants
+            more than a single foreground class.
     """
 
     def __init__(
@@ -72,6 +74,11 @@ class BiSeNetSegmentor(EncoderDecoder):
             test_cfg=modes.check(test_cfg),
             **others,
         )
+        if self.out_channels == 1 and self.test_cfg.mode in modes.PROTOCOLS:
+            raise InputError(
+                f'BiSeNetSegmentor: model.test_cfg.mode={self.test_cfg.mode} compares probabilities of classes, and '
+                'the decode_head has a single channel; set the mode to whole or slide, or use --aug-test'
+            )
         self.deployed = False
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
@@ -113,6 +120,20 @@ class BiSeNetSegmentor(EncoderDecoder):
         if mode and getattr(self, 'deployed', False):
             raise InputError('BiSeNetSegmentor: after switch_to_deploy there is no training; build the network anew')
         return super().train(mode)
+
+    def val_step(self, data: dict) -> list[SegDataSample]:
+        """As ``test_step``."""
+        _require_one_size(data, 'val_dataloader')
+        return super().val_step(data)
+
+    def test_step(self, data: dict) -> list[SegDataSample]:
+        """``inputs`` and ``data_samples`` as a data loader gives them -> the samples, as ``predict`` leaves them.
+
+        Raises:
+            InputError: the images are of several sizes.
+        """
+        _require_one_size(data, 'test_dataloader')
+        return super().test_step(data)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """inputs: (N, 3, H, W), normalised, or as ``switch_to_deploy`` says -> the maps of the backbone."""
@@ -182,6 +203,19 @@ class BiSeNetSegmentor(EncoderDecoder):
             for key in [key for key in state_dict if key.startswith(f'{prefix}auxiliary_head.')]:
                 del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _require_one_size(data: dict, dataloader: str) -> None:
+    sizes = [tuple(image.shape[-2:]) for image in data['inputs']]
+    other = next((i for i, size in enumerate(sizes) if size != sizes[0]), 0)
+    if other:
+        first, second = (
+            f'{data["data_samples"][i].get("img_path")} is {sizes[i][1]}x{sizes[i][0]}' for i in (0, other)
+        )
+        raise InputError(
+            f'{first} and {second} (width x height) where they reach the network, and a batch has one size; set '
+            f'{dataloader}.batch_size=1, or let its pipeline Resize to one size'
+        )
 
 
 def _is_whole(meta: dict, size: Sequence[int]) -> bool:

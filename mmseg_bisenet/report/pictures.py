@@ -3,13 +3,14 @@ matrix.
 """
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 LONGEST_SIDE = 640
 IGNORED = 255
@@ -36,12 +37,13 @@ def of_sample(
         folder: where ``scores.json`` lies.
     """
     name = Path(sample['img_path']).name
-    photo, photo_problem = _open(sample['img_path'], lambda image: ImageOps.exif_transpose(image).convert('RGB'))
-    truth, truth_problem = _open(folder / sample['truth'], np.asarray)
-    prediction, prediction_problem = _open(folder / sample['prediction'], np.asarray)
+    pixels, photo_problem = _open(sample['img_path'], cv2.IMREAD_COLOR)
+    truth, truth_problem = _open(folder / sample['truth'], cv2.IMREAD_UNCHANGED)
+    prediction, prediction_problem = _open(folder / sample['prediction'], cv2.IMREAD_UNCHANGED)
 
-    pictures = [Picture('photo', photo_problem)]
-    if photo is not None:
+    photo, pictures = None, [Picture('photo', photo_problem)]
+    if pixels is not None:
+        photo = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
         pictures = [Picture('photo', f'photo {name}', _jpeg(_shrunk(photo, Image.Resampling.BOX)))]
     shown = set()
     for label, ids, problem in (('truth', truth, truth_problem), ('prediction', prediction, prediction_problem)):
@@ -59,14 +61,13 @@ def of_sample(
     return [*pictures, Picture('errors', f'wrong pixels of {name}: {share:.1f} % of those that count', drawn)], shown
 
 
-def _open(path: str | Path, read: Callable) -> tuple:
-    """What ``read`` makes of the image, and what is wrong; one of them is None."""
+def _open(path: str | Path, flag: int) -> tuple[np.ndarray | None, str | None]:
+    """The pixels, by the decoder that the test read them with, and what is wrong; one of them is None."""
     try:
-        with Image.open(path) as image:
-            return read(image), None
-    except (OSError, SyntaxError) as error:  # Pillow's word for a PNG with wrong bytes
-        reason = 'is not there' if isinstance(error, FileNotFoundError) else 'cannot be read'
-        return None, f'{path} {reason}'
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), flag)
+    except (OSError, cv2.error) as error:  # OpenCV refuses empty and very large files
+        return None, f'{path} {"is not there" if isinstance(error, FileNotFoundError) else "cannot be read"}'
+    return pixels, None if pixels is not None else f'{path} cannot be read'
 
 
 def _errors(photo: Image.Image | None, wrong: np.ndarray, ignored: np.ndarray) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def calls(monkeypatch):
         folder = Path(others[others.index('--work-dir') + 1])
         seed = int(next(text for text in others if text.startswith('randomness.seed=')).split('=')[1])
         if command == 'train':
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / 'last_checkpoint').write_text(f'{folder}/iter_400.pth')
         else:
             (folder / 'evaluation').mkdir()
@@ -63,6 +64,30 @@ def test_each_config_and_seed_once(calls, tmp_path, capsys):
     assert cli.main([*arguments, str(tmp_path / 'b.csv')]) == 0
     assert len(calls) == done
     assert (tmp_path / 'b.csv').read_text() == (tmp_path / 'a.csv').read_text()
+
+
+def test_other_options_are_another_run(calls, tmp_path):
+    """A score that was made in another way is not taken for one of this way."""
+    configs, folder = [Path(f'{name}.py') for name in NAMES], tmp_path / f'{NAMES[1]}-3'
+    accuracy.run(configs, [3], tmp_path, ['--ema'], ['a=1'])
+    assert json.loads((folder / 'asked.json').read_text()) == dict(options=['--ema'], changes=['a=1'])
+    made = len(calls)
+    for options, changes, text in (
+        (['--ema'], ['a=2'], '--ema a=2'),
+        ([], ['a=1'], 'a=1'),
+        (['--ema', '--amp'], ['a=1'], '--ema --amp a=1'),
+        ([], [], 'no options'),
+    ):
+        # The first config's folder is new with this seed: nothing is trained before all folders are known to fit.
+        with pytest.raises(
+            InputError, match=rf'{folder} was made with --ema a=1, not with {text}; name another --work-'
+        ):
+            accuracy.run([Path('new.py'), configs[1]], [3], tmp_path, options, changes)
+        shutil.rmtree(tmp_path / 'new-3')
+    (folder / 'asked.json').unlink()
+    with pytest.raises(InputError, match='was made with unknown options, not with --ema a=1'):
+        accuracy.run(configs, [3], tmp_path, ['--ema'], ['a=1'])
+    assert len(calls) == made
 
 
 def test_a_run_that_fails_stops_all(tmp_path, capfd):

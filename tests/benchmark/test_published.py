@@ -31,6 +31,13 @@ def test_a_table_from_a_csv_file(tmp_path, capsys):
     assert page.read_text() == written
 
 
+def test_a_table_says_how_a_gpu_rounds(tmp_path):
+    lines = ROOFLINE.splitlines()
+    added = [',tf32,cudnn_benchmark', ',True,True', ',True,False']
+    (tmp_path / 'a.csv').write_text('\n'.join(line + more for line, more in zip(lines, added, strict=True)))
+    assert published.table(tmp_path / 'a.csv').endswith('config v2, machine EPYC, threads 2, tf32 True')
+
+
 def test_what_no_benchmark_wrote(tmp_path):
     (tmp_path / 'a.csv').write_text('x,y\n1,2\n')
     with pytest.raises(InputError, match=r'a\.csv is of no benchmark known here'):

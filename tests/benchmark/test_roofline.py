@@ -30,6 +30,37 @@ def test_the_rate_is_of_the_faster_product(monkeypatch):
     assert roofline.product_rate('int8', 'cpu', 1) == 2048**3 / 0.125
 
 
+@pytest.mark.parametrize(('precision', 'rounds'), [('fp32', False), ('tf32', True), ('bf16', False)])
+def test_only_tf32_rounds_and_what_was_set_is_restored(monkeypatch, precision, rounds):
+    seen = []
+
+    def flags() -> tuple[bool, bool]:
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    monkeypatch.setattr(roofline, '_fastest', lambda *_: seen.append(flags()) or 1.0)
+    before = flags()
+    assert before == (True, False)  # PyTorch's own
+    # On `meta` a product takes no time; it stands for all that is no CPU.
+    assert roofline.product_rate(precision, 'meta', 1) == 8192**3
+    assert seen == [(rounds, rounds)] * 2
+    assert flags() == before
+
+
+def test_a_gpu_has_a_row_for_tf32(monkeypatch):
+    monkeypatch.setattr(roofline, 'product_rate', lambda *others: 1e12)
+    monkeypatch.setattr(roofline, 'copy_rate', lambda *others: 1e12)
+    rows = roofline.measure(mmseg_bisenet.get_model(NAME), 64, 64, 'cuda')
+    assert [row['precision'] for row in rows] == ['fp32', 'tf32', 'bf16', 'fp16', 'int8']
+    assert rows[1]['memory_floor_ms'] == rows[0]['memory_floor_ms'] == 2 * rows[2]['memory_floor_ms']
+
+
+def test_a_gpu_is_waited_for_once_in_many_runs(monkeypatch):
+    clock, runs = iter([0, 40, 0, 40, 0, 100, 0, 60]), []
+    monkeypatch.setattr(roofline.latency, 'now', lambda device: next(clock))
+    assert roofline._fastest(lambda: runs.append(1), 'cuda', 2) == 60 / roofline.MANY
+    assert len(runs) == 4 * roofline.MANY
+
+
 def test_the_fastest_run_counts_and_warm_up_does_not(monkeypatch):
     clock = iter([0, 1, 0, 1, 0, 8, 0, 4, 0, 6])
     monkeypatch.setattr(roofline.latency, 'now', lambda device: next(clock))

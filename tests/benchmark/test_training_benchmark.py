@@ -1,10 +1,12 @@
 """The training benchmark compares like with like, and its ratios are to stock at the same precision."""
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmseg.registry import MODELS
 
 from mmseg_bisenet import cli
 from mmseg_bisenet.benchmark import training
@@ -87,6 +89,39 @@ def test_ratios_are_to_stock_at_the_same_precision(cfg, monkeypatch):
     assert [row['memory_ratio'] for row in rows] == [1, 0.25, 1, 0.25]
 
 
+def test_the_batch_lies_on_the_device_with_its_labels(cfg, monkeypatch):
+    seen = []
+
+    def build(config):
+        network = MODELS.build(config)
+        network.data_preprocessor.register_forward_pre_hook(lambda module, given: seen.append(given[0]) or stop())
+        return network
+
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, 'MODELS', SimpleNamespace(build=build))
+    step = training.prepare(Way('ours', 'fp32'), cfg.model.to_dict(), cfg.optim_wrapper.to_dict(), 2, (64, 64), 'meta')
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    (data,) = seen
+    assert {image.device.type for image in data['inputs']} == {'meta'}
+    assert [sample.gt_sem_seg.data.device.type for sample in data['data_samples']] == ['meta', 'meta']
+
+
+@pytest.mark.parametrize(('device', 'chosen', 'written'), [('cuda', True, True), ('cpu', False, '')])
+def test_cudnn_chooses_as_in_a_training(monkeypatch, device, chosen, written):
+    seen = []
+    monkeypatch.setattr(training, 'prepare', lambda *_: lambda: seen.append(torch.backends.cudnn.benchmark))
+    monkeypatch.setattr(training.latency, 'now', lambda device: len(seen))
+    monkeypatch.setattr(training, 'peak_bytes', lambda prepare, *others, device: prepare(*others)() or 1e6)
+    assert not torch.backends.cudnn.benchmark
+    rows = training.measure({}, {}, [Way('stock', 'fp32'), Way('ours', 'fp32')], 4, (64, 64), 1, device)
+    assert seen == [chosen] * (2 * 3 + 2)  # steps, and one of each for its memory
+    assert [row['cudnn_benchmark'] for row in rows] == [written, written]
+    assert not torch.backends.cudnn.benchmark
+
+
 def test_the_command_writes_a_row_for_each_way(tmp_path, capsys, monkeypatch):
     compared = [Way('stock', 'fp32'), Way('ours', 'fp32', channels_last=True)]
     monkeypatch.setattr(training, 'ways', lambda device, compiled: compared)
@@ -101,6 +136,23 @@ def test_the_command_writes_a_row_for_each_way(tmp_path, capsys, monkeypatch):
     assert 'batch 2 of 64x64, 19 classes' in capsys.readouterr().out
 
 
-def test_sizes_below_one_are_refused(capsys):
-    assert cli.main(['benchmark-training', NAME, '--batch', '0']) == 2
-    assert '--batch and --steps must be 1 or more' in capsys.readouterr().err
+def test_sizes_that_are_too_small_are_refused(capsys):
+    for arguments, message in {
+        ('--steps', '0'): '--shape and --steps must be 1 or more',
+        ('--batch', '4', '1'): '--batch 1: batch norm over 1x1 maps needs 2 images or more',
+    }.items():
+        assert cli.main(['benchmark-training', NAME, *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith(message)
+
+
+@pytest.mark.parametrize('command', ['training', 'accuracy', 'roofline', 'evaluation', 'scaling'])
+def test_a_table_that_cannot_be_written_is_refused_before_the_work(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli.config, 'load', lambda args: pytest.fail('the work began'))
+    (tmp_path / 'file').touch()
+    for path, message in {
+        tmp_path: 'is a folder; name a file',
+        tmp_path / 'file' / 'x.csv': 'is no folder; name',
+    }.items():
+        assert cli.main([f'benchmark-{command}', NAME, '--csv', str(path)]) == 2
+        assert message in capsys.readouterr().err

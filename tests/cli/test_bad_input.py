@@ -1,10 +1,15 @@
 """What a user gets wrong: one line that names it and the cure, status 2, and nothing that looks like a result."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import matplotlib
@@ -187,6 +192,45 @@ def test_a_checkpoint_of_classes_of_other_names(refused, checkpoint):
     assert 'or set test_dataloader.dataset.metainfo.classes in the order of the checkpoint' in line
 
 
+class Files(SimpleHTTPRequestHandler):
+    asked: list[str] = []
+
+    def log_message(self, text: str, *values) -> None:
+        self.asked.append(self.path)
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch) -> Iterator[str]:
+    """Where the files of ``tmp_path`` are served; nothing was fetched before."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.setattr(Files, 'asked', [])
+    with ThreadingHTTPServer(('127.0.0.1', 0), partial(Files, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def test_a_url_is_checked_as_a_file_is(refused, checkpoint, url, tmp_path):
+    (tmp_path / 'other').mkdir()
+    checkpoint(11).rename(tmp_path / 'other' / 'some.ckpt')
+    line = refused('test', NAME, f'{url}/other/some.ckpt')
+    assert 'some.ckpt has 11 classes, and the config 19; give the config that trained it' in line
+    line = refused('test', NAME, f'{url}/nowhere.pth')
+    assert f'checkpoint {url}/nowhere.pth cannot be fetched (HTTP Error 404: File not found); fetch it by' in line
+
+
+def test_a_url_is_fetched_once(data, checkpoint, url, tmp_path, monkeypatch):
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(data))
+    path = checkpoint()
+    options = ['--cfg-options', 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
+    for _ in range(2):
+        assert main(['test', NAME, f'{url}/some.ckpt', '--work-dir', str(tmp_path / 'work'), *options]) == 0
+    tested = json.loads((tmp_path / 'work/evaluation/scores.json').read_text())['checkpoint']
+    assert Path(tested).read_bytes() == path.read_bytes()
+    assert [file for file in tmp_path.rglob('*some.ckpt*') if file != path] == [Path(tested)]
+    assert Files.asked == ['/some.ckpt']
+
+
 def test_a_checkpoint_that_names_fewer_classes(refused, checkpoint):
     path = checkpoint(CLASSES=['sky', 'building'])
     line = refused('test', NAME, path)
@@ -228,6 +272,12 @@ def test_a_list_that_is_not_there(refused, checkpoint, tmp_path, command):
 def test_no_views_to_test_on(refused, checkpoint, tmp_path, key, others):
     options = ['--aug-test', '--out', tmp_path / 'labels', '--cfg-options', f'{key}=None', *others]
     assert f'--aug-test: the config has no {key}; test without it' in refused('test', NAME, checkpoint(), *options)
+
+
+def test_a_pipeline_that_views_do_not_take(refused, checkpoint):
+    key = 'test_dataloader.dataset.pipeline.1.scale'
+    line = refused('test', NAME, checkpoint(), '--aug-test', '--cfg-options', f'{key}=(64,32)')
+    assert f'--aug-test reads images by tta_pipeline, where {key} changes nothing; set its own key, such as' in line
 
 
 def test_an_empty_folder(refused, checkpoint, data):

@@ -1,15 +1,18 @@
 """`test --deploy` scores as `test` does; `segment` writes what the network sees."""
 
 import json
+from argparse import Namespace
 
 import cv2
 import numpy as np
 import pytest
 from base import randomise
+from mmengine.config import Config
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.config import find
+from mmseg_bisenet.cli.test import use_exported
 from mmseg_bisenet.deploy import load, metadata
 from mmseg_bisenet.zoo import get_model
 
@@ -61,17 +64,38 @@ def test_scores_of_an_exported_file(drawn, checkpoint, tmp_path, monkeypatch, ca
     scores = []
     for path in (checkpoint, file):
         folder = tmp_path / path.suffix
-        assert main(['test', NAME, str(path), '--work-dir', str(folder), *OPTIONS]) == 0
-        scores.append(json.loads((folder / 'evaluation' / 'scores.json').read_text())['summary'])
+        arguments = ['test', NAME, str(path), '--work-dir', str(folder), *OPTIONS, 'load_from=nowhere.pth']
+        assert main(arguments) == 0
+        found = json.loads((folder / 'evaluation' / 'scores.json').read_text())
+        assert found['checkpoint'] == str(path)
+        scores.append(found['summary'])
     for name in ('aAcc', 'FWIoU'):  # one near tie is much of a rare class, and so of mIoU
         assert scores[1][name] == pytest.approx(scores[0][name], abs=0.02)
     if options:
         return
-    assert main(['test', NAME, str(file), '--aug-test', *OPTIONS]) == 2
-    assert '--aug-test needs a checkpoint' in capsys.readouterr().err
+    for option in (['--aug-test'], ['--launcher', 'pytorch']):
+        assert main(['test', NAME, str(file), *option, *OPTIONS]) == 2
+        assert f'{" ".join(option)} needs a checkpoint, and {file} is exported' in capsys.readouterr().err
     monkeypatch.setattr(metadata, 'read_metadata', lambda path: dict(num_classes=7))
     assert main(['test', NAME, str(file), *OPTIONS]) == 2
     assert 'is of 7 classes, and the config of 19' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('said', 'device'),
+    [
+        (dict(format='tensorrt'), 'cuda'),
+        (dict(format='pt2', device='cuda'), 'cuda'),
+        (dict(format='pt2', device='cpu'), 'cpu'),
+        (dict(format='onnx'), 'cpu'),
+    ],
+)
+def test_an_exported_file_runs_where_it_was_made_for(monkeypatch, said, device):
+    monkeypatch.setattr(metadata, 'read_metadata', lambda path: dict(num_classes=19) | said)
+    cfg = Config(dict(model=dict(num_classes=19), load_from='other.pth'))
+    use_exported(cfg, Namespace(checkpoint='some.file', tta=False, deploy=False, launcher='none'))
+    assert cfg.model == dict(type='mmseg_bisenet.ExportedSegmentor', exported='some.file', device=device)
+    assert cfg.load_from is None
 
 
 def test_segment_writes_labels_and_a_picture(checkpoint, tmp_path, capsys):

@@ -55,10 +55,12 @@ def spoil(data: Path) -> list[Path]:
     return [first, third, last]
 
 
-def command(checkpoint: Path, work_dir: Path, *options: str, batch: int = 1, workers: int = 0) -> list[str]:
+def command(
+    checkpoint: Path, work_dir: Path, *options: str, batch: int = 1, workers: int = 0, config: str = NAME
+) -> list[str]:
     loader = [f'test_dataloader.{key}' for key in ('batch_size', 'num_workers', 'persistent_workers')]
     settings = [f'{key}={value}' for key, value in zip(loader, (batch, workers, workers > 0), strict=True)]
-    return ['test', NAME, str(checkpoint), '--work-dir', str(work_dir), *options, '--cfg-options', *SPLIT, *settings]
+    return ['test', config, str(checkpoint), '--work-dir', str(work_dir), *options, '--cfg-options', *SPLIT, *settings]
 
 
 def scores(work_dir: Path) -> dict:
@@ -131,6 +133,48 @@ def test_without_it_the_first_wrong_file_ends_the_test(data, checkpoint, tmp_pat
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('mmseg-bisenet: error: ')]
     assert f'{second}: the image cannot be read' in line
     assert not list((tmp_path / 'work').rglob('scores.json')) and not (tmp_path / 'labels').exists()
+
+
+@pytest.fixture
+def stock_loaders(configs, tmp_path) -> str:
+    """A config of stock's loaders and metric; the metric is to be ours by an option."""
+    path = tmp_path / 'stock.py'
+    path.write_text(f"""
+_base_ = '{configs}/bisenetv2/{NAME}.py'
+test_evaluator = dict(_delete_=True, type='IoUMetric', iou_metrics=['mIoU'])
+test_dataloader = dict(dataset=dict(pipeline=[
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(512, 256), keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]))
+tta_pipeline = [
+    dict(type='mmseg.LoadImageFromFile', backend_args=None),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)],
+            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
+            [dict(type='LoadAnnotations', _scope_='mmseg', imdecode_backend='cv2')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
+""")
+    return str(path)
+
+
+@pytest.mark.parametrize('options', [[], ['--aug-test']])
+def test_stock_loaders(data, checkpoint, stock_loaders, tmp_path, capsys, options):
+    wrong = spoil(data)
+    arguments = command(checkpoint, tmp_path / 'work', *options, config=stock_loaders)
+    assert main(arguments) == 2
+    assert f'mmseg-bisenet: error: {wrong[0]}: the image cannot be read' in capsys.readouterr().err
+    metric = '--cfg-options', 'test_evaluator.type=mmseg_bisenet.SegmentationMetric'
+    arguments = [*arguments[: arguments.index('--cfg-options')], '--keep-going', *metric, *SPLIT]
+    assert main([*arguments, 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']) == 1
+    err = capsys.readouterr().err
+    check(scores(tmp_path / 'work'), without_them(checkpoint, tmp_path / 'clean', wrong, *options), data, wrong, err)
 
 
 def test_metrics_that_would_count_the_stand_ins(data, checkpoint, tmp_path, capsys):

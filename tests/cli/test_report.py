@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 from pathlib import Path
 
@@ -98,6 +99,23 @@ def test_large_pictures_are_made_smaller(work_dir):
     path = read_scores(work_dir)['samples'][0]['img_path']
     Image.open(path).resize((1280, 640)).save(path)
     assert pictures(page(work_dir))[f'photo {Path(path).name}'].size == (640, 320)
+
+
+def test_photos_are_those_that_the_test_read(work_dir, monkeypatch):
+    """Grey of 16 bits is not white, a picture on its side is turned, and Pillow's limit of pixels is none."""
+    grey, side, *_ = (sample['img_path'] for sample in read_scores(work_dir)['samples'])
+    ramp = np.linspace(0, 65535, WIDTH).astype(np.uint16)[None].repeat(HEIGHT, 0)
+    Image.fromarray(ramp).save(grey)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.new('RGB', (HEIGHT, WIDTH)).save(side, exif=exif)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+        text = page(work_dir)
+    found = pictures(text)
+    shown = np.asarray(found[f'photo {Path(grey).name}'].convert('L'), np.int64)
+    assert abs(shown - ramp // 256).max() <= 4  # of a JPEG
+    assert found[f'photo {Path(side).name}'].size == (WIDTH, HEIGHT)
 
 
 def test_pictures_that_are_gone_are_named(work_dir):
@@ -225,8 +243,12 @@ def test_target_that_cannot_be_written(work_dir, capsys):
     assert (work_dir / 'report.html').read_text() == before
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='no chromium: apt-get install -y --no-install-recommends chromium')
+NO_CHROMIUM = 'no chromium: apt-get install -y --no-install-recommends chromium'
+
+
+@pytest.mark.skipif(CHROMIUM is None and not os.environ.get('CI'), reason=NO_CHROMIUM)
 def test_the_page_in_a_browser(work_dir, tmp_path):
+    assert CHROMIUM, NO_CHROMIUM
     train(work_dir)
     page(work_dir)
     page(fake_work_dir(tmp_path / 'many', count=171))

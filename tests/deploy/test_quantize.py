@@ -9,7 +9,7 @@ import torch
 
 import mmseg_bisenet
 from mmseg_bisenet.data.miniscapes.scene import draw_scene
-from mmseg_bisenet.deploy import quantize
+from mmseg_bisenet.deploy import load, precision, quantize, runtimes, winograd
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.metadata import read_metadata
 from mmseg_bisenet.deploy.network import DeployNetwork
@@ -101,6 +101,46 @@ def test_a_module_that_is_not(segmentor, streets, tmp_path):
     with pytest.raises(InputError, match=r'--keep-float decode_heads names no module of the network; they go from'):
         export(segmentor, 'onnx', 'int8', SHAPE, tmp_path, calibration=streets, keep_float=['decode_heads'])
     assert not list(tmp_path.iterdir())
+
+
+# -- Winograd's convolutions ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not winograd.has_int8(), reason='a CPU without AVX-512-VNNI, or no numba')
+def test_deploy_in_int8_gives_the_labels_of_the_network(segmentor, streets):
+    exact = load(segmentor, runtime='deploy', shape=SHAPE)
+    segment = load(segmentor, runtime='deploy', precision='int8', shape=SHAPE, calibration=streets)
+    layers = [layer for layer in segment.engine.modules() if isinstance(layer, winograd.WinogradConv2d)]
+    assert len(layers) == 14 and all(layer.quantized is not None for layer in layers)
+    assert segment.engine.dtype == (torch.bfloat16 if precision.cpu_has('bf16') else torch.float32)
+    images = np.stack(streets)
+    agreement = np.mean(segment(images) == exact(images))
+    assert 0.97 < agreement < 1  # and all but 2 % but for ties, which `load` has seen to
+
+
+@pytest.mark.skipif(not winograd.has_int8(), reason='a CPU without AVX-512-VNNI, or no numba')
+def test_ranges_that_lose_the_labels_are_refused(segmentor, streets, monkeypatch):
+    def use_int8(network, images):
+        for layer in network.modules():
+            if isinstance(layer, winograd.WinogradConv2d):
+                layer.quantize(torch.full((36,), 1e-3))
+
+    monkeypatch.setattr(runtimes, 'use_int8', use_int8)
+    with pytest.raises(
+        InputError, match=r'int8: \d+\.\d\d% of the labels are those of PyTorch in fp32, and 98\.00% are'
+    ):
+        load(segmentor, runtime='deploy', precision='int8', shape=SHAPE, calibration=streets)
+
+
+def test_deploy_in_int8_where_it_cannot_be(segmentor, streets, monkeypatch):
+    options = dict(runtime='deploy', precision='int8', shape=SHAPE)
+    with pytest.raises(InputError, match='int8: 0 images to calibrate with'):
+        load(segmentor, **options)
+    monkeypatch.setattr(runtimes, 'has_int8', lambda: False)
+    with pytest.raises(
+        InputError, match=r'deploy: int8 needs a CPU with AVX-512-VNNI, .*; choose onnxruntime or openv'
+    ):
+        load(segmentor, **options, calibration=streets)
 
 
 # -- images ------------------------------------------------------------------------------------------------------------

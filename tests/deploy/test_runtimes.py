@@ -134,7 +134,7 @@ def test_winograd_where_fewer_products_in_float32_pay(monkeypatch, segmentor, im
     pytest.importorskip('numba')
     monkeypatch.setattr(precision, 'cpu_has', lambda name: True)
     replaced = []
-    monkeypatch.setattr('mmseg_bisenet.deploy.winograd.use_winograd', replaced.append)
+    monkeypatch.setattr(runtimes, 'use_winograd', replaced.append)
     for tiles, computed_in, count in [(True, 'fp32', 1), (False, 'bf16', 1), (True, 'bf16', 0), (False, 'fp16', 0)]:
         monkeypatch.setattr(runtimes, 'cpu_has_tiles', lambda tiles=tiles: tiles)
         load(segmentor, runtime='deploy', precision=computed_in, shape=SHAPE)
@@ -293,7 +293,7 @@ def assert_refused(message: str, call, *args, **kwargs) -> None:
         (dict(runtime='ncnn'), r"runtime 'ncnn' is not known; choose one of eager, deploy, .*, tensorrt$"),
         (dict(precision='int4'), r"runtime eager does not compute in 'int4'; choose fp32$"),
         (dict(precision='bf16'), r"runtime eager does not compute in 'bf16'; choose fp32; bf16 is of deploy, "),
-        (dict(runtime='openvino', precision='int8'), r'openvino: int8 needs images .* mmseg-bisenet export '),
+        (dict(runtime='openvino', precision='int8'), r'int8: 0 images to calibrate with, .* at least 10, better'),
         (dict(runtime='tensorrt'), r"runtime tensorrt does not run on device 'cpu'; give device='cuda'$"),
         (dict(runtime='openvino', device='cuda'), r"openvino does not run on device 'cuda'; give device='cpu'$"),
         (dict(device='gpu'), r"device='gpu' is not known; give cpu or cuda$"),
@@ -323,7 +323,7 @@ def test_a_gpu_that_is_not_there(monkeypatch, segmentor):
 def test_a_precision_that_the_cpu_lacks(monkeypatch, segmentor):
     monkeypatch.setattr(precision, 'cpu_has', lambda name: name in ('fp32', 'int8'))
     message = r'precision {}: this CPU has no instructions for it; choose {}$'
-    assert_refused(message.format('bf16', 'fp32'), load, segmentor, runtime='deploy', precision='bf16')
+    assert_refused(message.format('bf16', 'fp32 or int8'), load, segmentor, runtime='deploy', precision='bf16')
     assert_refused(message.format('fp16', 'fp32 or int8'), load, segmentor, runtime='openvino', precision='fp16')
 
 

@@ -216,6 +216,37 @@ def test_ids_that_are_no_class():
             evaluate(metric(), [wrong])
 
 
+@pytest.mark.parametrize('wrong', [256 + 1, -1])
+def test_ids_that_8_bits_do_not_hold(wrong, tmp_path):
+    """As 8 bits, 257 would be class 1."""
+    right = sample(7, *pairs(1, 5)[0])
+    for key, what in (('pred_sem_seg', 'prediction'), ('gt_sem_seg', 'label')):
+        data = right[key]['data'].long().clone()
+        data[0, 20, 20] = wrong
+        with pytest.raises(
+            InputError, match=rf'^images/7\.png: the {what} has ids from .*{wrong}.*, which 8 bits do not'
+        ):
+            evaluate(metric(), [right | {key: dict(data=data)}])
+        if what == 'prediction':
+            with pytest.raises(InputError, match='which 8 bits do not hold; give ids of 0 to 255'):
+                evaluate(metric(format_only=True, output_dir=str(tmp_path / 'out')), [right | {key: dict(data=data)}])
+
+
+def test_a_label_of_another_size_than_the_prediction():
+    truth, prediction = pairs(1, 5)[0]
+    text = r'^images/7\.png: the label is 32x24 and the prediction 64x48 \(width x height\); put LoadAnnotations after'
+    with pytest.raises(InputError, match=text):
+        evaluate(metric(), [sample(7, truth[::2, ::2], prediction)])
+
+
+def test_a_stock_configs_arguments():
+    """So that `test_evaluator.type` alone makes it ours."""
+    images = [sample(0, *pairs(1, 5)[0])]
+    assert evaluate(metric(iou_metrics=['mIoU']), images) == evaluate(metric(), images)
+    with pytest.raises(InputError, match=r"iou_metrics is \['mIoU', 'mDice'\], and it has mIoU alone; remove"):
+        metric(iou_metrics=['mIoU', 'mDice'])
+
+
 def test_image_without_truth_has_no_score():
     made = metric()
     truth, prediction = pairs(1, 5)[0]
@@ -253,6 +284,19 @@ def test_boundary_iou_of_an_image():
     assert made.report['per_class'][1]['boundary_IoU'] == pytest.approx(100 * both / (2 * ring - both))
     evaluate(made, [sample(0, truth, truth)])
     assert made.report['summary']['boundary_mIoU'] == 100
+
+
+def test_an_ignored_class_has_no_boundary_iou():
+    """Class 2 of 3 is ignored: nothing of it counts, where it is and where it is predicted."""
+    truth, prediction = np.zeros((2, 100, 100), np.uint8)
+    truth[20:60, 20:60] = prediction[20:60, 20:60] = 1
+    truth[70:] = 2
+    prediction[:10] = 2
+    made = metric(classes=3, boundary=True, ignore_index=2)
+    evaluate(made, [sample(0, truth, prediction)])
+    zero, one, two = (row['boundary_IoU'] for row in made.report['per_class'])
+    assert one == 100 and 0 < zero < 100 and np.isnan(two)
+    assert made.report['summary']['boundary_mIoU'] == (zero + one) / 2
 
 
 def test_counts_are_exact_where_float32_is_not():

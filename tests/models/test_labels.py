@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from base import build, randomise
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
@@ -123,6 +124,36 @@ def test_mixed_precision(mode, dtype):
         assert_same(*both(segmentor, x, samples(2, (96, 160), ori_shape=(150, 170))))
         segmentor.test_cfg.keep_logits = True
         assert_same(*both(segmentor, x), logits=True)
+
+
+@pytest.mark.parametrize('crop', [(64, 96), (96, 160)])
+def test_windows_of_half_precision_add_up_as_stocks(crop):
+    """Logits of 16 bits, as autocast gives them on a GPU; stock lays also a single window into 32."""
+    segmentor = tiny(7, test_cfg=dict(mode='slide', crop_size=crop, stride=(40, 50)))
+    cls_seg = segmentor.decode_head.cls_seg
+    segmentor.decode_head.cls_seg = lambda x: cls_seg(x).bfloat16()
+    x = torch.randn(2, 3, 96, 160)
+    assert_same(*both(segmentor, x, samples(2, (96, 160), ori_shape=(150, 170))))
+    segmentor.test_cfg.keep_logits = True
+    assert_same(*both(segmentor, x, samples(2, (96, 160), ori_shape=(150, 170))), logits=True)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('classes', [2, 4, 19])
+@torch.no_grad()
+def test_channels_last(threads, classes, dtype):
+    """Labels are those of the same logits, laid out contiguously."""
+    segmentor = tiny(classes, channels_last=True)
+    for size in SIZES:
+        x = torch.randn(2, 3, *size)
+        with torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16):
+            logits = segmentor(x)
+            assert logits.dtype == dtype and logits.is_contiguous(memory_format=torch.channels_last)
+            full = F.interpolate(logits.contiguous(), size, mode='bilinear')
+            for original in (size, (200, 300), (20, 30)):
+                expected = F.interpolate(full, original, mode='bilinear').argmax(1, keepdim=True)
+                found = segmentor.predict(x, samples(2, size, ori_shape=original))
+                assert torch.equal(torch.stack([sample.pred_sem_seg.data for sample in found]), expected)
 
 
 def test_ties_and_numbers_that_are_not_finite():

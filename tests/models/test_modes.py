@@ -25,13 +25,13 @@ def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size, mode='bilinear', align_corners=True)
 
 
-def reference_windows(segmentor: nn.Module, image: Tensor, side: int, flip: bool) -> Tensor:
+def reference_windows(segmentor: nn.Module, image: Tensor, side: int, flip: bool, rate: float = 2 / 3) -> Tensor:
     """The padding, the windows and their sum, by the words of the protocol."""
     n, channels, height, width = image.shape
     padded = torch.zeros(n, channels, max(height, side), max(width, side))
     top, left = (padded.shape[2] - height) // 2, (padded.shape[3] - width) // 2
     padded[:, :, top : top + height, left : left + width] = image
-    step = math.ceil(side * 2 / 3)
+    step = math.ceil(side * rate)
     total = torch.zeros(n, segmentor.num_classes, *padded.shape[2:])
     for i in range(math.ceil((padded.shape[2] - side) / step) + 1):
         for j in range(math.ceil((padded.shape[3] - side) / step) + 1):
@@ -68,6 +68,23 @@ def test_protocols_equal_the_plain_reference(mode, size):
     for i, sample in enumerate(segmentor.predict(image, samples(2, size))):
         assert torch.equal(sample.seg_logits.data, expected[i])
         assert torch.equal(sample.pred_sem_seg.data[0], expected[i].argmax(0))
+
+
+@pytest.mark.parametrize('size', [(96, 160), (50, 170), (200, 120)])
+@torch.no_grad()
+def test_the_step_is_an_option(size):
+    """With five sixths of the window, what V1's authors do (TorchSeg, furnace/engine/evaluator.py)."""
+    for mode in ('ssc', 'mscf'):
+        segmentor = tiny(
+            7, test_cfg=dict(mode=mode, crop_size=(96, 96), stride=(80, 80), scales=(1,), keep_logits=True)
+        )
+        image = torch.randn(1, 3, *size)
+        expected = reference_windows(segmentor, image, 96, mode == 'mscf', 5 / 6)
+        assert torch.equal(segmentor.predict(image)[0].seg_logits.data, expected[0])
+    seen, wide = [], torch.arange(2048.0).expand(1, 3, 1024, 2048)
+    test_cfg = modes.check(dict(mode='ssc', stride=(854, 854)))
+    modes.probabilities(lambda x: seen.append((x[0, 0, 0, 0].item(), tuple(x.shape[2:]))) or x, wide, test_cfg)
+    assert seen == [(column, (1024, 1024)) for column in (0, 854, 1024)]
 
 
 @torch.no_grad()
@@ -124,6 +141,11 @@ def test_evaluated_at_half_the_size_and_scored_at_the_labels_own(configs, drawn,
     theirs, ours = both(segmentor, **dict(x=data['inputs'], samples=data['data_samples']))
     assert torch.equal(ours[0].pred_sem_seg.data, theirs[0].pred_sem_seg.data)
     assert ours[0].pred_sem_seg.data.shape == ours[0].gt_sem_seg.data.shape == (1, 64, 128)
+    # `--aug-test` has a pipeline of its own: there it is each view's.
+    views = [(32, 16), (48, 24), (64, 32), (80, 40), (96, 48), (112, 56)]
+    cfg.merge_from_dict({f'tta_pipeline.1.transforms.0.{i}.scale': view for i, view in enumerate(views)})
+    item = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=cfg.tta_pipeline))[0]
+    assert [view.shape[:0:-1] for view in item['inputs']] == [view for view in views for _ in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -132,8 +154,16 @@ def test_evaluated_at_half_the_size_and_scored_at_the_labels_own(configs, drawn,
         (dict(mode='crop'), r"model\.test_cfg\.mode='crop' is not known; choose whole, slide, ssc, msf, mscf"),
         (dict(mode='slide', crop_size=(64, 64)), r'model\.test_cfg\.stride is missing; mode slide needs'),
         (dict(mode='slide', crop_size=(64, 64), stride=(64, 65)), 'windows would leave gaps'),
+        (dict(mode='mscf', stride=(1024, 1025)), r'stride=\(1024, 1025\) is larger than crop_size=\(1024, 1024\)'),
     ],
 )
 def test_what_is_no_mode(test_cfg, message):
     with pytest.raises(InputError, match=message):
         tiny(7, test_cfg=test_cfg)
+
+
+@pytest.mark.parametrize('mode', modes.PROTOCOLS)
+def test_protocols_refuse_a_single_foreground_class(mode):
+    """Its softmax is 1 everywhere."""
+    with pytest.raises(InputError, match=rf'mode={mode} compares probabilities of classes, and the decode_head has'):
+        tiny(2, head=dict(out_channels=1, threshold=0.5), test_cfg=dict(mode=mode))

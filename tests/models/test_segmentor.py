@@ -131,6 +131,20 @@ def test_boosters_are_gone_in_inference(cfg):
         torch.testing.assert_close(got.pred_sem_seg.data, want.pred_sem_seg.data)
 
 
+@pytest.mark.parametrize('step', ['val', 'test'])
+def test_a_batch_of_several_sizes_names_two(cfg, step):
+    segmentor = build(changed(cfg, auxiliary_head=None)).eval()
+    data = batch((64, 96), 19, 2)
+    for sample, name in zip(data['data_samples'], 'ab', strict=True):
+        sample.set_metainfo(dict(img_path=f'{name}.png'))
+    data['inputs'][1] = data['inputs'][1][:, :, :90]
+    text = rf'^a\.png is 96x64 and b\.png is 90x64 \(width x height\) .* set {step}_dataloader\.batch_size=1, or let'
+    for _ in range(2):
+        with pytest.raises(InputError, match=text):
+            getattr(segmentor, f'{step}_step')(data)
+        segmentor.switch_to_deploy()  # its data preprocessor is another
+
+
 def test_a_key_that_is_no_booster_is_still_refused(cfg):
     lean = build(changed(cfg, auxiliary_head=None))
     with pytest.raises(RuntimeError, match='auxiliary_neck'):
