@@ -49,6 +49,13 @@ KINDS = [
         'copy_gb_s': ('copy, GB/s', '.1f'),
         'memory_floor_ms': ('floor of the maps, ms', '.1f'),
     },
+    {
+        'batch': ('batch', ''),
+        'gpus': ('GPUs', ''),
+        'loader_images_s': ('images/s a data worker', '.1f'),
+        'step_images_s': ('images/s a GPU trains', '.1f'),
+        'workers_a_gpu': ('data workers a GPU', ''),
+    },
     {'config': ('config', ''), 'seed': ('seed', ''), 'mIoU': ('mIoU', '.2f'), 'aAcc': ('aAcc', '.2f')},
 ]
 SETTING = ('config', 'weights', 'height', 'width', 'machine', 'device', 'threads', 'torch', 'onnxruntime', 'openvino')
