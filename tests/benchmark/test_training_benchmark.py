@@ -113,6 +113,7 @@ def test_the_batch_lies_on_the_device_with_its_labels(cfg, monkeypatch):
 def test_cudnn_chooses_as_in_a_training(monkeypatch, device, chosen, written):
     seen = []
     monkeypatch.setattr(training, 'prepare', lambda *_: lambda: seen.append(torch.backends.cudnn.benchmark))
+    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', False)  # a runner of another test sets it for good
     monkeypatch.setattr(training.latency, 'now', lambda device: len(seen))
     monkeypatch.setattr(training, 'peak_bytes', lambda prepare, *others, device: prepare(*others)() or 1e6)
     assert not torch.backends.cudnn.benchmark
