@@ -112,10 +112,7 @@ def _check(args: argparse.Namespace, images: int) -> None:
     if args.picture and Path(args.picture).suffix not in ('.png', '.svg', '.pdf'):
         raise InputError(f'--picture {args.picture}: its name has to end in .png, .svg or .pdf')
     for option, path in (('--csv', args.csv), ('--picture', args.picture)):
-        if path and Path(path).is_dir():
-            raise InputError(f'{option} {path} is a folder; name a file')
-        if path:
-            config.require_writable(option, str(Path(path).parent))
+        config.require_file(option, path)
 
 
 def _check_config(cfg: 'Config', args: argparse.Namespace) -> None:

@@ -24,9 +24,8 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.benchmark import accuracy, machine, tables
     from mmseg_bisenet.cli import config
-    from mmseg_bisenet.cli.csv_file import require_csv
 
-    require_csv(args.csv)
+    config.require_file('--csv', args.csv)
     setting = machine.describe('cuda' if torch.cuda.is_available() else 'cpu')
     options = ['--amp', '--amp-dtype', args.amp_dtype] if args.amp else []
     options += ['--ema'] if args.ema else []

@@ -22,11 +22,10 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.benchmark import evaluation, machine, tables
     from mmseg_bisenet.cli import config
-    from mmseg_bisenet.cli.csv_file import require_csv
 
     if min(*args.shape, args.repeats) < 1:
         raise InputError('--shape and --repeats must be 1 or more')
-    require_csv(args.csv)
+    config.require_file('--csv', args.csv)
     cfg = config.load(args)
     if args.checkpoint:
         config.require_checkpoint(args.checkpoint)

@@ -18,12 +18,11 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.benchmark import machine, roofline, tables
     from mmseg_bisenet.cli import config
-    from mmseg_bisenet.cli.csv_file import require_csv
     from mmseg_bisenet.zoo import get_model
 
     if min(args.shape) < 1:
         raise InputError('--shape must be 1 or more')
-    require_csv(args.csv)
+    config.require_file('--csv', args.csv)
     segmentor = get_model(str(config.find(args.config)))
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     setting = machine.describe(device)

@@ -31,11 +31,10 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.benchmark import machine, scaling
     from mmseg_bisenet.benchmark.tables import write_csv
     from mmseg_bisenet.cli import config
-    from mmseg_bisenet.cli.csv_file import require_csv
 
     if args.steps < 1 or (args.bandwidth is not None and args.bandwidth <= 0):
         raise InputError('--steps must be 1 or more, --bandwidth above 0')
-    require_csv(args.csv)
+    config.require_file('--csv', args.csv)
     cfg = config.load(args)
     no_data = ''
     try:

@@ -23,13 +23,12 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.benchmark import machine, tables, training
     from mmseg_bisenet.cli import config
-    from mmseg_bisenet.cli.csv_file import require_csv
 
     if min(*args.shape, args.steps) < 1:
         raise InputError('--shape and --steps must be 1 or more')
     if min(args.batch) < 2:
         raise InputError(f'--batch {min(args.batch)}: batch norm over 1x1 maps needs 2 images or more')
-    require_csv(args.csv)
+    config.require_file('--csv', args.csv)
     cfg = config.load(args)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     compared = training.ways(device, args.compile)

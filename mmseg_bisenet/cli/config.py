@@ -98,6 +98,15 @@ def find(name: str) -> Path:
     raise InputError(f'config {name} is neither a file nor the bare name of a config in {root}; check the spelling')
 
 
+def require_file(option: str, path: str | None) -> None:
+    """Refuse a file that cannot be written, before the work rather than after it."""
+    if not path:
+        return
+    if Path(path).is_dir():
+        raise InputError(f'{option} {path} is a folder; name a file')
+    require_writable(option, str(Path(path).parent))
+
+
 def require_checkpoint(path: str) -> None:
     if not Path(path).is_file() and '://' not in path:
         raise InputError(f'checkpoint {path} does not exist; give the path of a .pth or .safetensors file')

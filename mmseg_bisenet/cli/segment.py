@@ -74,19 +74,11 @@ def _files(name: str) -> tuple[str, str]:
 
 def _keep_photos(images: list[str], files: list[Path]) -> None:
     """Refuse to write over an image that was given, whatever its path is spelled like."""
-    photos = {_inode(Path(image)) for image in images}
     for file in files:
-        if file.exists() and _inode(file) in photos:
+        if file.exists() and any(Path(image).exists() and file.samefile(image) for image in images):
             raise InputError(
                 f'{file} is one of the images, and would be overwritten; name another folder with --output'
             )
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    if not path.exists():
-        return None
-    found = path.stat()
-    return found.st_dev, found.st_ino
 
 
 def _tested_height(cfg: 'Config') -> int:
