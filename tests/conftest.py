@@ -70,7 +70,7 @@ def stock_configs() -> Path:
 @pytest.fixture(scope='session')
 def drawn(tmp_path_factory) -> Path:
     """A folder of data sets that holds a few small drawn streets, as MMSEG_BISENET_DATA names it."""
-    from mmseg_bisenet.data.miniscapes import write_miniscapes
+    from mmseg_bisenet.miniscapes import write_miniscapes
 
     folder = tmp_path_factory.mktemp('drawn')
     write_miniscapes(folder / 'miniscapes', train=6, val=3, size=(64, 128))

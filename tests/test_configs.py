@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from models.test_segmentor import batch, read
 
-from mmseg_bisenet.benchmark.pipeline import as_stock
-from mmseg_bisenet.data.miniscapes import write_miniscapes
+from benchmarks.pipeline import as_stock
+from mmseg_bisenet.miniscapes import write_miniscapes
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
 OURS = {path.stem: path for path in sorted(ROOT.glob('bisenet*/*.py'))}

@@ -21,8 +21,8 @@ from mmseg.apis import inference_model
 from torch import nn
 
 import mmseg_bisenet
+from benchmarks.complexity import network
 from mmseg_bisenet import model_index
-from mmseg_bisenet.benchmark.complexity import network
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.zoo import get_model

@@ -29,15 +29,16 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmseg_bisenet.benchmark import evaluation, latency, plain
+from mmseg_bisenet.benchmark import latency, plain
 from mmseg_bisenet.benchmark.latency import Way
-from mmseg_bisenet.data.miniscapes import draw_scene
+from mmseg_bisenet.benchmark.stock import stock
 from mmseg_bisenet.deploy import quantize
 from mmseg_bisenet.deploy import runtimes as deploy
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.metadata import SUFFIXES
 from mmseg_bisenet.deploy.predictor import Predictor
-from mmseg_bisenet.models.upsample_argmax import upsample_argmax
+from mmseg_bisenet.miniscapes import draw_scene
+from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
 from mmseg_bisenet.zoo import get_model
 
 PROTOCOLS = ('ours', 'stock', 'paper')
@@ -110,14 +111,14 @@ def reference(job: Job, device: str) -> nn.Module:
     """MMSegmentation's own segmentor with the weights; ours where it has no such network (see :func:`has_stock`)."""
     model = Config.fromfile(job.config).model.to_dict()
     if has_stock(model):
-        model = evaluation.stock(model)
+        model = stock(model)
     return latency.build(Config(dict(model=model | dict(auxiliary_head=None))), job.checkpoint, device)
 
 
 def has_stock(model: dict) -> bool:
     """Whether MMSegmentation has a network of the same weights."""
     kinds = []
-    for cfg in (evaluation.stock(model), model):
+    for cfg in (stock(model), model):
         network = latency.build(Config(dict(model=cfg | dict(auxiliary_head=None))), None, 'meta')
         kinds.append({key: value.shape for key, value in network.state_dict().items()})
     return kinds[0] == kinds[1]

@@ -148,7 +148,7 @@ def _image(args: argparse.Namespace) -> 'np.ndarray':
     """(H, W, 3) uint8, BGR."""
     import cv2
 
-    from mmseg_bisenet.data.miniscapes import draw_scene
+    from mmseg_bisenet.miniscapes import draw_scene
 
     if not args.image:
         return draw_scene(0, tuple(args.shape))[0]

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from mmseg_bisenet.benchmark import accuracy, machine, tables
+    from benchmarks import accuracy
+    from mmseg_bisenet.benchmark import machine, tables
     from mmseg_bisenet.cli import config
 
     config.require_file('--csv', args.csv)

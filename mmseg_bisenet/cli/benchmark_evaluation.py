@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from mmseg_bisenet.benchmark import evaluation, machine, tables
+    from benchmarks import evaluation
+    from mmseg_bisenet.benchmark import machine, tables
     from mmseg_bisenet.cli import config
 
     if min(*args.shape, args.repeats) < 1:

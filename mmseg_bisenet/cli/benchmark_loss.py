@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from mmseg_bisenet.benchmark import loss, machine, tables
+    from benchmarks import loss
+    from mmseg_bisenet.benchmark import machine, tables
 
     if min(args.batch, *args.shape, args.classes, args.heads, args.repeats) < 1 or min(args.shape) < loss.STRIDE:
         raise InputError(f'--shape must be {loss.STRIDE} or more each way, all other numbers 1 or more')

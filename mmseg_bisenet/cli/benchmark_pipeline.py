@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import cv2
 
-    from mmseg_bisenet.benchmark import machine, pipeline
+    from benchmarks import pipeline
+    from mmseg_bisenet.benchmark import machine
     from mmseg_bisenet.benchmark.tables import write_csv
     from mmseg_bisenet.cli import config
     from mmseg_bisenet.data.transforms import decode_image_png_u8

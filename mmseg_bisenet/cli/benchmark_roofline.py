@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from mmseg_bisenet.benchmark import machine, roofline, tables
+    from benchmarks import roofline
+    from mmseg_bisenet.benchmark import machine, tables
     from mmseg_bisenet.cli import config
     from mmseg_bisenet.zoo import get_model
 

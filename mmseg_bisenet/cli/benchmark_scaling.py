@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from mmengine.dist import init_dist, is_distributed, is_main_process
 
-    from mmseg_bisenet.benchmark import machine, scaling
+    from benchmarks import scaling
+    from mmseg_bisenet.benchmark import machine
     from mmseg_bisenet.benchmark.tables import write_csv
     from mmseg_bisenet.cli import config
 

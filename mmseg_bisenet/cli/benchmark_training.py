@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from mmseg_bisenet.benchmark import machine, tables, training
+    from benchmarks import training
+    from mmseg_bisenet.benchmark import machine, tables
     from mmseg_bisenet.cli import config
 
     if min(*args.shape, args.steps) < 1:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.data.miniscapes import write_miniscapes
+    from mmseg_bisenet.miniscapes import write_miniscapes
 
     if args.iters is not None and args.iters < 1:
         raise InputError(f'--iters {args.iters}: give 1 or more')

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.data.miniscapes import write_miniscapes
+    from mmseg_bisenet.miniscapes import write_miniscapes
 
     print(write_miniscapes(args.root, args.train, args.val, tuple(args.size), args.seed))
     return 0

@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.benchmark import published
+    from benchmarks import published
 
     for file in args.files:
         for name in published.renew(Path(file)):

@@ -2,7 +2,7 @@
 
 from mmseg_bisenet.data.augmentation import PhotoMetricDistortion, RandomResizedCrop
 from mmseg_bisenet.data.camvid import CamVidDataset, convert_camvid
-from mmseg_bisenet.data.keep_going import KeepGoingDataset
+from mmseg_bisenet.data.skip_unreadable import KeepGoingDataset
 from mmseg_bisenet.data.transforms import LoadAnnotations, LoadImageFromFile
 
 __all__ = [

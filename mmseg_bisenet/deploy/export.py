@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from mmseg_bisenet import __version__
-from mmseg_bisenet.data.miniscapes.scene import draw_scene
-from mmseg_bisenet.deploy import check, engines, quantize, tensorrt
+from mmseg_bisenet.deploy import engines, quantize, tensorrt, verify
 from mmseg_bisenet.deploy import precision as precisions
 from mmseg_bisenet.deploy.graph import LARGEST, SMALLEST, Graph, to_onnx, to_program
 from mmseg_bisenet.deploy.metadata import FORMAT_VERSION, KEY, SUFFIXES, beside, require
 from mmseg_bisenet.deploy.network import DeployNetwork, describe
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.miniscapes.scene import draw_scene
 from mmseg_bisenet.models import BiSeNetSegmentor
 
 logger = logging.getLogger(__name__)
@@ -88,10 +88,10 @@ def export(
             network = DeployNetwork(segmentor).to(device)
             _write(path, network, metadata, images, keep_float)
             network = DeployNetwork(segmentor).to(device)
-            equal, right = check.compare(
-                check.runner(path, metadata, device), network, _batches(images, shape, dynamic), metadata
+            equal, right = verify.compare(
+                verify.runner(path, metadata, device), network, _batches(images, shape, dynamic), metadata
             )
-        needed = check.NEEDED[precision]
+        needed = verify.NEEDED[precision]
         if right < needed:
             cure = '; name layers with --keep-float, or calibrate with other images' if precision == 'int8' else ''
             raise InputError(

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
-from mmseg_bisenet.models.fuse import CONSTANT
+from mmseg_bisenet.models.inference.fold import CONSTANT
 
 
 def describe(segmentor: BiSeNetSegmentor) -> dict:

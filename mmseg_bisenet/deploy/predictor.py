@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmseg_bisenet.deploy.graph import SMALLEST
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.models.upsample_argmax import upsample_argmax
+from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
 
 
 class Predictor:

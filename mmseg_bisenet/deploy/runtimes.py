@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmseg_bisenet.deploy import check, engines, quantize
+from mmseg_bisenet.deploy import engines, quantize, verify
 from mmseg_bisenet.deploy.engines import Engine
 from mmseg_bisenet.deploy.metadata import SUFFIXES, read_metadata
 from mmseg_bisenet.deploy.network import DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import DTYPES, cpu_has, cpu_has_tiles, require
 from mmseg_bisenet.deploy.predictor import Predictor
-from mmseg_bisenet.deploy.winograd import has_int8, use_int8, use_winograd
+from mmseg_bisenet.deploy.winograd.layer import has_int8, use_int8, use_winograd
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.zoo import get_model
@@ -216,10 +216,10 @@ def _in_int8(network: DeployNetwork, images: list[np.ndarray], metadata: dict) -
     outermost = [image[None] for image in (images[0], images[-1])]
     with torch.inference_mode():
         run = lambda image: network(torch.from_numpy(image)).float().numpy()  # noqa: E731
-        _, right = check.compare(run, exact, outermost, metadata | dict(output_kind='logits'))
-    if right < check.NEEDED['int8']:
+        _, right = verify.compare(run, exact, outermost, metadata | dict(output_kind='logits'))
+    if right < verify.NEEDED['int8']:
         raise InputError(
-            f'int8: {right:.2%} of the labels are those of PyTorch in fp32, and {check.NEEDED["int8"]:.2%} are needed; '
-            'calibrate with other images, or take another precision'
+            f'int8: {right:.2%} of the labels are those of PyTorch in fp32, and {verify.NEEDED["int8"]:.2%} are '
+            'needed; calibrate with other images, or take another precision'
         )
     return network

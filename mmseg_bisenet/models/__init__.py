@@ -3,9 +3,9 @@
 from mmseg_bisenet.models.bisenetv1 import BiSeNetV1, Xception39
 from mmseg_bisenet.models.bisenetv2 import BiSeNetV2
 from mmseg_bisenet.models.head import BiSeNetHead, BoosterHead
-from mmseg_bisenet.models.loss import CrossEntropyLoss, OHEMCrossEntropyLoss, ohem_cross_entropy
+from mmseg_bisenet.models.inference.tta import BiSeNetTTA
+from mmseg_bisenet.models.losses.cross_entropy import CrossEntropyLoss, OHEMCrossEntropyLoss, ohem_cross_entropy
 from mmseg_bisenet.models.segmentor import BiSeNetSegmentor
-from mmseg_bisenet.models.tta import BiSeNetTTA
 
 __all__ = [
     'BiSeNetHead',

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from mmseg.models.decode_heads import FCNHead
 from torch import Tensor, nn
 
-from mmseg_bisenet.models.loss import PixelLoss
-from mmseg_bisenet.models.pixel_cross_entropy import pixel_cross_entropy
-from mmseg_bisenet.models.strips import by_strips, span
+from mmseg_bisenet.models.inference.tiling import by_strips, span
+from mmseg_bisenet.models.losses.cross_entropy import PixelLoss
+from mmseg_bisenet.models.losses.pixel_cross_entropy import pixel_cross_entropy
 from mmseg_bisenet.registry import MODELS
 
 

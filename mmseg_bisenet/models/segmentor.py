@@ -6,8 +6,8 @@ Deviations from stock in prediction:
   those of stock from the same logits, laid out contiguously. A single foreground class, and heads that upsample in
   their own way, go its way.
 - ``seg_logits`` are kept only where ``test_cfg.keep_logits`` asks: at 1024x2048 and 19 classes they take 160 MB.
-- ``test_cfg.mode`` knows the protocols of CoinCheung's tables too (``modes.py``).
-- ``switch_to_deploy`` rewrites the network for inference (``fuse.py``).
+- ``test_cfg.mode`` knows the protocols of CoinCheung's tables too (``inference/protocols.py``).
+- ``switch_to_deploy`` rewrites the network for inference (``fold.py``).
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.models import fuse, modes
 from mmseg_bisenet.models.bisenetv2.semantic_branch import CEBlock
-from mmseg_bisenet.models.labels import Logits, padding
-from mmseg_bisenet.models.upsample_argmax import upsample_argmax
+from mmseg_bisenet.models.inference import fold, protocols
+from mmseg_bisenet.models.inference.labels import Logits, padding
+from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
 from mmseg_bisenet.registry import MODELS
 
 
@@ -38,9 +38,9 @@ class BiSeNetSegmentor(EncoderDecoder):
         num_classes: number of classes, of every head.
         channels_last: weights and maps lie in memory pixel by pixel, which most processors convolve faster; results are
             the same but for rounding.
-        test_cfg: ``mode`` is ``'whole'``, ``'slide'`` with ``crop_size`` and ``stride``, or a protocol of ``modes.py``
-            with its options; ``keep_logits=True`` leaves ``seg_logits`` in the results, which MMSegmentation's own
-            ``SegTTAModel`` reads.
+        test_cfg: ``mode`` is ``'whole'``, ``'slide'`` with ``crop_size`` and ``stride``, or a protocol of
+            ``inference/protocols.py`` with its options; ``keep_logits=True`` leaves ``seg_logits`` in the results, which
+            MMSegmentation's own ``SegTTAModel`` reads.
         others: as MMSegmentation's ``EncoderDecoder`` (``backbone``, ``decode_head``, ``auxiliary_head`` and so on).
 
     Raises:
@@ -71,10 +71,10 @@ class BiSeNetSegmentor(EncoderDecoder):
             backbone,
             _with_num_classes(decode_head, num_classes, 'decode_head'),
             auxiliary_head=auxiliary_head,
-            test_cfg=modes.check(test_cfg),
+            test_cfg=protocols.check(test_cfg),
             **others,
         )
-        if self.out_channels == 1 and self.test_cfg.mode in modes.PROTOCOLS:
+        if self.out_channels == 1 and self.test_cfg.mode in protocols.PROTOCOLS:
             raise InputError(
                 f'BiSeNetSegmentor: model.test_cfg.mode={self.test_cfg.mode} compares probabilities of classes, and '
                 'the decode_head has a single channel; set the mode to whole or slide, or use --aug-test'
@@ -89,7 +89,7 @@ class BiSeNetSegmentor(EncoderDecoder):
 
         Boosters are dropped, batch norms folded into convolutions, and the normalisation of the image into the first
         ones. From then on the data preprocessor gives, and the network takes, pixels as OpenCV reads them: (N, 4, H, W)
-        of blue, green, red in 0 to 255, and ``fuse.CONSTANT``, or zero where padded. There is no way back.
+        of blue, green, red in 0 to 255, and ``fold.CONSTANT``, or zero where padded. There is no way back.
 
         Raises:
             InputError: the normalisation cannot be folded; the network is left as it was, in evaluation.
@@ -97,18 +97,18 @@ class BiSeNetSegmentor(EncoderDecoder):
         if self.deployed:
             return
         self.eval()
-        matrix, shift = fuse.normalization(self.data_preprocessor)
-        convolutions = fuse.image_convolutions(self.backbone)
+        matrix, shift = fold.normalization(self.data_preprocessor)
+        convolutions = fold.image_convolutions(self.backbone)
         self.auxiliary_head = None
         for block in self.modules():
             if isinstance(block, CEBlock):
-                block.gap[1] = fuse.fold_norm_into_next(block.gap[1], block.conv_gap.conv)
+                block.gap[1] = fold.fold_norm_into_next(block.gap[1], block.conv_gap.conv)
         for conv in convolutions:
-            fuse.fold_normalization(conv, matrix, shift)
-        fuse.fold_batch_norms(self)
+            fold.fold_normalization(conv, matrix, shift)
+        fold.fold_batch_norms(self)
         self.requires_grad_(False)
         device = self.data_preprocessor.device
-        self.data_preprocessor = fuse.PixelPreprocessor(getattr(self.data_preprocessor, 'test_cfg', None)).to(device)
+        self.data_preprocessor = fold.PixelPreprocessor(getattr(self.data_preprocessor, 'test_cfg', None)).to(device)
         self.memory_format = torch.channels_last
         self.to(memory_format=self.memory_format)
         self.deployed = True
@@ -159,7 +159,7 @@ class BiSeNetSegmentor(EncoderDecoder):
             for sample in samples if not keep else ():
                 del sample.seg_logits
             return samples
-        windows = modes.windows(size, self.test_cfg)
+        windows = protocols.windows(size, self.test_cfg)
         maps = [self._forward(inputs[:, :, rows, columns]).contiguous() for rows, columns in windows]
         dtype = inputs.dtype if self.test_cfg.mode == 'slide' else maps[0].dtype  # they differ under autocast
         if self.deployed and not keep and len(maps) == 1 and all(_is_whole(meta, size) for meta in metas):
@@ -175,8 +175,8 @@ class BiSeNetSegmentor(EncoderDecoder):
 
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """(N, 3, H, W) -> logits (N, num_classes, H, W), in the modes of the protocols summed probabilities."""
-        if self.test_cfg.mode in modes.PROTOCOLS:
-            return modes.probabilities(self._logits, inputs, self.test_cfg)
+        if self.test_cfg.mode in protocols.PROTOCOLS:
+            return protocols.probabilities(self._logits, inputs, self.test_cfg)
         return super().inference(inputs, batch_img_metas)
 
     def _logits(self, inputs: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ class BiSeNetSegmentor(EncoderDecoder):
         if 'pad_shape' in meta and not isinstance(target, torch.Size):
             target = meta['pad_shape'][:2]
         return (
-            self.test_cfg.mode not in modes.PROTOCOLS
+            self.test_cfg.mode not in protocols.PROTOCOLS
             and (self.test_cfg.mode == 'slide' or tuple(target) == tuple(size))
             and self.out_channels > 1
             and head.predict is BaseDecodeHead.predict

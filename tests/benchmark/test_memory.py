@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch._dynamo.exc import BackendCompilerFailed
 
-from mmseg_bisenet.benchmark import comparison, loss, memory
+from benchmarks import loss
+from mmseg_bisenet.benchmark import comparison, memory
 from mmseg_bisenet.benchmark.latency import Way
 from mmseg_bisenet.benchmark.memory import peak_bytes
 from mmseg_bisenet.benchmark.runtimes import Job

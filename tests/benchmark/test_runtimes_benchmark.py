@@ -17,8 +17,8 @@ from mmseg_bisenet.benchmark.latency import Way
 from mmseg_bisenet.benchmark.memory import held_bytes
 from mmseg_bisenet.benchmark.runtimes import Job
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.data.miniscapes import draw_scene
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.miniscapes import draw_scene
 
 V2 = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
 V1 = 'bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024'

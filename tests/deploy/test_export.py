@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import mmseg_bisenet
-from mmseg_bisenet.data.miniscapes.scene import draw_scene
-from mmseg_bisenet.deploy import check, engines, metadata
+from mmseg_bisenet.deploy import engines, metadata, verify
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.graph import bilinear
 from mmseg_bisenet.deploy.metadata import beside, read_metadata
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.models.upsample_argmax import reference
+from mmseg_bisenet.miniscapes.scene import draw_scene
+from mmseg_bisenet.models.inference.upsample_argmax import reference
 
 pytest.importorskip('onnxscript')
 ort = pytest.importorskip('onnxruntime')
@@ -55,7 +55,7 @@ def assert_same_labels(labels: np.ndarray, segmentor, images: np.ndarray) -> Non
     network = DeployNetwork(segmentor)
     about = dict(output_kind='labels', precision='fp32')
     assert labels.dtype == np.uint8 and labels.shape == images.shape[:3]
-    assert check.compare(lambda _: labels, network, [images], about)[1] == 1
+    assert verify.compare(lambda _: labels, network, [images], about)[1] == 1
 
 
 @pytest.mark.parametrize('align_corners', [False, True])
@@ -98,7 +98,7 @@ def test_fp16_holds_half_the_bytes_and_the_same_labels_but_for_ties(onnx_file, s
     images = street[None, :64, :128].copy()
     labels = ort.InferenceSession(path).run(None, dict(images=images))[0]
     about = dict(output_kind='labels', precision='fp16')
-    assert check.compare(lambda _: labels, DeployNetwork(segmentor), [images], about)[1] > 0.99
+    assert verify.compare(lambda _: labels, DeployNetwork(segmentor), [images], about)[1] > 0.99
 
 
 def test_metadata_says_what_the_file_is(onnx_file, segmentor):
@@ -165,7 +165,7 @@ def test_a_mismatch_is_removed_and_what_was_there_stays(segmentor, tmp_path, mon
     def wrong(path, about, device):
         return lambda images: np.full(images.shape[:3], 7, np.uint8)
 
-    monkeypatch.setattr(check, 'runner', wrong)
+    monkeypatch.setattr(verify, 'runner', wrong)
     with pytest.raises(InputError, match=r'64x128.onnx: \d+\.\d\d% of its labels are those of PyTorch .* removed'):
         export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
@@ -179,7 +179,7 @@ def test_labels_of_no_class_are_wrong(segmentor, street):
     about = dict(output_kind='labels', precision='fp32')
     for label, share in ((18, 1), (19, 0), (255, 0)):
         wrong = np.full(images.shape[:3], label, np.uint8)
-        assert check.compare(lambda _, wrong=wrong: wrong, network, [images], about) == (share, share)
+        assert verify.compare(lambda _, wrong=wrong: wrong, network, [images], about) == (share, share)
 
 
 def test_an_interrupt_leaves_nothing(segmentor, tmp_path, monkeypatch):
@@ -187,7 +187,7 @@ def test_an_interrupt_leaves_nothing(segmentor, tmp_path, monkeypatch):
         assert list(tmp_path.glob('.unfinished-*/*.onnx'))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(check, 'runner', interrupt)
+    monkeypatch.setattr(verify, 'runner', interrupt)
     with pytest.raises(KeyboardInterrupt):
         export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -307,6 +307,6 @@ def test_tensorrt(segmentor, street, tmp_path):
     if not torch.cuda.is_available():
         pytest.skip('no GPU')
     path = export(segmentor, 'tensorrt', 'fp32', SHAPE, tmp_path)
-    run = check.runner(path, read_metadata(path), torch.device('cuda'))
+    run = verify.runner(path, read_metadata(path), torch.device('cuda'))
     images = street[None, :64, :128].copy()
     assert (run(images) == reference(logits_of(segmentor, images), SHAPE).numpy()).mean() > 0.999

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 import mmseg_bisenet
-from mmseg_bisenet.data.miniscapes.scene import draw_scene
-from mmseg_bisenet.deploy import load, precision, quantize, runtimes, winograd
+from mmseg_bisenet.deploy import load, precision, quantize, runtimes
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.metadata import read_metadata
 from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.deploy.winograd import layer as winograd_layer
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.miniscapes.scene import draw_scene
 
 CONFIG = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
 SHAPE = (64, 128)
@@ -106,11 +107,11 @@ def test_a_module_that_is_not(segmentor, streets, tmp_path):
 # -- Winograd's convolutions ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not winograd.has_int8(), reason='a CPU without AVX-512-VNNI, or no numba')
+@pytest.mark.skipif(not winograd_layer.has_int8(), reason='a CPU without AVX-512-VNNI, or no numba')
 def test_deploy_in_int8_gives_the_labels_of_the_network(segmentor, streets):
     exact = load(segmentor, runtime='deploy', shape=SHAPE)
     segment = load(segmentor, runtime='deploy', precision='int8', shape=SHAPE, calibration=streets)
-    layers = [layer for layer in segment.engine.modules() if isinstance(layer, winograd.WinogradConv2d)]
+    layers = [layer for layer in segment.engine.modules() if isinstance(layer, winograd_layer.WinogradConv2d)]
     assert len(layers) == 14 and all(layer.quantized is not None for layer in layers)
     assert segment.engine.dtype == (torch.bfloat16 if precision.cpu_has('bf16') else torch.float32)
     images = np.stack(streets)
@@ -118,11 +119,11 @@ def test_deploy_in_int8_gives_the_labels_of_the_network(segmentor, streets):
     assert 0.97 < agreement < 1  # and all but 2 % but for ties, which `load` has seen to
 
 
-@pytest.mark.skipif(not winograd.has_int8(), reason='a CPU without AVX-512-VNNI, or no numba')
+@pytest.mark.skipif(not winograd_layer.has_int8(), reason='a CPU without AVX-512-VNNI, or no numba')
 def test_ranges_that_lose_the_labels_are_refused(segmentor, streets, monkeypatch):
     def use_int8(network, images):
         for layer in network.modules():
-            if isinstance(layer, winograd.WinogradConv2d):
+            if isinstance(layer, winograd_layer.WinogradConv2d):
                 layer.quantize(torch.full((36,), 1e-3))
 
     monkeypatch.setattr(runtimes, 'use_int8', use_int8)

@@ -9,14 +9,14 @@ from mmcv.cnn import ConvModule
 from torch import nn
 from torch.nn import functional as F
 
-from mmseg_bisenet.deploy import winograd
+from mmseg_bisenet.deploy.winograd import layer as winograd
 
 pytest.importorskip('numba')
 if winograd._parallel() is None:
     pytest.skip('PyTorch runs without libgomp', allow_module_level=True)
 
-from mmseg_bisenet.deploy.winograd import WinogradConv2d, use_int8, use_winograd
-from mmseg_bisenet.deploy.winograd_kernel import FILTER, INPUT, OUTPUT
+from mmseg_bisenet.deploy.winograd.kernel import FILTER, INPUT, OUTPUT
+from mmseg_bisenet.deploy.winograd.layer import WinogradConv2d, use_int8, use_winograd
 
 needs_int8 = pytest.mark.skipif(not winograd.has_int8(), reason='a CPU without AVX-512-VNNI')
 needs_bfloat16 = pytest.mark.skipif(not winograd._has_bfloat16(), reason='a CPU without AVX-512-BF16')

@@ -8,9 +8,9 @@ from mmengine.visualization import LocalVisBackend
 from mmseg.datasets import CityscapesDataset
 
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.data.miniscapes.classes import train_ids
 from mmseg_bisenet.engine import ValidationPicturesHook
 from mmseg_bisenet.engine.pictures_hook import side_by_side
+from mmseg_bisenet.miniscapes.classes import train_ids
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 PALETTE = np.array(CityscapesDataset.METAINFO['palette'], np.uint8)

@@ -15,10 +15,10 @@ from mmseg.datasets import CityscapesDataset
 from mmseg.evaluation import IoUMetric
 from mmseg.evaluation.metrics import iou_metric
 
-from mmseg_bisenet.data.miniscapes.classes import train_ids
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation import SegmentationMetric, boundary, confusion, segmentation_metric
 from mmseg_bisenet.evaluation.predictions import LABEL_IDS
+from mmseg_bisenet.miniscapes.classes import train_ids
 
 SHAPE = (48, 64)
 CITYSCAPES = CityscapesDataset.METAINFO

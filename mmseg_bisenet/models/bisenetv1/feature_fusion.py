@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
-from mmseg_bisenet.models.strips import by_strips, span
+from mmseg_bisenet.models.inference.tiling import by_strips, span
 
 GATES = ('conv-norm-act', 'conv-norm', 'conv-act-conv')
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
-from mmseg_bisenet.models.max_pool import max_pool
-from mmseg_bisenet.models.strips import by_strips, span
+from mmseg_bisenet.models.inference.max_pool import max_pool
+from mmseg_bisenet.models.inference.tiling import by_strips, span
 
 
 class SemanticBranch(nn.Module):

@@ -1,0 +1,242 @@
+"""3x3 convolutions on CPUs by Winograd's minimal filtering (Lavin & Gray, arXiv 1509.09308): a quarter of the products.
+
+PyTorch's own convolutions run as fast as the processor multiplies, so only fewer products are faster. F(4x4, 3x3) takes
+36 products for a tile of 4x4 outputs and a pair of channels, where the definition has 144: the 6x6 inputs of the tile
+and the filter are transformed, multiplied and summed over the input channels as 36 matrix products, and transformed
+back.
+
+Deviations from the paper:
+
+- The polynomials behind the transforms are evaluated at 0, +-3/4, +-3/2 and infinity instead of 0, +-1, +-2 and
+  infinity. The rounding error is 2.5 times smaller for it (on such points: Barabasz et al., arXiv 1803.10986), about
+  twice that of a direct convolution.
+- A block of tiles goes through all steps before the next block, so that what lies between them stays in the cache.
+- Inputs and outputs may be bfloat16. Everything between them is float32, but for the factors of the products on a CPU
+  with AVX-512-BF16, which multiplies bfloat16 twice as fast: there they are rounded to it, and their products summed
+  in float32.
+- In int8, on a CPU with AVX-512-VNNI, what is quantized is transformed patches and transformed filters, as in LoWino
+  (Li et al., ICPP 2021). Each of the 36 matrices of patches has a scale of its own, found on images beforehand, and so
+  has each output channel of each matrix of filters.
+"""
+
+import ctypes
+import functools
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+QUANTILE = 0.9995  # of the absolute values of a matrix of patches; what is larger counts as that
+SAMPLE = 2**13  # patches of a channel that a quantile is taken of
+CACHE_BYTES = 1.25 * 2**20  # of a core's second cache, for the patches and products of a block of tiles
+
+
+def use_winograd(module: nn.Module) -> int:
+    """Replace, in place, each 3x3 convolution that is faster so; with the ReLU that follows it in a ``ConvModule``.
+
+    For inference on a CPU in float32 or bfloat16 by PyTorch, eager or compiled; not for training, nor for export. Needs
+    Numba, and PyTorch's builds for Linux, whose threads it uses.
+
+    Returns:
+        How many were replaced, 0 where it cannot run.
+    """
+    if _parallel() is None:
+        return 0
+    count = 0
+    for parent in list(module.modules()):
+        for name, conv in list(parent.named_children()):
+            if not _is_fit(conv):
+                continue
+            relu = isinstance(parent, ConvModule) and _ends_in_relu(parent)
+            setattr(parent, name, WinogradConv2d(conv, relu=relu))
+            if relu:
+                parent.activate = nn.Identity()
+            count += 1
+    return count
+
+
+@torch.inference_mode()
+def use_int8(network: nn.Module, images: Iterable[Tensor]) -> None:
+    """Let each :class:`WinogradConv2d` multiply in int8 from now on, by ranges seen in the network's float32.
+
+    Args:
+        network: as :func:`use_winograd` left it.
+        images: what it is run on, one batch after the other.
+    """
+    layers = [module for module in network.modules() if isinstance(module, WinogradConv2d)]
+    for layer in layers:
+        layer.seen = torch.zeros(layer.transformed.shape[1])
+    for image in images:
+        network(image)
+    for layer in layers:
+        layer.quantize(layer.seen)
+        layer.seen = None
+
+
+class WinogradConv2d(nn.Conv2d):
+    """A 3x3 convolution with stride 1 and padding 1, and a ReLU if asked for; without gradients.
+
+    x: (N, in_channels, H, W), float32 or bfloat16 -> (N, out_channels, H, W) of the same type, channels last.
+    in_channels is a multiple of 32, out_channels of 64.
+
+    The weight is transformed once: a later change of it, or of the bias, has no effect.
+    """
+
+    def __init__(self, conv: nn.Conv2d, relu: bool = False) -> None:
+        super().__init__(conv.in_channels, conv.out_channels, 3, padding=1, device='meta')
+        from mmseg_bisenet.deploy.winograd.kernel import COLUMNS, FILTER
+
+        self.weight, self.bias = conv.weight, conv.bias
+        transformed = np.einsum('pi,ocij,qj->opqc', FILTER, conv.weight.detach().double().numpy(), FILTER)
+        panels = transformed.reshape(-1, COLUMNS, FILTER.shape[0] ** 2, conv.in_channels // 2, 2)
+        panels = torch.from_numpy(panels).permute(0, 2, 3, 4, 1)  # two input channels after each other
+        # Not buffers: `.bfloat16()` must not round them.
+        self.transformed = panels.flatten(2, 3).unsqueeze(-1).float().contiguous()
+        # For inputs of bfloat16: the two beside each other.
+        self.rounded = panels.mT.bfloat16().contiguous() if _has_bfloat16() else self.transformed
+        self.summand = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().float().clone()
+        self.relu = relu
+        self.seen = None  # largest values of each matrix of patches, while ranges are sought
+        self.quantized, self.scales = None, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.seen is not None:
+            self.seen = torch.maximum(self.seen, _largest(x))
+        weight = self.rounded if x.dtype == torch.bfloat16 else self.transformed
+        weight = weight if self.quantized is None else self.quantized
+        return winograd_conv2d(x, weight, self.summand, self.relu, self.scales)
+
+    def quantize(self, largest: Tensor) -> None:
+        """Multiply in int8, where 127 stands for ``largest``, (36,), in each matrix of patches."""
+        weight = self.transformed[..., 0]  # (K / columns, 36, C, columns)
+        unit = weight.abs().amax(2) / 127
+        unit = unit.masked_fill(unit == 0, 1)
+        whole = (weight / unit[:, :, None]).round()
+        largest = largest.clamp(min=1e-9)
+        self.quantized = whole.unflatten(2, (-1, 4)).mT.to(torch.int8).contiguous()
+        starts = (-128 * whole.sum(2)).to(torch.int32)
+        self.scales = [127 / largest, starts, unit * (largest / 127)[:, None]]
+
+
+@torch.library.custom_op('mmseg_bisenet::winograd_conv2d', mutates_args=(), device_types='cpu')
+def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales: Sequence[Tensor]) -> Tensor:
+    """What :class:`WinogradConv2d` does.
+
+    Args:
+        x: (N, C, H, W), float32 or bfloat16.
+        weight: (K / columns, 36, C, columns, 1), transformed, in float32; or (K / columns, 36, C / 2, columns, 2) in
+            bfloat16, for x in bfloat16; or (K / columns, 36, C / 4, columns, 4) in int8.
+        bias: (K,), float32.
+        relu: whether negative outputs become zero.
+        scales: for a weight in int8: what a 1 becomes in int8, (36,) float32; -128 times the sum of the weight over its
+            input channels, (K / columns, 36, columns) int32; what a product of 1 stands for, of that shape, float32.
+
+    Raises:
+        TypeError: x is of another type or shape.
+    """
+    from mmseg_bisenet.deploy.winograd.kernel import COLUMNS, ROWS, kernel, scratch_bytes
+
+    inputs, factor_size = weight.shape[2] * weight.shape[4], weight.element_size()
+    if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() != 4 or x.shape[1] != inputs:
+        raise TypeError(f'{x.dtype} {tuple(x.shape)}: give (N, {inputs}, H, W) in float32 or bfloat16')
+    x = x.contiguous(memory_format=torch.channels_last)
+    n, channels, height, width = x.shape
+    out = _empty_output(x, weight, bias, relu, scales)
+    threads = torch.get_num_threads()
+    tiles = n * -(-height // 4) * -(-width // 4)
+    # As many blocks for each thread, and what a block needs about as large as the cache.
+    rounds = max(1, round(tiles / threads * scratch_bytes(1, channels, factor_size) / CACHE_BYTES))
+    block = -(-tiles // (threads * rounds * ROWS)) * ROWS
+    size = scratch_bytes(block, channels, factor_size)
+    scratch = torch.empty(threads, size, dtype=torch.uint8)
+    zeros = torch.zeros(max(channels, COLUMNS))
+    addresses = [t.data_ptr() for t in (x, weight, bias, out, zeros, scratch)]
+    scales = [t.data_ptr() for t in scales] or [0, 0, 0]
+    arguments = [0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu, *scales]
+    arguments = np.array(arguments, np.int64)
+    _parallel()(kernel(x.dtype == torch.bfloat16, factor_size).address, arguments.ctypes.data, threads, 0)
+    return out
+
+
+@winograd_conv2d.register_fake
+def _empty_output(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales: Sequence[Tensor]) -> Tensor:
+    n, _, height, width = x.shape
+    shape = n, len(bias), height, width
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+def _is_fit(conv: nn.Module) -> bool:
+    return (
+        type(conv) is nn.Conv2d
+        and (conv.kernel_size, conv.stride, conv.padding, conv.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
+        and (conv.groups, conv.padding_mode, conv.weight.device.type) == (1, 'zeros', 'cpu')
+        and conv.weight.dtype in (torch.float32, torch.bfloat16)
+        and conv.in_channels % 32 == 0
+        and conv.out_channels % 64 == 0
+    )
+
+
+def _ends_in_relu(layer: ConvModule) -> bool:
+    norm = layer.norm if layer.with_norm else None
+    return (
+        layer.with_activation
+        and type(layer.activate) is nn.ReLU
+        and layer.order == ('conv', 'norm', 'act')
+        and (norm is None or type(norm) is nn.Identity)
+    )
+
+
+def _largest(x: Tensor) -> Tensor:
+    """x: (N, C, H, W) -> ``QUANTILE`` of the absolute values of each matrix of transformed patches, (36,)."""
+    from mmseg_bisenet.deploy.winograd.kernel import INPUT, PATCH, TILE
+
+    height, width = x.shape[2:]
+    padded = F.pad(x.float(), (1, 1 + -width % TILE, 1, 1 + -height % TILE))
+    patches = padded.unfold(2, PATCH, TILE).unfold(3, PATCH, TILE).movedim(1, 3).flatten(0, 3)
+    patches = patches[:: -(-len(patches) // SAMPLE)].flatten(1)
+    transform = torch.from_numpy(np.kron(INPUT, INPUT)).float()
+    return (patches @ transform.T).abs().quantile(QUANTILE, dim=0)
+
+
+def _has_bfloat16() -> bool:
+    """Whether the CPU has AVX-512-BF16."""
+    from mmseg_bisenet.deploy.winograd.vectors import has_bfloat16
+
+    return has_bfloat16()
+
+
+def has_int8() -> bool:
+    """Whether convolutions can multiply in int8 here."""
+    if _parallel() is None:
+        return False
+    from mmseg_bisenet.deploy.winograd.vectors import has_int8
+
+    return has_int8()
+
+
+@functools.cache
+def _parallel() -> Callable[[int, int, int, int], None] | None:
+    """``parallel(function, argument, threads, 0)`` runs a C function in the threads of PyTorch's own OpenMP.
+
+    Those of a second pool would wait for PyTorch's, which go on spinning after each layer.
+
+    Returns:
+        None where Numba is missing, PyTorch has another OpenMP than GCC's, or the CPU does not multiply and add in one
+        instruction, for then each becomes a call.
+    """
+    try:
+        import numba  # noqa: F401  (where it is installed it may still refuse the NumPy beside it)
+        from llvmlite.binding import get_host_cpu_features
+    except ImportError:
+        return None
+    features = get_host_cpu_features()
+    parallel = getattr(ctypes.CDLL(None), 'GOMP_parallel', None) if sys.platform == 'linux' else None
+    if parallel is None or not (features.get('fma') or features.get('neon')):
+        return None
+    parallel.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
+    parallel.restype = None
+    return parallel

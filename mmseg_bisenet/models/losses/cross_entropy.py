@@ -1,0 +1,189 @@
+"""Cross entropy over all pixels and online hard example mining: the functions, then the registered losses.
+
+Mining is as the authors of V1 (TorchSeg) and CoinCheung define it: a pixel is hard where the probability of its true
+class is below a threshold; at least a fixed share of the valid pixels is kept, the hardest ones; the loss is the mean
+over the pixels that are **kept**. MMSegmentation's ``OHEMPixelSampler`` sets easy pixels to zero and divides by all
+pixels, and its BiSeNetV2 OHEM config never applied it.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models.losses.pixel_cross_entropy import pixel_cross_entropy
+from mmseg_bisenet.registry import MODELS
+
+
+def ohem_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    threshold: float = 0.7,
+    min_kept_fraction: float = 1 / 16,
+    ignore_index: int = 255,
+    class_weight: Tensor | None = None,
+    align_corners: bool = False,
+) -> Tensor:
+    """Cross entropy, averaged over the hard pixels.
+
+    Args:
+        logits: (N, C, h, w), any floating type; upsampled to (H, W) and computed in float32.
+        labels: (N, H, W) int64, in [0, C) or ``ignore_index``.
+        threshold: pixels whose true class has a probability below it are kept.
+        min_kept_fraction: at least this share of the valid pixels is kept, rounded down.
+        ignore_index: the label of pixels that don't count.
+        class_weight: (C,) weights of pixels in the mean, by their class; mining does not see them.
+        align_corners: of the upsampling, which is bilinear.
+
+    Returns:
+        A scalar; zero, with zero gradients, where no pixel is valid.
+    """
+    losses, _ = pixel_cross_entropy(logits, labels, align_corners, ignore_index)
+    return _mean_of_hard(losses, labels, threshold, min_kept_fraction, ignore_index, class_weight)
+
+
+def _mean_of_hard(
+    losses: Tensor,
+    labels: Tensor,
+    threshold: float,
+    min_kept_fraction: float,
+    ignore_index: int,
+    class_weight: Tensor | None,
+) -> Tensor:
+    """The mean of the losses (N, H, W) of the pixels that mining keeps."""
+    valid = labels != ignore_index
+    # Loss is monotonous in the probability, so the threshold moves to the loss and no softmax is stored.
+    mined = losses.detach().float().masked_fill(~valid, -1.0)
+    bound = _kth_largest(mined, (valid.sum() * min_kept_fraction).long())
+    # "Not easy" rather than "hard": the loss of a network that diverged is NaN, and must not be mined away.
+    kept = valid & (~(mined <= -math.log(threshold)) | (mined >= bound))
+    losses = losses.masked_fill(~kept, 0.0)
+    if class_weight is None:
+        return losses.sum() / kept.sum().clamp(min=1)
+    return _weighted_mean(losses, _weights(labels, class_weight, ignore_index) * kept)
+
+
+def _weights(labels: Tensor, class_weight: Tensor, ignore_index: int) -> Tensor:
+    """The weight of each pixel's class, (N, H, W) float32, zero where ignored."""
+    ignored = labels == ignore_index
+    weights = class_weight.float().index_select(0, labels.masked_fill(ignored, 0).flatten()).view(labels.shape)
+    return weights.masked_fill(ignored, 0.0)
+
+
+def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    # The smallest normal number rather than 1: weights may be small.
+    return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def _kth_largest(values: Tensor, k: Tensor) -> Tensor:
+    """The k-th largest of ``values`` (float32, any shape), as a scalar; infinity for k = 0.
+
+    A radix selection: the bits of non-negative floats order as integers do, so three histograms of 11, 11 and 10 bits
+    find the value without sorting, and k stays on the device, where it was counted. Negative values are left out.
+    """
+    keys = values.flatten().view(torch.int32)
+    found = torch.zeros(1, dtype=torch.int32, device=values.device)
+    rank = k.view(1)
+    for shift, width in ((21, 11), (10, 11), (0, 10)):
+        digits = (keys >> shift) & ((1 << width) - 1)
+        candidate = (keys >= 0) & ((keys >> (shift + width)) == (found >> (shift + width)))
+        counts = torch.zeros(1 << width, dtype=torch.int64, device=values.device)
+        counts.scatter_add_(0, digits.long(), candidate.long())
+        at_least = counts.flip(0).cumsum(0).flip(0)
+        digit = (at_least >= rank).sum(0, keepdim=True).clamp(min=1) - 1
+        # `gather` leaves the digit on its device, where an index in brackets would fetch it.
+        rank = rank - (at_least.gather(0, digit) - counts.gather(0, digit))
+        found = found | (digit.to(torch.int32) << shift)
+    return torch.where(k > 0, found.view(torch.float32)[0], torch.inf)
+
+
+class PixelLoss(nn.Module):
+    """A loss that is some mean of the cross entropies of pixels; a subclass says which, in ``mean``.
+
+    Args:
+        class_weight: a weight for each class, of its pixels in the mean.
+        loss_weight: a factor on the whole.
+        loss_name: its name in the log; it counts only where it begins with ``loss_``.
+    """
+
+    def __init__(self, class_weight: list[float] | None, loss_weight: float, loss_name: str) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.loss_name = loss_name
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer('class_weight', weight, persistent=False)
+
+    def mean(self, losses: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+        """Losses of pixels, (N, H, W), zero where ignored, and labels, (N, H, W) -> scalar."""
+        raise NotImplementedError
+
+    def forward(self, logits: Tensor, labels: Tensor, weight: None = None, ignore_index: int = 255) -> Tensor:
+        """logits: (N, C, H, W), labels: (N, H, W) -> scalar. ``weight`` is what a pixel sampler would choose."""
+        if weight is not None:
+            raise ValueError(f'{type(self).__name__} chooses its pixels itself; remove `sampler` from the head')
+        return self.mean(pixel_cross_entropy(logits, labels, ignore_index=ignore_index)[0], labels, ignore_index)
+
+
+@MODELS.register_module()
+class CrossEntropyLoss(PixelLoss):
+    """MMSegmentation's ``CrossEntropyLoss`` of the same arguments, the same value at a fraction of its memory.
+
+    The mean is over all pixels, or over all weights of pixels where there are class weights.
+
+    Args:
+        class_weight, loss_weight, loss_name: as in :class:`PixelLoss`.
+        avg_non_ignore: whether ignored pixels don't count in the mean.
+    """
+
+    def __init__(
+        self,
+        class_weight: list[float] | None = None,
+        loss_weight: float = 1.0,
+        loss_name: str = 'loss_ce',
+        avg_non_ignore: bool = False,
+    ) -> None:
+        super().__init__(class_weight, loss_weight, loss_name)
+        self.avg_non_ignore = avg_non_ignore
+
+    def mean(self, losses: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+        if self.class_weight is not None:
+            return self.loss_weight * _weighted_mean(losses, _weights(labels, self.class_weight, ignore_index))
+        if not self.avg_non_ignore:
+            return self.loss_weight * losses.mean()
+        return self.loss_weight * losses.sum() / (labels != ignore_index).sum().clamp(min=1)
+
+
+@MODELS.register_module()
+class OHEMCrossEntropyLoss(PixelLoss):
+    """:func:`ohem_cross_entropy` as ``loss_decode`` of a head.
+
+    Args:
+        threshold, min_kept_fraction: as in :func:`ohem_cross_entropy`.
+        class_weight, loss_weight, loss_name: as in :class:`PixelLoss`.
+
+    Raises:
+        InputError: a threshold outside (0, 1], or a fraction outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.7,
+        min_kept_fraction: float = 1 / 16,
+        class_weight: list[float] | None = None,
+        loss_weight: float = 1.0,
+        loss_name: str = 'loss_ohem',
+    ) -> None:
+        super().__init__(class_weight, loss_weight, loss_name)
+        if not (0 < threshold <= 1 and 0 <= min_kept_fraction <= 1):
+            raise InputError(
+                f'OHEMCrossEntropyLoss: threshold={threshold} must be above 0 and at most 1, and '
+                f'min_kept_fraction={min_kept_fraction} from 0 to 1'
+            )
+        self.threshold = threshold
+        self.min_kept_fraction = min_kept_fraction
+
+    def mean(self, losses: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+        return self.loss_weight * _mean_of_hard(
+            losses, labels, self.threshold, self.min_kept_fraction, ignore_index, self.class_weight
+        )

@@ -1,0 +1,96 @@
+"""Recipes are trained and tested with each seed, once, and their scores come with mean and spread."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks import accuracy
+from mmseg_bisenet import cli
+from mmseg_bisenet.errors import InputError
+
+NAMES = ['bisenetv2_fcn_1xb8-400it_camvid-176x240', 'bisenetv2_fcn-stock_1xb8-400it_camvid-176x240']
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """In place of trainings and tests: what would run; the score is ten times the seed, and one more for ours."""
+    made = []
+
+    def call(command, config, *others):
+        others = list(map(str, others))
+        made.append((command, config.stem, others))
+        folder = Path(others[others.index('--work-dir') + 1])
+        seed = int(next(text for text in others if text.startswith('randomness.seed=')).split('=')[1])
+        if command == 'train':
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / 'last_checkpoint').write_text(f'{folder}/iter_400.pth')
+        else:
+            (folder / 'evaluation').mkdir()
+            scores = dict(mIoU=10 * seed + ('stock' not in config.stem), aAcc=80.0, mAcc=50.0, FWIoU=70.0)
+            (folder / 'evaluation' / 'scores.json').write_text(json.dumps(dict(summary=scores)))
+
+    monkeypatch.setattr(accuracy, '_call', call)
+    return made
+
+
+def test_each_config_and_seed_once(calls, tmp_path, capsys):
+    arguments = ['benchmark-accuracy', *NAMES, '--seeds', '1', '2', '4', '--work-dir', str(tmp_path / 'runs')]
+    arguments += ['--amp', '--amp-dtype', 'bfloat16', '--ema', '--cfg-options', 'train_cfg.max_iters=7', '--csv']
+    assert cli.main([*arguments, str(tmp_path / 'a.csv')]) == 0
+    assert [(command, config) for command, config, _ in calls] == [
+        (command, name) for name in NAMES for _ in range(3) for command in ('train', 'test')
+    ]
+    _, _, train = calls[0]
+    assert train[2:] == [
+        '--resume', '--amp', '--amp-dtype', 'bfloat16', '--ema', '--cfg-options', 'randomness.seed=1',
+        'train_cfg.max_iters=7',
+    ]  # fmt: skip
+    assert '--ema' not in calls[1][2]
+    assert calls[1][2][0] == f'{tmp_path}/runs/{NAMES[0]}-1/iter_400.pth'
+    out = capsys.readouterr().out
+    assert f'| {NAMES[0]} | 11.00 | 21.00 | 41.00 | 24.33 | 15.28 |' in out  # of 11, 21 and 41, by hand
+    assert f'| {NAMES[1]} | 10.00 | 20.00 | 40.00 | 23.33 | 15.28 |' in out
+    with (tmp_path / 'a.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['config'], row['seed'], float(row['mIoU'])) for row in rows[2:4]] == [
+        (NAMES[0], '4', 41.0),
+        (NAMES[1], '1', 10.0),
+    ]
+    assert {(row['changed'], row['ema']) for row in rows} == {('train_cfg.max_iters=7', 'True')}
+    done = len(calls)
+    assert cli.main([*arguments, str(tmp_path / 'b.csv')]) == 0
+    assert len(calls) == done
+    assert (tmp_path / 'b.csv').read_text() == (tmp_path / 'a.csv').read_text()
+
+
+def test_other_options_are_another_run(calls, tmp_path):
+    """A score that was made in another way is not taken for one of this way."""
+    configs, folder = [Path(f'{name}.py') for name in NAMES], tmp_path / f'{NAMES[1]}-3'
+    accuracy.run(configs, [3], tmp_path, ['--ema'], ['a=1'])
+    assert json.loads((folder / 'asked.json').read_text()) == dict(options=['--ema'], changes=['a=1'])
+    made = len(calls)
+    for options, changes, text in (
+        (['--ema'], ['a=2'], '--ema a=2'),
+        ([], ['a=1'], 'a=1'),
+        (['--ema', '--amp'], ['a=1'], '--ema --amp a=1'),
+        ([], [], 'no options'),
+    ):
+        # The first config's folder is new with this seed: nothing is trained before all folders are known to fit.
+        with pytest.raises(
+            InputError, match=rf'{folder} was made with --ema a=1, not with {text}; name another --work-'
+        ):
+            accuracy.run([Path('new.py'), configs[1]], [3], tmp_path, options, changes)
+        shutil.rmtree(tmp_path / 'new-3')
+    (folder / 'asked.json').unlink()
+    with pytest.raises(InputError, match='was made with unknown options, not with --ema a=1'):
+        accuracy.run(configs, [3], tmp_path, ['--ema'], ['a=1'])
+    assert len(calls) == made
+
+
+def test_a_run_that_fails_stops_all(tmp_path, capfd):
+    with pytest.raises(InputError, match=r'mmseg-bisenet train nothing.py .* ended with status 2; mend what it says'):
+        accuracy.run([Path('nothing.py')], [0], tmp_path, [], [])
+    assert 'config nothing.py is neither a file nor' in capfd.readouterr().err

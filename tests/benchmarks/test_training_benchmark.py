@@ -1,0 +1,159 @@
+"""The training benchmark compares like with like, and its ratios are to stock at the same precision."""
+
+import csv
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+
+from benchmarks import training
+from benchmarks.training import Way
+from mmseg_bisenet import cli
+
+NAME = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
+
+
+@pytest.fixture
+def cfg(configs):
+    return Config.fromfile(configs / f'bisenetv2/{NAME}.py')
+
+
+def test_each_precision_starts_with_stock():
+    for device in ('cpu', 'cuda'):
+        compared = training.ways(device, compiled=True)
+        precisions = list(dict.fromkeys(way.precision for way in compared))
+        for precision in precisions:
+            first, *others = [way for way in compared if way.precision == precision]
+            assert first == Way('stock', precision)
+            assert 'stock' not in [way.network for way in others]
+            assert sum(way.compiled for way in others) == 1
+    assert not any(way.compiled for way in training.ways('cpu', compiled=False))
+
+
+def test_all_ways_lose_the_same_from_the_same_weights(cfg, monkeypatch):
+    """A step of each, with equal weights: losses and gradients agree, so that equal work is compared."""
+    built, losses = [], []
+    revert = training.revert_sync_batchnorm
+
+    def remember(network):
+        network = revert(network)
+        if built:
+            network.load_state_dict(built[0].state_dict())
+        built.append(network)
+        parse = network.parse_losses
+        network.parse_losses = lambda values: (losses.append(parse(values)[0].item()), parse(values))[1]
+        for head in (network.decode_head, *network.auxiliary_head):
+            head.dropout = None
+        return network
+
+    monkeypatch.setattr(training, 'revert_sync_batchnorm', remember)
+    model, optimizer = cfg.model.to_dict(), cfg.optim_wrapper.to_dict()
+    compared = training.ways('cpu', compiled=False)[:5]
+    steps = [training.prepare(way, model, optimizer, 2, (64, 64), 'cpu') for way in compared]
+    for step in steps:
+        step()
+    torch.testing.assert_close(losses[1:3], [losses[0]] * 2, rtol=1e-5, atol=0)
+    # Other kernels round in other ways, and norms over eight pixels make much of it; then bfloat16.
+    torch.testing.assert_close(losses[3], losses[0], rtol=1e-3, atol=0)
+    torch.testing.assert_close(losses[4], losses[0], rtol=2e-2, atol=0)
+    for network in built[1:3]:
+        for (name, theirs), (same, ours) in zip(built[0].named_parameters(), network.named_parameters(), strict=True):
+            assert name == same
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_ratios_are_to_stock_at_the_same_precision(cfg, monkeypatch):
+    seconds = iter(range(1000))
+    durations = {'stock fp32': 8.0, 'ours fp32': 2.0, 'stock amp-bf16': 4.0, 'ours amp-bf16': 2.0}
+    clock = [0.0]
+
+    def prepare(way, *others):
+        def step():
+            next(seconds)
+            clock[0] += durations[f'{way.network} {way.precision}']
+
+        return step
+
+    monkeypatch.setattr(training, 'prepare', prepare)
+    monkeypatch.setattr(training.latency, 'now', lambda device: clock[0])
+    monkeypatch.setattr(
+        training, 'peak_bytes', lambda prepare, way, *others, device: 4e6 if way.network == 'stock' else 1e6
+    )
+    compared = [Way(network, precision) for precision in ('fp32', 'amp-bf16') for network in ('stock', 'ours')]
+    rows = training.measure({}, {}, compared, 4, (64, 64), 3, 'cpu')
+    assert next(seconds) == 4 * (2 + 3)
+    assert [row['images_s'] for row in rows] == [0.5, 2.0, 1.0, 2.0]
+    assert [row['speed_ratio'] for row in rows] == [1, 4, 1, 2]
+    assert [row['memory_ratio'] for row in rows] == [1, 0.25, 1, 0.25]
+
+
+def test_the_batch_lies_on_the_device_with_its_labels(cfg, monkeypatch):
+    seen = []
+
+    def build(config):
+        network = MODELS.build(config)
+        network.data_preprocessor.register_forward_pre_hook(lambda module, given: seen.append(given[0]) or stop())
+        return network
+
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, 'MODELS', SimpleNamespace(build=build))
+    step = training.prepare(Way('ours', 'fp32'), cfg.model.to_dict(), cfg.optim_wrapper.to_dict(), 2, (64, 64), 'meta')
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    (data,) = seen
+    assert {image.device.type for image in data['inputs']} == {'meta'}
+    assert [sample.gt_sem_seg.data.device.type for sample in data['data_samples']] == ['meta', 'meta']
+
+
+@pytest.mark.parametrize(('device', 'chosen', 'written'), [('cuda', True, True), ('cpu', False, '')])
+def test_cudnn_chooses_as_in_a_training(monkeypatch, device, chosen, written):
+    seen = []
+    monkeypatch.setattr(training, 'prepare', lambda *_: lambda: seen.append(torch.backends.cudnn.benchmark))
+    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', False)  # a runner of another test sets it for good
+    monkeypatch.setattr(training.latency, 'now', lambda device: len(seen))
+    monkeypatch.setattr(training, 'peak_bytes', lambda prepare, *others, device: prepare(*others)() or 1e6)
+    assert not torch.backends.cudnn.benchmark
+    rows = training.measure({}, {}, [Way('stock', 'fp32'), Way('ours', 'fp32')], 4, (64, 64), 1, device)
+    assert seen == [chosen] * (2 * 3 + 2)  # steps, and one of each for its memory
+    assert [row['cudnn_benchmark'] for row in rows] == [written, written]
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_the_command_writes_a_row_for_each_way(tmp_path, capsys, monkeypatch):
+    compared = [Way('stock', 'fp32'), Way('ours', 'fp32', channels_last=True)]
+    monkeypatch.setattr(training, 'ways', lambda device, compiled: compared)
+    monkeypatch.setattr(training, 'peak_bytes', lambda *args, device: 1000)  # a process each, and tested elsewhere
+    path = tmp_path / 'training.csv'
+    arguments = ['benchmark-training', NAME, '--batch', '2', '--shape', '64', '64', '--steps', '1', '--csv', str(path)]
+    assert cli.main(arguments) == 0
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['network'], row['channels_last']) for row in rows] == [('stock', 'False'), ('ours', 'True')]
+    assert all(float(row['images_s']) > 0 and row['machine'] for row in rows)
+    assert 'batch 2 of 64x64, 19 classes' in capsys.readouterr().out
+
+
+def test_sizes_that_are_too_small_are_refused(capsys):
+    for arguments, message in {
+        ('--steps', '0'): '--shape and --steps must be 1 or more',
+        ('--batch', '4', '1'): '--batch 1: batch norm over 1x1 maps needs 2 images or more',
+    }.items():
+        assert cli.main(['benchmark-training', NAME, *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith(message)
+
+
+@pytest.mark.parametrize('command', ['training', 'accuracy', 'roofline', 'evaluation', 'scaling'])
+def test_a_table_that_cannot_be_written_is_refused_before_the_work(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli.config, 'load', lambda args: pytest.fail('the work began'))
+    (tmp_path / 'file').touch()
+    for path, message in {
+        tmp_path: 'is a folder; name a file',
+        tmp_path / 'file' / 'x.csv': 'is no folder; name',
+    }.items():
+        assert cli.main([f'benchmark-{command}', NAME, '--csv', str(path)]) == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,232 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models.losses import pixel_cross_entropy as strips
+from mmseg_bisenet.models.losses.cross_entropy import _kth_largest, ohem_cross_entropy
+from mmseg_bisenet.models.losses.pixel_cross_entropy import pixel_cross_entropy
+
+IGNORE = 255
+
+
+def batch(seed: int = 0, confident: float = 3.0, classes: int = 5) -> tuple[Tensor, Tensor]:
+    """Random logits that lean towards the label, and labels with some ignored pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, classes, (2, 16, 24), generator=generator)
+    logits = torch.randn(2, classes, 16, 24, generator=generator)
+    logits += confident * F.one_hot(labels, classes).permute(0, 3, 1, 2)
+    labels[torch.rand(labels.shape, generator=generator) < 0.1] = IGNORE
+    return logits.requires_grad_(), labels
+
+
+def reference(logits: Tensor, labels: Tensor, threshold: float = 0.7, min_kept_fraction: float = 1 / 16) -> Tensor:
+    """The definition, pixel by pixel, with a sort."""
+    probability = logits.detach().softmax(1)
+    losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction='none')
+    pixels = []
+    for n, y, x in (labels != IGNORE).nonzero().tolist():
+        pixels.append((probability[n, labels[n, y, x], y, x].item(), losses[n, y, x]))
+    pixels.sort(key=lambda pixel: pixel[0])
+    kept = [loss for true_class, loss in pixels if true_class < threshold]
+    kept = kept if len(kept) >= int(len(pixels) * min_kept_fraction) else None
+    return torch.stack(kept or [loss for _, loss in pixels[: int(len(pixels) * min_kept_fraction)]]).mean()
+
+
+def gradient(loss: Tensor, logits: Tensor) -> Tensor:
+    return torch.autograd.grad(loss, logits)[0]
+
+
+def test_a_threshold_of_one_is_cross_entropy():
+    logits, labels = batch()
+    mined, plain = ohem_cross_entropy(logits, labels, threshold=1.0), F.cross_entropy(logits, labels, ignore_index=255)
+    torch.testing.assert_close(mined, plain)
+    torch.testing.assert_close(gradient(mined, logits), gradient(plain, logits))
+
+
+@pytest.mark.parametrize(
+    ('confident', 'share'),
+    [(1.0, 1 / 16), (3.0, 1 / 16), (9.0, 1 / 16), (9.0, 0.5)],
+    ids=['mostly hard', 'some hard', 'hardly any hard', 'half kept'],
+)
+@pytest.mark.parametrize('seed', range(3))
+def test_equals_the_reference(confident, share, seed):
+    logits, labels = batch(seed, confident)
+    mined, expected = (loss(logits, labels, 0.7, share) for loss in (ohem_cross_entropy, reference))
+    torch.testing.assert_close(mined, expected)
+    torch.testing.assert_close(gradient(mined, logits), gradient(expected, logits))
+
+
+def test_all_pixels_ignored_is_zero():
+    logits, labels = batch()
+    loss = ohem_cross_entropy(logits, torch.full_like(labels, IGNORE))
+    assert loss.item() == 0
+    assert gradient(loss, logits).abs().max() == 0
+
+
+def test_a_network_that_diverged_is_seen():
+    logits, labels = batch()
+    logits = logits.detach()
+    logits[0, 1, 3, 4] = torch.nan
+    assert ohem_cross_entropy(logits, labels.clamp(max=4)).isnan()
+
+
+@pytest.mark.parametrize('change', [dict(threshold=0), dict(threshold=1.5), dict(min_kept_fraction=-1)])
+def test_wrong_shares_are_named(change):
+    init_default_scope('mmseg')
+    with pytest.raises(InputError, match=next(iter(change))):
+        MODELS.build(dict(type='mmseg_bisenet.OHEMCrossEntropyLoss') | change)
+
+
+def test_half_precision_logits_are_computed_in_float():
+    logits, labels = batch()
+    half = logits.detach().half().requires_grad_()
+    loss = ohem_cross_entropy(half, labels)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, ohem_cross_entropy(half.float(), labels))
+    assert gradient(loss, half).dtype == torch.float16
+
+
+def test_class_weights_are_those_of_cross_entropy():
+    logits, labels = batch()
+    weight = torch.tensor([0.0, 1.0, 2.0, 0.5, 30.0])
+    weighted = ohem_cross_entropy(logits, labels, threshold=1.0, class_weight=weight)
+    expected = F.cross_entropy(logits, labels, weight, ignore_index=IGNORE)
+    torch.testing.assert_close(weighted, expected)
+    torch.testing.assert_close(gradient(weighted, logits), gradient(expected, logits))
+
+
+@pytest.mark.parametrize('values', [torch.rand(1000), torch.randint(0, 5, (1000,)) / 4, torch.rand(1000) * 1e-38])
+def test_selection_without_sorting(values):
+    descending = values.sort(descending=True).values
+    for k in (1, 2, 17, 499, 999, 1000):
+        assert _kth_largest(values, torch.tensor(k)) == descending[k - 1]
+    assert _kth_largest(values, torch.tensor(0)) == math.inf
+
+
+def test_the_registered_loss():
+    init_default_scope('mmseg')
+    logits, labels = batch()
+    loss = MODELS.build(dict(type='mmseg_bisenet.OHEMCrossEntropyLoss', loss_weight=0.4, class_weight=[1, 2, 3, 4, 5]))
+    expected = 0.4 * ohem_cross_entropy(logits, labels, class_weight=torch.tensor([1, 2, 3, 4, 5]))
+    torch.testing.assert_close(loss(logits, labels, ignore_index=IGNORE), expected)
+    assert loss.state_dict() == {}  # a checkpoint does not depend on the loss
+    with pytest.raises(ValueError, match='remove `sampler`'):
+        loss(logits, labels, weight=torch.ones_like(labels))
+
+
+SIZES = [((8, 12), (64, 96)), ((7, 9), (50, 71)), ((8, 12), (8, 12)), ((1, 1), (5, 3)), ((9, 8), (3, 5))]
+
+
+@pytest.mark.parametrize(('small', 'size'), SIZES, ids=str)
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('strip', [1, 1000, 10**9])
+def test_pixels_of_logits_that_were_never_upsampled(small, size, align_corners, strip, monkeypatch):
+    """Losses, gradients and accuracy equal those of the full map, whatever the strips."""
+    monkeypatch.setattr(strips, 'STRIP_CPU', strip)
+    logits = torch.randn(2, 5, *small, requires_grad=True)
+    labels = torch.randint(0, 5, (2, *size))
+    labels[:, 0, 0] = IGNORE
+    weight = torch.rand(2, *size)  # any gradient from above
+
+    full = F.interpolate(logits, size, mode='bilinear', align_corners=align_corners)
+    expected = F.cross_entropy(full, labels, ignore_index=IGNORE, reduction='none')
+    losses, hits = pixel_cross_entropy(logits, labels, align_corners, IGNORE)
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(hits, full.argmax(1) == labels)
+    torch.testing.assert_close(
+        gradient((losses * weight).sum(), logits), gradient((expected * weight).sum(), logits), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+def test_gradients_are_those_of_the_function(align_corners):
+    logits = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 1, 2, IGNORE]).repeat(2, 7, 3)
+    assert torch.autograd.gradcheck(lambda x: pixel_cross_entropy(x, labels, align_corners)[0], logits)
+
+
+def test_what_waits_for_the_backward_pass():
+    """One number a pixel and masks: less than a class's share of the 19 upsampled maps, of which stock keeps one."""
+    saved = []
+    logits, labels = torch.randn(1, 19, 16, 16, requires_grad=True), torch.randint(0, 19, (1, 128, 128))
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        ohem_cross_entropy(logits, labels)
+    tensors = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in saved}
+    del tensors[labels.untyped_storage().data_ptr()], tensors[logits.untyped_storage().data_ptr()]
+    assert sum(tensors.values()) <= 4 * labels.numel()
+
+
+@pytest.mark.parametrize('avg_non_ignore', [False, True])
+def test_cross_entropy_is_stocks(avg_non_ignore):
+    init_default_scope('mmseg')
+    options = dict(loss_weight=0.4, avg_non_ignore=avg_non_ignore)
+    logits, labels = batch()
+    ours, stock = (
+        MODELS.build(dict(type=name, **options)) for name in ('mmseg_bisenet.CrossEntropyLoss', 'CrossEntropyLoss')
+    )
+    losses = [loss(logits, labels, ignore_index=IGNORE) for loss in (ours, stock)]
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(gradient(loss, logits) for loss in losses))
+    assert ours.loss_name == stock.loss_name
+
+
+def test_weighted_cross_entropy_is_pytorchs():
+    """Stock's looks up the weight of the ignored label, which does not exist."""
+    init_default_scope('mmseg')
+    weight = [0.5, 1.0, 2.0, 0.1, 3.0]
+    logits, labels = batch()
+    loss = MODELS.build(dict(type='mmseg_bisenet.CrossEntropyLoss', class_weight=weight))(logits, labels)
+    expected = F.cross_entropy(logits, labels, torch.tensor(weight), ignore_index=IGNORE)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
+
+
+@pytest.mark.parametrize('name', ['OHEMCrossEntropyLoss', 'CrossEntropyLoss'])
+def test_nothing_to_learn_from_is_zero(name):
+    init_default_scope('mmseg')
+    logits, labels = batch()
+    for options in ({}, dict(class_weight=[1.0] * 5)):
+        loss = MODELS.build(dict(type=f'mmseg_bisenet.{name}', **options))(logits, torch.full_like(labels, IGNORE))
+        assert loss.item() == 0
+        assert gradient(loss, logits).abs().max() == 0
+
+
+def test_the_host_never_asks_for_a_value():
+    """Fake tensors have none: whatever would fetch one from the device raises."""
+    with FakeTensorMode():
+        logits, labels = torch.randn(2, 5, 8, 12, requires_grad=True), torch.randint(0, 5, (2, 64, 96))
+        loss = ohem_cross_entropy(logits, labels, class_weight=torch.ones(5))
+        assert gradient(loss, logits).shape == logits.shape
+        with pytest.raises(DataDependentOutputException):
+            loss.item()
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_under_autocast_it_is_computed_in_float(dtype):
+    logits, labels = torch.randn(2, 5, 8, 12), torch.randint(0, 5, (2, 64, 96))
+    half = logits.to(dtype).requires_grad_()
+    with torch.autocast('cpu', dtype):
+        loss = ohem_cross_entropy(half, labels)
+    whole = half.detach().float().requires_grad_()
+    expected = ohem_cross_entropy(whole, labels)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, expected)
+    assert torch.equal(gradient(loss, half), gradient(expected, whole).to(dtype))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+def test_the_host_never_waits_for_the_gpu():
+    logits, labels = torch.randn(2, 5, 8, 12, device='cuda'), torch.randint(0, 5, (2, 64, 96), device='cuda')
+    weight = torch.ones(5, device='cuda')
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        ohem_cross_entropy(logits.requires_grad_(), labels, class_weight=weight).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
