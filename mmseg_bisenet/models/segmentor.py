@@ -39,8 +39,8 @@ class BiSeNetSegmentor(EncoderDecoder):
         channels_last: weights and maps lie in memory pixel by pixel, which most processors convolve faster; results are
             the same but for rounding.
         test_cfg: ``mode`` is ``'whole'``, ``'slide'`` with ``crop_size`` and ``stride``, or a protocol of
-            ``inference/protocols.py`` with its options; ``keep_logits=True`` leaves ``seg_logits`` in the results, which
-            MMSegmentation's own ``SegTTAModel`` reads.
+            ``inference/protocols.py`` with its options; ``keep_logits=True`` leaves ``seg_logits`` in the results,
+            which MMSegmentation's own ``SegTTAModel`` reads.
         others: as MMSegmentation's ``EncoderDecoder`` (``backbone``, ``decode_head``, ``auxiliary_head`` and so on).
 
     Raises:
