@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from mmseg.models.decode_heads import FCNHead
 from torch import Tensor, nn
 
-from mmseg_bisenet.models.inference.tiling import by_strips, span
 from mmseg_bisenet.models.losses.cross_entropy import PixelLoss
 from mmseg_bisenet.models.losses.pixel_cross_entropy import pixel_cross_entropy
 from mmseg_bisenet.registry import MODELS
@@ -60,7 +59,7 @@ class BiSeNetHead(FCNHead):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Maps of the backbone -> logits (N, num_classes, h, w)."""
-        return by_strips(self, lambda x: self.cls_seg(self.convs(x)), self._transform_inputs(inputs), *span(self.convs))
+        return self.cls_seg(self.convs(self._transform_inputs(inputs)))
 
     def _stack_batch_gt(self, batch_data_samples: list) -> Tensor:
         """The labels, (N, 1, ceil(H / label_stride), ceil(W / label_stride))."""

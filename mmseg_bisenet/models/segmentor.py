@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.bisenetv2.semantic_branch import CEBlock
-from mmseg_bisenet.models.inference import fold, protocols
+from mmseg_bisenet.models.inference import fold, protocols, tiling
 from mmseg_bisenet.models.inference.labels import Logits, padding
 from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
 from mmseg_bisenet.registry import MODELS
@@ -82,6 +82,7 @@ class BiSeNetSegmentor(EncoderDecoder):
         self.deployed = False
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
+        tiling.enable(self)
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:

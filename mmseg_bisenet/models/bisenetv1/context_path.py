@@ -5,18 +5,12 @@ stages, summed upwards to 1/8.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
-import torch
 from mmengine.model import BaseModule
-from mmseg.models.backbones import ResNet
-from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
-from mmseg_bisenet.models.inference.max_pool import max_pool
-from mmseg_bisenet.models.inference.tiling import by_strips, span
 from mmseg_bisenet.models.resize import Resize
 
 
@@ -49,41 +43,16 @@ class ContextPath(BaseModule):
         self.gap_conv = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(width32, width, 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x8, x16, x32 = self._stages(x)
+        x8, x16, x32 = self.stages(x)
         up16 = self.arm32(x32) + self.gap_conv(x32)
         up16 = self.conv_head32(self.resize(up16, x16.shape[2:]))
         up8 = self.arm16(x16) + up16
         up8 = self.conv_head16(self.resize(up8, x8.shape[2:]))
         return up8, up16
 
-    def _stages(self, x: Tensor) -> list[Tensor]:
-        network = self.backbone
-        if self.training or torch.is_grad_enabled() or type(network).forward is not ResNet.forward:
-            return network(x)[-3:]
-        first = network.stem if network.deep_stem else network.conv1
-        x = by_strips(network, partial(_stem, network), x, *span(first, network.maxpool))
-        outputs = []
-        for index, name in enumerate(network.res_layers):
-            for block in getattr(network, name):
-                x = by_strips(block, block, x, *_span(block), rows=64) if _is_local(block) else block(x)
-            if index in network.out_indices[-3:]:
-                outputs.append(x)
-        return outputs
-
-
-def _stem(network: ResNet, x: Tensor) -> Tensor:
-    """What stands in front of a ResNet's stages."""
-    x = network.stem(x) if network.deep_stem else network.relu(network.norm1(network.conv1(x)))
-    return max_pool(network.maxpool, x)
-
-
-def _is_local(block: nn.Module) -> bool:
-    """Whether a block of a ResNet is plain: its plugins may look at the whole map, deformable convolutions anywhere."""
-    return type(block) is BasicBlock or (type(block) is Bottleneck and not (block.with_plugins or block.with_dcn))
-
-
-def _span(block: BasicBlock | Bottleneck) -> tuple[int, int]:
-    return span(*(layer for name, layer in block.named_children() if name != 'downsample'))
+    def stages(self, x: Tensor) -> Sequence[Tensor]:
+        """The network's outputs at 1/8, 1/16 and 1/32."""
+        return self.backbone(x)[-3:]
 
 
 class AttentionRefinementModule(nn.Module):

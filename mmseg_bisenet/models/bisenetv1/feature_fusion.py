@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
-from mmseg_bisenet.models.inference.tiling import by_strips, span
 
 GATES = ('conv-norm-act', 'conv-norm', 'conv-act-conv')
 
@@ -37,5 +36,5 @@ class FeatureFusionModule(nn.Module):
         self.conv_atten = nn.Sequential(*layers, nn.Sigmoid())
 
     def forward(self, spatial: Tensor, context: Tensor) -> Tensor:
-        fused = by_strips(self.conv1, self.conv1, torch.cat([spatial, context], dim=1), *span(self.conv1))
+        fused = self.conv1(torch.cat([spatial, context], dim=1))
         return (fused * self.conv_atten(self.gap(fused))).add_(fused)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
-from mmseg_bisenet.models.inference.tiling import by_strips, span
 
 
 class SpatialPath(nn.Module):
@@ -26,5 +25,4 @@ class SpatialPath(nn.Module):
         self.layer4 = conv(channels[2], channels[3], 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        layers = nn.Sequential(self.layer1, self.layer2, self.layer3)
-        return self.layer4(by_strips(self, layers, x, *span(layers), rows=8))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))

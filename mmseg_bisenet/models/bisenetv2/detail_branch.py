@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
-from mmseg_bisenet.models.inference.tiling import by_strips, span
 
 
 class DetailBranch(nn.Module):
@@ -24,7 +23,6 @@ class DetailBranch(nn.Module):
             in_channels = width
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second, third = self.detail_branch
-        for layers in (nn.Sequential(first, second[0]), nn.Sequential(second[1:], third[0])):
-            x = by_strips(self, layers, x, *span(layers))
-        return third[1:](x)
+        for stage in self.detail_branch:
+            x = stage(x)
+        return x

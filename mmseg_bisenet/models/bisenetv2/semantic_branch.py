@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.conv import ConvNormAct
-from mmseg_bisenet.models.inference.max_pool import max_pool
-from mmseg_bisenet.models.inference.tiling import by_strips, span
 
 
 class SemanticBranch(nn.Module):
@@ -82,11 +80,8 @@ class StemBlock(nn.Module):
         self.fuse_last = conv(2 * out_channels, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return by_strips(self, self._layers, x, *span(self.conv_first, self.convs, self.fuse_last))
-
-    def _layers(self, x: Tensor) -> Tensor:
         x = self.conv_first(x)
-        return self.fuse_last(torch.cat([self.convs(x), max_pool(self.pool, x)], dim=1))
+        return self.fuse_last(torch.cat([self.convs(x), self.pool(x)], dim=1))
 
 
 class GELayer(nn.Module):
