@@ -13,6 +13,7 @@ import mmseg.models  # noqa: F401  the stock classes must be registered first, o
 from mmseg.registry import MODELS
 
 from mmseg_bisenet.models import BiSeNetV1, BiSeNetV2
+from mmseg_bisenet.models.inference import tiling
 
 # Stock configs ask for SyncBN in their heads and in V1's ResNet, and nowhere else, because stock dropped it anyway.
 SYNC_BN = dict(type='SyncBN', requires_grad=True)
@@ -20,9 +21,9 @@ SYNC_BN = dict(type='SyncBN', requires_grad=True)
 
 @MODELS.register_module(name='BiSeNetV1', force=True)
 def bisenetv1(norm_cfg: dict = SYNC_BN, **cfg) -> BiSeNetV1:
-    return BiSeNetV1(norm_cfg=norm_cfg, **cfg)
+    return tiling.enable(BiSeNetV1(norm_cfg=norm_cfg, **cfg))
 
 
 @MODELS.register_module(name='BiSeNetV2', force=True)
 def bisenetv2(norm_cfg: dict = SYNC_BN, **cfg) -> BiSeNetV2:
-    return BiSeNetV2(norm_cfg=norm_cfg, **cfg)
+    return tiling.enable(BiSeNetV2(norm_cfg=norm_cfg, **cfg))

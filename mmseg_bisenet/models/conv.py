@@ -1,7 +1,7 @@
 """Convolution, norm and activation as one object, the only reader of ``conv_cfg``, ``norm_cfg`` and ``act_cfg``.
 
-A backbone builds it once from its three cfgs and hands it to its parts. A part cannot drop a cfg, because it never sees
-one: in stock MMSegmentation the top classes store the cfgs and build every branch without them.
+A backbone builds the object once from its three cfgs and passes it to its parts, so no part can forget a cfg. In stock
+MMSegmentation the backbones store the cfgs and build every branch without them.
 """
 
 from collections import OrderedDict
@@ -17,10 +17,10 @@ from mmseg_bisenet.errors import InputError
 
 @dataclass(frozen=True)
 class ConvNormAct:
-    """Makes layers that share one kind of convolution, norm and activation.
+    """Builds layers with the same kind of convolution, norm and activation.
 
-    Each cfg is what mmcv builds from: ``conv_cfg=None`` is ``Conv2d``, ``norm_cfg=None`` is no norm (and a bias in the
-    convolution instead), ``act_cfg=None`` is no activation.
+    The cfgs are mmcv's. ``conv_cfg=None`` means ``Conv2d``, ``norm_cfg=None`` no norm but a bias in the convolution,
+    and ``act_cfg=None`` no activation.
     """
 
     conv_cfg: dict | None = None
@@ -41,7 +41,7 @@ class ConvNormAct:
     ) -> ConvModule:
         """(N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride)), for an odd kernel.
 
-        ``bias=None`` is a bias where no norm follows.
+        By default the convolution has a bias if no norm follows.
         """
         return ConvModule(
             in_channels,
@@ -67,9 +67,9 @@ class ConvNormAct:
         act: bool = False,
         bias: bool = True,
     ) -> nn.Sequential:
-        """A 3x3 depthwise convolution (and norm), then a 1x1 convolution (and norm, and activation).
+        """A 3x3 depthwise convolution and norm, then a 1x1 convolution, norm and activation.
 
-        ``bias`` is for those of the two that are built without norm.
+        ``bias`` applies to a convolution without norm.
         """
         depthwise = self(
             in_channels,
@@ -95,22 +95,22 @@ class ConvNormAct:
 
 
 def require_batch_for_pooled_norm(norm: nn.Module | None, x: Tensor) -> None:
-    """Refuse a training batch of one image where ``norm`` follows a global average pool.
+    """Refuse a training batch of one image if ``norm`` follows a global average pool.
 
-    Batch statistics of a single 1x1 map do not exist: PyTorch would fail deep inside the network.
+    A single 1x1 map has no batch statistics, and PyTorch would fail deep inside the network.
 
     Args:
-        norm: the layer behind the pool; only batch norm in training mode needs more than one value a channel.
+        norm: the layer after the pool; only batch norm in training mode needs several values per channel.
         x: the network's input, (N, C, H, W).
 
     Raises:
-        InputError: N is 1, and no other process adds its images to the statistics.
+        InputError: N is 1, and no other process contributes to the statistics.
     """
     if not (isinstance(norm, _BatchNorm) and norm.training) or x.shape[0] > 1:
         return
     if isinstance(norm, nn.SyncBatchNorm) and dist.is_initialized() and dist.get_world_size() > 1:
         return
     raise InputError(
-        f'training batch of shape {tuple(x.shape)}: batch norm behind a global pool needs 2 images or more a process; '
+        f'training batch of shape {tuple(x.shape)}: batch norm after a global pool needs 2 or more images per process; '
         "raise train_dataloader.batch_size to 2, or set norm_cfg to a GroupNorm such as dict(type='GN', num_groups=8)"
     )

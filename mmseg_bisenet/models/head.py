@@ -1,8 +1,7 @@
 """Segmentation head and booster of BiSeNet V1 and V2 (arXiv 2004.02147, figures 3 and 8).
 
-Both are a 3x3 convolution with norm and activation, dropout and a 1x1 convolution; upsampling is the loss's and the
-segmentor's work. Widths differ from source to source and are the configs' matter: MMSegmentation's are 256 for V1 and
-1024 for V2.
+Both are a 3x3 convolution with norm and activation, dropout, and a 1x1 convolution. The loss and the segmentor upsample
+the logits. The width differs between sources and is set in the configs; MMSegmentation has 256 for V1 and 1024 for V2.
 """
 
 from collections.abc import Sequence
@@ -17,21 +16,18 @@ from mmseg_bisenet.registry import MODELS
 
 @MODELS.register_module()
 class BiSeNetHead(FCNHead):
-    """The head whose logits are the prediction.
-
-    Features of the backbone, of which ``in_index`` is taken, (N, in_channels, h, w) -> logits
-    (N, num_classes, h, w).
+    """The head that predicts. Output ``in_index`` of the backbone, (N, in_channels, h, w) -> (N, num_classes, h, w).
 
     Args:
         in_channels: width of the backbone's output.
-        channels: width in front of the classifier.
+        channels: width before the classifier.
         num_classes: number of classes; :class:`BiSeNetSegmentor` fills it in.
-        in_index: which of the backbone's outputs.
+        in_index: index of the backbone's output to read.
         num_convs: number of 3x3 convolutions.
-        label_stride: the loss sees every ``label_stride``-th pixel of the labels in both directions; 8 is the ``speed``
-            recipe of V1's authors, whose loss so needs no upsampled logits.
-        loss_decode: a loss, or several of other names. Those of this package never hold the upsampled logits.
-        others: as MMSegmentation's ``BaseDecodeHead`` (``norm_cfg``, ``dropout_ratio`` and so on).
+        label_stride: the loss uses every ``label_stride``-th row and column of the labels. V1's authors use 8 in their
+            ``speed`` recipe, so that the logits need no upsampling.
+        loss_decode: a loss, or several with different names. The losses of this package never store upsampled logits.
+        others: arguments of MMSegmentation's ``BaseDecodeHead`` (``norm_cfg``, ``dropout_ratio`` and so on).
     """
 
     def __init__(
@@ -58,7 +54,7 @@ class BiSeNetHead(FCNHead):
         self.label_stride = label_stride
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Maps of the backbone -> logits (N, num_classes, h, w)."""
+        """Outputs of the backbone -> logits (N, num_classes, h, w)."""
         return self.cls_seg(self.convs(self._transform_inputs(inputs)))
 
     def _stack_batch_gt(self, batch_data_samples: list) -> Tensor:
@@ -66,7 +62,7 @@ class BiSeNetHead(FCNHead):
         return super()._stack_batch_gt(batch_data_samples)[..., :: self.label_stride, :: self.label_stride]
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
-        """Logits (N, num_classes, h, w) and samples with labels -> losses by name, and ``acc_seg`` in percent."""
+        """Logits (N, num_classes, h, w) and samples with labels -> named losses, and ``acc_seg`` in percent."""
         losses = self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
         if not all(isinstance(loss, PixelLoss) for loss in losses) or self.sampler is not None:
             return super().loss_by_feat(seg_logits, batch_data_samples)
@@ -76,7 +72,7 @@ class BiSeNetHead(FCNHead):
         for loss in losses:
             value = loss.mean(pixels, labels, self.ignore_index)
             result[loss.loss_name] = result.get(loss.loss_name, 0) + value
-        # Of shape (1,), as stock logs it.
+        # Shape (1,), as in stock.
         result['acc_seg'] = 100 * hits.sum().view(1) / (labels != self.ignore_index).sum().clamp(min=1)
         return result
 
@@ -85,5 +81,5 @@ class BiSeNetHead(FCNHead):
 class BoosterHead(BiSeNetHead):
     """An auxiliary head on a stage of the context path or the semantic branch, for training only.
 
-    :class:`BiSeNetSegmentor` never runs it in prediction, and builds and loads without it.
+    :class:`BiSeNetSegmentor` does not run it in prediction, and loads training checkpoints without it.
     """

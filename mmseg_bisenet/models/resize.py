@@ -1,4 +1,4 @@
-"""Resizing of feature maps: one place that knows which modes exist and when ``align_corners`` means something."""
+"""Resizing of feature maps, with checks of the mode and of ``align_corners``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from mmseg_bisenet.errors import InputError
 
 @dataclass(frozen=True)
 class Resize:
-    """Resizes (N, C, h, w) to (N, C, H, W), the size given at the call.
+    """Resize (N, C, h, w) to (N, C, H, W), the size given in the call.
 
     Args:
         mode: ``'nearest'`` or ``'bilinear'``.
-        align_corners: for bilinear, whether the outermost pixel centres coincide.
+        align_corners: for bilinear, align the centres of the corner pixels.
 
     Raises:
-        InputError: another mode, or nearest with ``align_corners``, which would silently not apply.
+        InputError: an unknown mode, or ``align_corners`` with nearest, which would ignore it.
     """
 
     mode: str

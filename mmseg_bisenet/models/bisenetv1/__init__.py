@@ -1,3 +1,5 @@
+"""BiSeNet V1 (arXiv 1808.00897)."""
+
 from mmseg_bisenet.models.bisenetv1.backbone import BiSeNetV1
 from mmseg_bisenet.models.bisenetv1.xception import Xception39
 

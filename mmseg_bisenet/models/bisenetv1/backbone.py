@@ -1,14 +1,13 @@
 """BiSeNet V1 (arXiv 1808.00897), figure 2a: spatial path, context path and feature fusion module.
 
-Parameter names are those of MMSegmentation's BiSeNetV1, so published checkpoints load as they are. What is different
-from it:
+Parameter names are those of MMSegmentation's BiSeNetV1, so its published checkpoints load unchanged. Differences:
 
-- ``conv_cfg``, ``norm_cfg`` and ``act_cfg`` reach every layer, and ``norm_cfg`` and ``conv_cfg`` the classification
-  network in the context path too where ``backbone_cfg`` does not name its own; there they were dropped.
-- The fusion module's input is as wide as the two paths together; there it was ``context_channels[1]``.
-- ``align_corners=True`` gives bilinear upsampling with aligned corners, as the authors' code has it; there the argument
-  was stored and the upsampling always nearest.
-- ``fusion_gate`` offers the other sources' fusion modules, and :class:`Xception39` is a context network beside ResNet.
+- ``conv_cfg``, ``norm_cfg`` and ``act_cfg`` reach every layer. ``conv_cfg`` and ``norm_cfg`` also reach the
+  classification network in the context path, unless ``backbone_cfg`` sets them. Stock drops them.
+- The input width of the feature fusion module is the sum of both paths' widths. Stock uses ``context_channels[1]``.
+- ``align_corners=True`` upsamples bilinearly with aligned corners, as the authors' code does. Stock stores the argument
+  and always upsamples by nearest neighbour.
+- ``fusion_gate`` selects the fusion module of another source. The context path can use :class:`Xception39`.
 """
 
 import inspect
@@ -32,23 +31,24 @@ class BiSeNetV1(BaseModule):
 
     Args:
         backbone_cfg: the classification network of the context path, e.g. ``dict(type='ResNet', depth=18, ...)``. Its
-            last three outputs are taken, at 1/8, 1/16 and 1/32.
+            last three outputs must be at 1/8, 1/16 and 1/32.
         in_channels: channels of the image, for both paths.
         spatial_channels: widths of the four layers of the spatial path.
         context_channels: width of the context path's outputs, then the widths of ``backbone_cfg``'s outputs at 1/16
             and 1/32.
-        out_indices: which of (fused 1/8, context 1/8, context 1/16) are returned, in which order.
+        out_indices: the outputs to return, in this order; 0 is the fused map at 1/8, 1 and 2 are the maps of the context
+            path at 1/8 and 1/16.
         align_corners: upsample the context path bilinearly, with aligned corners.
         out_channels: width of the fused map.
-        conv_cfg, norm_cfg, act_cfg: kinds of convolution, norm and activation of every layer. The activations inside
-            MMSegmentation's ResNet are ReLU by its own code; a network that has an ``act_cfg`` gets this one.
-        upsample: ``'nearest'`` or ``'bilinear'``; by default nearest, and bilinear where ``align_corners`` is set.
-        fusion_gate: what stands before the sigmoid of the fusion module: ``'conv-norm-act'`` (MMSegmentation),
+        conv_cfg, norm_cfg, act_cfg: kinds of convolution, norm and activation of every layer. MMSegmentation's ResNet
+            has no ``act_cfg`` and always uses ReLU.
+        upsample: ``'nearest'`` or ``'bilinear'``; by default nearest, or bilinear if ``align_corners`` is set.
+        fusion_gate: the layers before the sigmoid of the feature fusion module: ``'conv-norm-act'`` (MMSegmentation),
             ``'conv-norm'`` (CoinCheung) or ``'conv-act-conv'`` (the authors).
         init_cfg: mmengine's weight initialisation.
 
     Raises:
-        InputError: widths of the wrong number, an unknown choice, or ``in_channels`` that ``backbone_cfg`` contradicts.
+        InputError: a wrong number of widths, an unknown choice, or another ``in_channels`` in ``backbone_cfg``.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class BiSeNetV1(BaseModule):
         self.ffm = FeatureFusionModule(conv, spatial_channels[-1] + context_channels[0], out_channels, fusion_gate)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """x: (N, in_channels, H, W) -> those of ``out_indices`` of three maps.
+        """x: (N, in_channels, H, W) -> the maps of ``out_indices``; sizes round up.
 
-        (N, out_channels, H/8, W/8) fused, (N, context_channels[0], H/8, W/8) and (N, context_channels[0], H/16, W/16)
-        of the context path; odd sizes round up.
+        They are the fused (N, out_channels, H/8, W/8), and the context path's (N, context_channels[0], H/8, W/8) and
+        (N, context_channels[0], H/16, W/16).
         """
         require_batch_for_pooled_norm(self.context_path.gap_conv[1].norm, x)
         context8, context16 = self.context_path(x)
@@ -91,11 +91,11 @@ class BiSeNetV1(BaseModule):
 
 
 def _share(backbone_cfg: dict, in_channels: int, **cfgs: dict | None) -> dict:
-    """The classification network's cfg, with what it does not say itself taken from the whole network's."""
+    """The classification network's cfg, completed with the arguments of the whole network."""
     kind = backbone_cfg.get('type')
     network = MODELS.get(kind) if isinstance(kind, str) else kind
     if network is None:
-        raise InputError(f"BiSeNetV1: backbone_cfg.type={kind!r} is no network that is registered; try 'ResNet'")
+        raise InputError(f"BiSeNetV1: backbone_cfg.type={kind!r} is not a registered network; try 'ResNet'")
     taken = inspect.signature(network).parameters
     shared = dict(cfgs, in_channels=in_channels).items()
     backbone_cfg = {**{key: value for key, value in shared if value is not None and key in taken}, **backbone_cfg}

@@ -1,7 +1,7 @@
 """Context path of BiSeNet V1 (arXiv 1808.00897, section 3.2, figures 2a and 2b): a large receptive field at low cost.
 
-A classification network, a global average pool at its end, and an attention refinement module on each of its last two
-stages, summed upwards to 1/8.
+A classification network, a global average pool of its last stage, and an attention refinement module (ARM) on each of
+its last two stages. The refined maps are upsampled and added up.
 """
 
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ from mmseg_bisenet.models.resize import Resize
 
 
 class ContextPath(BaseModule):
-    """x: (N, C, H, W) -> (N, channels[0], H/8, W/8), (N, channels[0], H/16, W/16).
+    """x: (N, C, H, W) -> (N, channels[0], H/8, W/8) and (N, channels[0], H/16, W/16).
 
-    A ``BaseModule``, so that ``init_weights`` finds its way to the network inside: there ImageNet weights are loaded.
+    It is a ``BaseModule`` so that ``init_weights`` reaches the classification network, which loads ImageNet weights.
 
     Args:
-        conv: makes the layers.
+        conv: builds the layers.
         backbone: the classification network; its last three outputs are at 1/8, 1/16 and 1/32.
-        channels: width of the outputs, then of ``backbone``'s outputs at 1/16 and 1/32.
-        resize: from 1/32 to 1/16 and from 1/16 to 1/8.
+        channels: width of both outputs, then the widths of ``backbone``'s outputs at 1/16 and 1/32.
+        resize: upsamples from 1/32 to 1/16 and from 1/16 to 1/8.
     """
 
     def __init__(self, conv: ConvNormAct, backbone: nn.Module, channels: Sequence[int], resize: Resize) -> None:
         super().__init__()
         if len(channels) != 3:
             raise InputError(
-                f'BiSeNetV1: context_channels={tuple(channels)} must be 3 widths: of the context path, and of its '
-                "network's outputs at 1/16 and 1/32"
+                f'BiSeNetV1: context_channels={tuple(channels)} must be 3 widths: of the context path, and of the '
+                'outputs of its classification network at 1/16 and 1/32'
             )
         width, width16, width32 = channels
         self.backbone = backbone
@@ -51,15 +51,15 @@ class ContextPath(BaseModule):
         return up8, up16
 
     def stages(self, x: Tensor) -> Sequence[Tensor]:
-        """The network's outputs at 1/8, 1/16 and 1/32."""
+        """Outputs of the classification network at 1/8, 1/16 and 1/32."""
         return self.backbone(x)[-3:]
 
 
 class AttentionRefinementModule(nn.Module):
-    """Figure 2b: a global pool gates each channel.
+    """ARM, figure 2b: each channel is multiplied by a gate computed from its global mean.
 
-    x: (N, in_channels, h, w) -> (N, out_channels, h, w). The paper gates the stage's output itself; this follows the
-    authors' code, as all others do, with a 3x3 convolution in front.
+    x: (N, in_channels, h, w) -> (N, out_channels, h, w). The paper gates the stage's output itself. This class follows
+    the authors' code, as all other implementations do, and puts a 3x3 convolution first.
     """
 
     def __init__(self, conv: ConvNormAct, in_channels: int, out_channels: int) -> None:

@@ -1,11 +1,10 @@
-"""Feature fusion module of BiSeNet V1 (arXiv 1808.00897, section 3.3, figure 2c).
+"""Feature fusion module (FFM) of BiSeNet V1 (arXiv 1808.00897, section 3.3, figure 2c).
 
-Everybody gates each channel of the fused map by its global mean; what stands in front of the sigmoid differs, and is an
-argument:
+All implementations gate each channel of the fused map by its global mean. They differ in the layers before the sigmoid:
 
-- ``'conv-norm-act'``, MMSegmentation's, whose checkpoints this loads by default. With ReLU the gate lies in [0.5, 1).
-- ``'conv-norm'``, CoinCheung's: the same without the activation, so that the gate can close.
-- ``'conv-act-conv'``, the paper's and the authors': two 1x1 convolutions without norm and bias.
+- ``'conv-norm-act'``: MMSegmentation, the default, which loads its checkpoints. With ReLU the gate lies in [0.5, 1).
+- ``'conv-norm'``: CoinCheung; without the activation, so that the gate can close.
+- ``'conv-act-conv'``: the paper and the authors' code; two 1x1 convolutions without norm and bias.
 """
 
 import torch
@@ -18,7 +17,7 @@ GATES = ('conv-norm-act', 'conv-norm', 'conv-act-conv')
 
 
 class FeatureFusionModule(nn.Module):
-    """spatial (N, Cs, h, w), context (N, Cc, h, w) -> (N, out_channels, h, w), where Cs + Cc is ``in_channels``."""
+    """FFM: spatial (N, Cs, h, w), context (N, Cc, h, w) -> (N, out_channels, h, w); ``in_channels`` is Cs + Cc."""
 
     def __init__(self, conv: ConvNormAct, in_channels: int, out_channels: int, gate: str = 'conv-norm-act') -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Spatial path of BiSeNet V1 (arXiv 1808.00897, section 3.1): detail at 1/8 of the image.
+"""Spatial path of BiSeNet V1 (arXiv 1808.00897, section 3.1, figure 2a): spatial detail at 1/8 of the image size.
 
-The paper has three convolutions of stride 2. This follows the authors' code, as all others do: 7x7, 3x3 and 3x3 of
-stride 2, then 1x1.
+The paper has three convolutions of stride 2. This file follows the authors' code, as all other implementations do: 7x7,
+3x3 and 3x3 convolutions of stride 2, then a 1x1 convolution.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from mmseg_bisenet.models.conv import ConvNormAct
 
 
 class SpatialPath(nn.Module):
-    """x: (N, in_channels, H, W) -> (N, channels[3], H/8, W/8)."""
+    """x: (N, in_channels, H, W) -> (N, channels[3], H/8, W/8); sizes round up."""
 
     def __init__(self, conv: ConvNormAct, in_channels: int, channels: Sequence[int]) -> None:
         super().__init__()

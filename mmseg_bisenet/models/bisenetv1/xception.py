@@ -1,8 +1,8 @@
 """Xception39, the light classification network of BiSeNet V1's context path (arXiv 1808.00897, section 4.1).
 
-The paper names it and no more; widths, repeats and blocks are those of the authors' code (TorchSeg), whose checkpoints
-convert into it: a stem of 8 channels and three stages of 4, 8 and 4 blocks, 16, 32 and 64 wide inside and four times as
-wide outside. Parameter names are ours.
+The paper only names it. Widths, repeats and blocks are those of the authors' code (TorchSeg), whose checkpoints can be
+converted: a stem of 8 channels, then three stages of 4, 8 and 4 blocks. The blocks are 16, 32 and 64 channels wide
+inside; their outputs are four times as wide. Parameter names are our own.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ EXPANSION = 4
 
 @MODELS.register_module()
 class Xception39(BaseModule):
-    """The network without a classifier.
+    """The classification network without its classifier.
 
     Args:
         in_channels: channels of the image.
         stem_channels: width of the first convolution.
-        channels: widths inside the blocks of the three stages; a stage's output is four times as wide.
+        channels: widths inside the blocks of the three stages; the outputs are four times as wide.
         layers: numbers of blocks of the three stages.
         conv_cfg, norm_cfg, act_cfg: kinds of convolution, norm and activation of every layer.
         init_cfg: mmengine's weight initialisation.
 
     Raises:
-        InputError: other than three stages.
+        InputError: the number of stages is not three.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class Xception39(BaseModule):
         self.layer1, self.layer2, self.layer3 = stages
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x: (N, in_channels, H, W) -> four times ``channels`` at 1/8, 1/16 and 1/32; odd sizes round up."""
+        """x: (N, in_channels, H, W) -> maps of 4 * ``channels`` at 1/8, 1/16 and 1/32; sizes round up."""
         x8 = self.layer1(self.pool(self.stem(x)))
         x16 = self.layer2(x8)
         return x8, x16, self.layer3(x16)
 
 
 class XceptionBlock(nn.Module):
-    """Three depthwise separable convolutions and a shortcut, which is one more of them where the stride is 2.
+    """Three depthwise separable convolutions and a shortcut; at stride 2 the shortcut is another such convolution.
 
-    x: (N, in_channels, h, w) -> (N, 4 * channels, h/stride, w/stride). At stride 1 both widths are the same.
+    x: (N, in_channels, h, w) -> (N, 4 * channels, h/stride, w/stride). At stride 1 both widths must be equal.
     """
 
     def __init__(self, conv: ConvNormAct, in_channels: int, channels: int, stride: int = 1) -> None:

@@ -1,7 +1,11 @@
-"""Bilateral guided aggregation of BiSeNet V2 (arXiv 2004.02147, section 4.3, figure 6): each branch gates the other.
+"""Bilateral guided aggregation (BGA) of BiSeNet V2 (arXiv 2004.02147, section 4.3, figure 6).
 
-Deviations, both of them MMSegmentation's, whose checkpoints this loads: the pointwise convolutions have a bias, unless
-``pointwise_bias=False`` as in CoinCheung's code, and the last convolution ends in an activation.
+Each branch gates the other.
+
+Deviations from the paper, both as in MMSegmentation, so that its checkpoints load:
+
+- The pointwise convolutions have a bias. CoinCheung's have none (``pointwise_bias=False``).
+- The last convolution ends in an activation.
 """
 
 import torch
@@ -12,7 +16,7 @@ from mmseg_bisenet.models.resize import Resize
 
 
 class BGALayer(nn.Module):
-    """detail (N, detail_channels, H, W), semantic (N, semantic_channels, H/4, W/4) -> (N, out_channels, H, W)."""
+    """BGA: detail (N, detail_channels, H, W), semantic (N, semantic_channels, H/4, W/4) -> (N, out_channels, H, W)."""
 
     def __init__(
         self,

@@ -1,18 +1,17 @@
 """BiSeNet V2 (arXiv 2004.02147), figure 3: detail branch, semantic branch and bilateral guided aggregation.
 
-Parameter names are those of MMSegmentation's BiSeNetV2, so published checkpoints load as they are. What is different
-from it:
+Parameter names are those of MMSegmentation's BiSeNetV2, so its published checkpoints load unchanged. Differences:
 
-- ``conv_cfg``, ``norm_cfg`` and ``act_cfg`` reach every layer; there they were stored and no branch got them, so that a
-  SyncBN config trained with plain batch norm.
-- The aggregation layer takes the widths of the two branches; there it assumed that both equal ``bga_channels``.
+- ``conv_cfg``, ``norm_cfg`` and ``act_cfg`` reach every layer. Stock stores them and passes them to no branch, so its
+  SyncBN configs train with plain batch norm.
+- The aggregation layer takes the widths of the two branches. Stock assumes that both equal ``bga_channels``.
 
-The paper's parameters are arguments: ``alpha``, ``depth`` (its d), ``lambda_`` and ``semantic_expansion_ratio`` (its
-epsilon). How it meant them is read from the costs it prints, because no code of the authors exists and others disagree.
-Multiply-adds of the convolutions at 512x1024, in G, with a head of C_t channels in front of the classifier:
+The paper's parameters are arguments: ``alpha``, ``depth`` (d), ``lambda_`` and ``semantic_expansion_ratio`` (epsilon).
+The authors published no code, and other implementations disagree on what the parameters mean, so we compared the
+costs. Multiply-adds of the convolutions at 512x1024, in G, with a head of C_t channels before the classifier:
 
 =========================================== ====== ======= ============================
-reading                                     V2     V2-L    lambda 1/2 in place of 1/4
+reading                                     V2     V2-L    lambda 1/2 instead of 1/4
 =========================================== ====== ======= ============================
 the paper                                   21.15  118.5   +4.69
 expand_first, C_t = 256 alpha               20.26  112.7   +5.06
@@ -23,11 +22,11 @@ stock layer, C_t = 256 alpha                17.24   76.4   +1.66
 stock layer, d in the detail branch too     24.60  241.0   +1.66
 =========================================== ====== ======= ============================
 
-So d repeats the gather-and-expansion layers and nothing else, those expand in their first convolution, lambda sets the
-widths of the stem and stage 3 (PaddleSeg reads it so too), alpha all widths, the head's as well, and C_t is 256. The
-paper's figures stay 4 to 5% above, alike for both, which is not explained: norms, activations and upsampling are less
-than 1%. The configs named ``bisenetv2-paper`` and ``bisenetv2-l`` (alpha 2, d 3) say so; V2's defaults stay
-MMSegmentation's, for its checkpoints' sake.
+The second row fits best: d repeats only the gather-and-expansion layers, these expand in their first convolution,
+lambda sets the widths of the stem and stage 3 (as in PaddleSeg), alpha scales all widths including the head's, and C_t
+is 256. For both networks the paper's costs are still 4 to 5 % higher. We have no explanation: norms, activations and
+upsampling add less than 1 %. The configs ``bisenetv2-paper`` and ``bisenetv2-l`` (alpha 2, d 3) follow this reading.
+The defaults of :class:`BiSeNetV2` are MMSegmentation's, so that its checkpoints load.
 """
 
 from collections.abc import Sequence
@@ -55,25 +54,25 @@ class BiSeNetV2(BaseModule):
             ``lambda_`` times the first and last of ``detail_channels``, then 64 and 128.
         semantic_expansion_ratio: expansion of the gather-and-expansion layers (epsilon, table 1).
         bga_channels: width of the aggregated map.
-        out_indices: which of (aggregated 1/8, stem 1/4, stage 3 1/8, stage 4 1/16, stage 5 1/32) are returned, in
-            which order; the last four are for the boosters.
-        align_corners: for the bilinear upsampling in the aggregation layer.
+        out_indices: the outputs to return, in this order; 0 is the aggregated map at 1/8, 1 to 4 are the maps for the
+            boosters: the stem at 1/4, stage 3 at 1/8, stage 4 at 1/16, stage 5 at 1/32.
+        align_corners: applies to the bilinear upsampling in the aggregation layer.
         conv_cfg, norm_cfg, act_cfg: kinds of convolution, norm and activation of every layer.
-        init_cfg: mmengine's weight initialisation; by default Kaiming normal, as the paper.
+        init_cfg: mmengine's weight initialisation; by default Kaiming normal, as in the paper.
         alpha: factor on all widths above, rounded.
-        depth: how often the gather-and-expansion layers are repeated (d).
-        lambda_: width of the semantic branch's first stages as a share of the detail branch's; by default 1/4.
-        expand_first: the gather-and-expansion layers expand in their first convolution, as the paper has it, and not in
-            the depthwise one.
-        context_norm: norm and activation behind the last convolution of the context embedding block; the paper has
+        depth: factor on the number of gather-and-expansion layers (d).
+        lambda_: widths of the semantic branch's first stages, as a fraction of the detail branch's; by default 1/4.
+        expand_first: the gather-and-expansion layers expand in their first convolution, as in the paper, instead of the
+            depthwise convolution.
+        context_norm: norm and activation after the last convolution of the context embedding block; the paper has
             neither.
-        pointwise_bias: biases in the pointwise convolutions of the aggregation layer.
+        pointwise_bias: bias in the pointwise convolutions of the aggregation layer.
         upsample: ``'bilinear'`` or ``'nearest'``, in the aggregation layer.
-        zero_init_last_norm: gather-and-expansion layers start as their shortcuts, their last norm being zero, as
-            CoinCheung trains.
+        zero_init_last_norm: the last norm of each gather-and-expansion layer starts at zero, so that the layer starts
+            as its shortcut, as in CoinCheung's code.
 
     Raises:
-        InputError: widths of the wrong number, both ``semantic_channels`` and ``lambda_``, or ``depth`` below 1.
+        InputError: a wrong number of widths, both ``semantic_channels`` and ``lambda_``, or ``depth`` below 1.
     """
 
     def __init__(
@@ -141,9 +140,9 @@ class BiSeNetV2(BaseModule):
                     nn.init.zeros_(layer.conv2[0].norm.weight)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """x: (N, in_channels, H, W) -> those of ``out_indices`` of five maps.
+        """x: (N, in_channels, H, W) -> the maps of ``out_indices``; sizes round up.
 
-        (N, bga_channels, H/8, W/8), then ``semantic_channels`` at 1/4, 1/8, 1/16 and 1/32; odd sizes round up.
+        They are the aggregated (N, bga_channels, H/8, W/8), and ``semantic_channels`` wide maps at 1/4 to 1/32.
         """
         require_batch_for_pooled_norm(self.semantic.stage4_CEBlock.gap[1], x)
         stem, stage3, stage4, stage5, context = self.semantic(x)

@@ -1,4 +1,4 @@
-"""Detail branch of BiSeNet V2 (arXiv 2004.02147, section 4.1, table 1): wide and shallow, to 1/8 of the image."""
+"""Detail branch of BiSeNet V2 (arXiv 2004.02147, section 4.1, figure 3, table 1): wide and shallow, to 1/8 size."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from mmseg_bisenet.models.conv import ConvNormAct
 
 
 class DetailBranch(nn.Module):
-    """x: (N, in_channels, H, W) -> (N, channels[2], H/8, W/8)."""
+    """x: (N, in_channels, H, W) -> (N, channels[2], H/8, W/8); sizes round up."""
 
     def __init__(self, conv: ConvNormAct, in_channels: int, channels: Sequence[int]) -> None:
         super().__init__()

@@ -1,9 +1,12 @@
 """Semantic branch of BiSeNet V2 (arXiv 2004.02147, section 4.2, figures 4 and 5, table 1): narrow and deep, to 1/32.
 
-Deviations, all of them MMSegmentation's, whose checkpoints this loads: the gather-and-expansion layer expands in the
-depthwise convolution and not in the first 3x3 (the paper's with ``expand_first=True``), its depthwise part ends in an
-activation, and the context embedding block's last convolution has norm and activation (the paper's plain one with
-``context_norm=False``).
+Deviations from the paper, all as in MMSegmentation, so that its checkpoints load:
+
+- The gather-and-expansion layer (GE) expands in the depthwise convolution. The paper expands in the first 3x3
+  convolution (``expand_first=True``).
+- The depthwise part of the GE layer ends in an activation.
+- The last convolution of the context embedding block (CE) has norm and activation. The paper's has neither
+  (``context_norm=False``).
 """
 
 from collections.abc import Sequence
@@ -16,18 +19,18 @@ from mmseg_bisenet.models.conv import ConvNormAct
 
 
 class SemanticBranch(nn.Module):
-    """x: (N, in_channels, H, W) -> five maps, four stages and the context embedding of the last.
+    """x: (N, in_channels, H, W) -> the maps of four stages, and the context embedding of the last; sizes round up.
 
-    ``channels`` at 1/4, 1/8, 1/16 and 1/32, then ``channels[3]`` at 1/32 again.
+    The stages are ``channels`` wide, at 1/4, 1/8, 1/16 and 1/32; the context embedding is as the last of them.
 
     Args:
-        conv: makes the layers.
+        conv: builds the layers.
         in_channels: channels of the image.
         channels: widths of the stem and the three stages.
-        expansion: of the gather-and-expansion layers (epsilon).
-        depth: how often the layers of the three stages are repeated (d).
-        expand_first: the gather-and-expansion layers expand in the first 3x3 convolution.
-        context_norm: the last convolution of the context embedding block has norm and activation.
+        expansion: factor of the GE layers (epsilon).
+        depth: factor on the number of GE layers in each stage (d).
+        expand_first: the GE layers expand in the first 3x3 convolution.
+        context_norm: the last convolution of the CE block has norm and activation.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class SemanticBranch(nn.Module):
                 *(GELayer(conv, width, width, expansion, expand_first=expand_first) for _ in range(layers * depth - 1)),
             )
 
-        # The names are the checkpoints': stage1 is the paper's stages 1 and 2 (the stem), stage2 its stage 3 and so on.
+        # Names as in checkpoints: stage1 is the paper's stages 1 and 2 (the stem), stage2 is its stage 3, and so on.
         self.stage1 = StemBlock(conv, in_channels, channels[0])
         self.stage2 = stage(channels[0], channels[1], layers=2)
         self.stage3 = stage(channels[1], channels[2], layers=2)
@@ -68,7 +71,10 @@ class SemanticBranch(nn.Module):
 
 
 class StemBlock(nn.Module):
-    """Figure 4a: two ways of shrinking, side by side. x: (N, in_channels, H, W) -> (N, out_channels, H/4, W/4)."""
+    """Stem block, figure 4a: a convolution and a max pool downsample in parallel.
+
+    x: (N, in_channels, H, W) -> (N, out_channels, H/4, W/4); sizes round up.
+    """
 
     def __init__(self, conv: ConvNormAct, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -85,9 +91,9 @@ class StemBlock(nn.Module):
 
 
 class GELayer(nn.Module):
-    """Gather-and-expansion layer, figure 5b (stride 1) and 5c (stride 2).
+    """Gather-and-expansion layer (GE), figure 5b (stride 1) and figure 5c (stride 2).
 
-    x: (N, in_channels, h, w) -> (N, out_channels, h/stride, w/stride). At stride 1 both widths are the same.
+    x: (N, in_channels, h, w) -> (N, out_channels, h/stride, w/stride). At stride 1 both widths must be equal.
     """
 
     def __init__(
@@ -120,7 +126,7 @@ class GELayer(nn.Module):
 
 
 class CEBlock(nn.Module):
-    """Context embedding block, figure 4b: a global pool added to every position.
+    """Context embedding block (CE), figure 4b: the global mean is added to every position.
 
     x: (N, channels, h, w) -> (N, channels, h, w).
     """

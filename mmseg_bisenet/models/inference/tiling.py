@@ -10,6 +10,7 @@ The swap of classes leaves module names, parameters and hooks alone, and copies 
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from mmcv.cnn import ConvModule
@@ -25,13 +26,19 @@ from mmseg_bisenet.models.bisenetv2.detail_branch import DetailBranch
 from mmseg_bisenet.models.bisenetv2.semantic_branch import StemBlock
 from mmseg_bisenet.models.head import BiSeNetHead
 
+Module = TypeVar('Module', bound=nn.Module)
 
-def enable(network: nn.Module) -> None:
-    """Tile the modules of ``network`` that this file knows, in place. A subclass defined elsewhere is left as it is."""
+
+def enable(network: Module) -> Module:
+    """Tile the modules of ``network`` that this file knows, in place, and return it.
+
+    Modules of other classes, subclasses of the known ones included, stay as they are.
+    """
     for module in network.modules():
         if isinstance(module, FeatureFusionModule):
             module.conv1.__class__ = TiledConvModule
         module.__class__ = TILED.get(type(module), type(module))
+    return network
 
 
 class TiledSpatialPath(SpatialPath):

@@ -1,9 +1,9 @@
-"""Cross entropy over all pixels and online hard example mining: the functions, then the registered losses.
+"""Cross entropy, and online hard example mining (OHEM) with its ``threshold``.
 
-Mining is as the authors of V1 (TorchSeg) and CoinCheung define it: a pixel is hard where the probability of its true
-class is below a threshold; at least a fixed share of the valid pixels is kept, the hardest ones; the loss is the mean
-over the pixels that are **kept**. MMSegmentation's ``OHEMPixelSampler`` sets easy pixels to zero and divides by all
-pixels, and its BiSeNetV2 OHEM config never applied it.
+OHEM follows the authors of V1 (TorchSeg) and CoinCheung. A pixel is hard if the probability of its true class is below
+the threshold. At least a fixed share of the valid pixels is kept, the hardest first. The loss is the mean over the
+pixels that are **kept**. MMSegmentation's ``OHEMPixelSampler`` sets the losses of easy pixels to zero and divides by
+the number of all pixels, and stock's BiSeNetV2 OHEM config never applies it.
 """
 
 import math
@@ -25,19 +25,19 @@ def ohem_cross_entropy(
     class_weight: Tensor | None = None,
     align_corners: bool = False,
 ) -> Tensor:
-    """Cross entropy, averaged over the hard pixels.
+    """Cross entropy with online hard example mining: the mean over the hard pixels.
 
     Args:
         logits: (N, C, h, w), any floating type; upsampled to (H, W) and computed in float32.
         labels: (N, H, W) int64, in [0, C) or ``ignore_index``.
-        threshold: pixels whose true class has a probability below it are kept.
+        threshold: a pixel is kept if the probability of its true class is below this value, in (0, 1].
         min_kept_fraction: at least this share of the valid pixels is kept, rounded down.
-        ignore_index: the label of pixels that don't count.
-        class_weight: (C,) weights of pixels in the mean, by their class; mining does not see them.
-        align_corners: of the upsampling, which is bilinear.
+        ignore_index: label of the pixels to ignore.
+        class_weight: (C,) weights of the classes in the mean; they do not affect which pixels are kept.
+        align_corners: for the bilinear upsampling.
 
     Returns:
-        A scalar; zero, with zero gradients, where no pixel is valid.
+        A scalar; zero, with zero gradients, if no pixel is valid.
     """
     losses, _ = pixel_cross_entropy(logits, labels, align_corners, ignore_index)
     return _mean_of_hard(losses, labels, threshold, min_kept_fraction, ignore_index, class_weight)
@@ -51,12 +51,12 @@ def _mean_of_hard(
     ignore_index: int,
     class_weight: Tensor | None,
 ) -> Tensor:
-    """The mean of the losses (N, H, W) of the pixels that mining keeps."""
+    """Losses (N, H, W) -> the mean over the pixels that mining keeps."""
     valid = labels != ignore_index
-    # Loss is monotonous in the probability, so the threshold moves to the loss and no softmax is stored.
+    # The loss is -log(probability), so the threshold applies to the loss and no softmax is stored.
     mined = losses.detach().float().masked_fill(~valid, -1.0)
     bound = _kth_largest(mined, (valid.sum() * min_kept_fraction).long())
-    # "Not easy" rather than "hard": the loss of a network that diverged is NaN, and must not be mined away.
+    # Not easy instead of hard: the loss of a network that diverged is NaN, and NaN must stay in the mean.
     kept = valid & (~(mined <= -math.log(threshold)) | (mined >= bound))
     losses = losses.masked_fill(~kept, 0.0)
     if class_weight is None:
@@ -65,22 +65,22 @@ def _mean_of_hard(
 
 
 def _weights(labels: Tensor, class_weight: Tensor, ignore_index: int) -> Tensor:
-    """The weight of each pixel's class, (N, H, W) float32, zero where ignored."""
+    """The weight of each pixel's class, (N, H, W) float32, zero for ignored pixels."""
     ignored = labels == ignore_index
     weights = class_weight.float().index_select(0, labels.masked_fill(ignored, 0).flatten()).view(labels.shape)
     return weights.masked_fill(ignored, 0.0)
 
 
 def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
-    # The smallest normal number rather than 1: weights may be small.
+    # The smallest normal number, not 1: weights may be small.
     return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _kth_largest(values: Tensor, k: Tensor) -> Tensor:
-    """The k-th largest of ``values`` (float32, any shape), as a scalar; infinity for k = 0.
+    """The k-th largest of the non-negative ``values`` (float32, any shape), as a scalar; infinity for k = 0.
 
-    A radix selection: the bits of non-negative floats order as integers do, so three histograms of 11, 11 and 10 bits
-    find the value without sorting, and k stays on the device, where it was counted. Negative values are left out.
+    A radix selection: the bits of non-negative floats, read as integers, have the same order. Three histograms of 11, 11
+    and 10 bits therefore find the value without sorting, and ``k`` stays on its device. Negative values are skipped.
     """
     keys = values.flatten().view(torch.int32)
     found = torch.zeros(1, dtype=torch.int32, device=values.device)
@@ -92,19 +92,19 @@ def _kth_largest(values: Tensor, k: Tensor) -> Tensor:
         counts.scatter_add_(0, digits.long(), candidate.long())
         at_least = counts.flip(0).cumsum(0).flip(0)
         digit = (at_least >= rank).sum(0, keepdim=True).clamp(min=1) - 1
-        # `gather` leaves the digit on its device, where an index in brackets would fetch it.
+        # `gather` keeps the digit on its device; indexing with it would copy it to the host.
         rank = rank - (at_least.gather(0, digit) - counts.gather(0, digit))
         found = found | (digit.to(torch.int32) << shift)
     return torch.where(k > 0, found.view(torch.float32)[0], torch.inf)
 
 
 class PixelLoss(nn.Module):
-    """A loss that is some mean of the cross entropies of pixels; a subclass says which, in ``mean``.
+    """A mean of the pixels' cross entropies; subclasses define which one in ``mean``.
 
     Args:
-        class_weight: a weight for each class, of its pixels in the mean.
-        loss_weight: a factor on the whole.
-        loss_name: its name in the log; it counts only where it begins with ``loss_``.
+        class_weight: a weight for each class in the mean.
+        loss_weight: a factor on the loss.
+        loss_name: its name in the log. MMEngine only adds up losses whose names contain ``loss``.
     """
 
     def __init__(self, class_weight: list[float] | None, loss_weight: float, loss_name: str) -> None:
@@ -115,25 +115,25 @@ class PixelLoss(nn.Module):
         self.register_buffer('class_weight', weight, persistent=False)
 
     def mean(self, losses: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-        """Losses of pixels, (N, H, W), zero where ignored, and labels, (N, H, W) -> scalar."""
+        """Losses of pixels (N, H, W), zero for ignored pixels, and labels (N, H, W) -> scalar."""
         raise NotImplementedError
 
     def forward(self, logits: Tensor, labels: Tensor, weight: None = None, ignore_index: int = 255) -> Tensor:
-        """logits: (N, C, H, W), labels: (N, H, W) -> scalar. ``weight`` is what a pixel sampler would choose."""
+        """logits: (N, C, H, W), labels: (N, H, W) -> scalar. ``weight``, a pixel sampler's, must be None."""
         if weight is not None:
-            raise ValueError(f'{type(self).__name__} chooses its pixels itself; remove `sampler` from the head')
+            raise ValueError(f'{type(self).__name__} selects its pixels itself; remove `sampler` from the head')
         return self.mean(pixel_cross_entropy(logits, labels, ignore_index=ignore_index)[0], labels, ignore_index)
 
 
 @MODELS.register_module()
 class CrossEntropyLoss(PixelLoss):
-    """MMSegmentation's ``CrossEntropyLoss`` of the same arguments, the same value at a fraction of its memory.
+    """The value of MMSegmentation's ``CrossEntropyLoss`` with the same arguments, in a fraction of the memory.
 
-    The mean is over all pixels, or over all weights of pixels where there are class weights.
+    The mean is over all pixels; with class weights it is the weighted mean.
 
     Args:
         class_weight, loss_weight, loss_name: as in :class:`PixelLoss`.
-        avg_non_ignore: whether ignored pixels don't count in the mean.
+        avg_non_ignore: leave ignored pixels out of the mean.
     """
 
     def __init__(
@@ -156,14 +156,14 @@ class CrossEntropyLoss(PixelLoss):
 
 @MODELS.register_module()
 class OHEMCrossEntropyLoss(PixelLoss):
-    """:func:`ohem_cross_entropy` as ``loss_decode`` of a head.
+    """Online hard example mining (OHEM): :func:`ohem_cross_entropy` as ``loss_decode`` of a head.
 
     Args:
         threshold, min_kept_fraction: as in :func:`ohem_cross_entropy`.
         class_weight, loss_weight, loss_name: as in :class:`PixelLoss`.
 
     Raises:
-        InputError: a threshold outside (0, 1], or a fraction outside [0, 1].
+        InputError: ``threshold`` is outside (0, 1], or ``min_kept_fraction`` outside [0, 1].
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class OHEMCrossEntropyLoss(PixelLoss):
         if not (0 < threshold <= 1 and 0 <= min_kept_fraction <= 1):
             raise InputError(
                 f'OHEMCrossEntropyLoss: threshold={threshold} must be above 0 and at most 1, and '
-                f'min_kept_fraction={min_kept_fraction} from 0 to 1'
+                f'min_kept_fraction={min_kept_fraction} must be from 0 to 1'
             )
         self.threshold = threshold
         self.min_kept_fraction = min_kept_fraction

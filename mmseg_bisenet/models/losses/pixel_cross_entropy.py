@@ -1,8 +1,8 @@
-"""Cross entropy of pixels from logits of the network's own low resolution.
+"""Cross entropy of pixels from low-resolution logits, without the upsampled logits.
 
-Stock upsamples the logits of every head to the size of the labels and keeps them, and their softmax, until the backward
-pass. Here strips are upsampled, give the losses of their pixels and are forgotten; the backward pass computes them
-again. What is kept is one number a pixel.
+Stock upsamples the logits of every head to the size of the labels and stores them, and their softmax, for the backward
+pass. This file upsamples a strip of rows at a time, computes the losses of its pixels and frees it. The backward pass
+upsamples the strips again. Only one number per pixel is stored.
 """
 
 from collections.abc import Iterator
@@ -13,26 +13,26 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Upsampled logits in memory at a time: what caches hold, or enough to keep a GPU busy.
+# Upsampled logits in a strip: what fits into CPU caches, and what keeps a GPU busy.
 STRIP_CPU, STRIP_GPU = 2**20, 2**25
 
 
-@torch.compiler.disable  # Inductor makes kernels for CPUs of it that do not compile (PyTorch 2.13)
+@torch.compiler.disable  # Inductor's CPU kernels for it do not compile (PyTorch 2.13)
 def pixel_cross_entropy(
     logits: Tensor, labels: Tensor, align_corners: bool = False, ignore_index: int = 255
 ) -> tuple[Tensor, Tensor]:
-    """Cross entropy of each pixel between bilinearly upsampled logits and labels, without the upsampled map.
+    """Cross entropy of each pixel between bilinearly upsampled logits and labels.
 
     Args:
-        logits: (N, C, h, w), any floating type; computed in float32, or in float64 where they are.
+        logits: (N, C, h, w), any floating type; computed in float32, or in float64 for float64 logits.
         labels: (N, H, W) int64, in [0, C) or ``ignore_index``.
-        align_corners: of the upsampling.
-        ignore_index: the label of pixels that don't count.
+        align_corners: for the upsampling.
+        ignore_index: label of the pixels to ignore.
 
     Returns:
-        Losses (N, H, W), zero where ignored, and whether the true class is the likeliest, (N, H, W) bool.
+        Losses (N, H, W), zero for ignored pixels, and (N, H, W) bool: whether the true class has the largest logit.
     """
-    # Strips of channels-last logits would be slow to reduce over classes.
+    # Reductions over classes are slow for strips of channels-last logits.
     return _PixelCrossEntropy.apply(logits.contiguous(), labels, align_corners, ignore_index)
 
 
@@ -75,14 +75,14 @@ def _precise(logits: Tensor) -> torch.dtype:
 
 @dataclass(frozen=True)
 class _Strip:
-    """Some rows of one image at the labels' size, and what bilinear interpolation makes them from."""
+    """Rows of one image's labels, and the rows of logits that bilinear interpolation reads for them."""
 
     image: int
     rows: slice  # of the labels
-    below: slice  # rows of the logits that they lie between
-    upper: Tensor  # for each row, the one of `below` that lies above it
-    lower: Tensor
-    weight: Tensor  # of the lower
+    below: slice  # rows of the logits
+    upper: Tensor  # for each label row, the row of `below` above it
+    lower: Tensor  # and the row of `below` under it
+    weight: Tensor  # of the lower row
     width: int
     align_corners: bool
 
@@ -130,5 +130,5 @@ def _strips(logits: Tensor, labels: Tensor, align_corners: bool) -> Iterator[_St
 
 
 def _sent(values: list, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # From pinned memory: the host would wait for any other copy.
+    # From pinned memory, so that the host does not wait for the copy.
     return torch.tensor(values, dtype=dtype, pin_memory=device.type == 'cuda').to(device, non_blocking=True)
