@@ -1,13 +1,14 @@
-"""The segmentor: MMSegmentation's encoder-decoder with one knob for the number of classes.
+"""The segmentor: MMSegmentation's encoder-decoder with a single setting for the number of classes.
 
 Deviations from stock in prediction:
 
-- Labels come straight from low-resolution logits, of whole images and sliding windows alike (``labels.py``). They are
-  those of stock from the same logits, laid out contiguously. A single foreground class, and heads that upsample in
-  their own way, go its way.
-- ``seg_logits`` are kept only where ``test_cfg.keep_logits`` asks: at 1024x2048 and 19 classes they take 160 MB.
-- ``test_cfg.mode`` knows the protocols of CoinCheung's tables too (``inference/protocols.py``).
-- ``switch_to_deploy`` rewrites the network for inference (``fold.py``).
+- Labels are computed from low-resolution logits without the upsampled logits, for whole images and sliding windows
+  (``inference/labels.py``). They equal stock's labels for the same, contiguous logits. Models with a single foreground
+  class, and heads with their own ``predict``, use stock's code.
+- ``seg_logits`` are kept only with ``test_cfg.keep_logits=True``; at 1024x2048 and 19 classes they take 160 MB.
+- ``test_cfg.mode`` also accepts the protocols of CoinCheung's tables (``inference/protocols.py``).
+- The first layers run on strips of rows on a CPU (``inference/tiling.py``).
+- ``switch_to_deploy`` folds norms and normalisation into the convolutions (``inference/fold.py``).
 """
 
 from collections.abc import Sequence
@@ -31,21 +32,21 @@ from mmseg_bisenet.registry import MODELS
 class BiSeNetSegmentor(EncoderDecoder):
     """Backbone, decode head and boosters.
 
-    Channel order, value range and normalisation of the image are the data preprocessor's: by our configs BGR uint8 as
-    OpenCV reads it, turned to RGB, with ImageNet's mean and standard deviation in units of 0 to 255.
+    The data preprocessor sets channel order, value range and normalisation of the image. In our configs it takes BGR
+    uint8, as OpenCV reads images, converts to RGB, and normalises with ImageNet's mean and standard deviation.
 
     Args:
-        num_classes: number of classes, of every head.
-        channels_last: weights and maps lie in memory pixel by pixel, which most processors convolve faster; results are
-            the same but for rounding.
+        num_classes: number of classes of every head.
+        channels_last: use the channels-last memory format, in which most processors convolve faster; results differ
+            only by rounding.
         test_cfg: ``mode`` is ``'whole'``, ``'slide'`` with ``crop_size`` and ``stride``, or a protocol of
             ``inference/protocols.py`` with its options; ``keep_logits=True`` leaves ``seg_logits`` in the results,
-            which MMSegmentation's own ``SegTTAModel`` reads.
-        others: as MMSegmentation's ``EncoderDecoder`` (``backbone``, ``decode_head``, ``auxiliary_head`` and so on).
+            which MMSegmentation's own ``SegTTAModel`` needs.
+        others: arguments of MMSegmentation's ``EncoderDecoder`` (``neck``, ``data_preprocessor`` and so on).
 
     Raises:
-        InputError: ``num_classes`` is missing, a head names another one, ``test_cfg`` is of no mode, or its mode wants
-            more than a single foreground class.
+        InputError: ``num_classes`` is missing, a head has another number, ``test_cfg.mode`` is unknown, or a protocol
+            is set for a single foreground class.
     """
 
     def __init__(
@@ -86,14 +87,14 @@ class BiSeNetSegmentor(EncoderDecoder):
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
-        """Rewrite the network in place for inference; labels stay the same but for ties.
+        """Rewrite the network in place for inference; labels change only at ties. It cannot be undone.
 
-        Boosters are dropped, batch norms folded into convolutions, and the normalisation of the image into the first
-        ones. From then on the data preprocessor gives, and the network takes, pixels as OpenCV reads them: (N, 4, H, W)
-        of blue, green, red in 0 to 255, and ``fold.CONSTANT``, or zero where padded. There is no way back.
+        Boosters are dropped, batch norms are folded into the convolutions, and the normalisation of the image into the
+        first convolutions. Afterwards the data preprocessor gives, and the network takes, pixels as OpenCV reads them:
+        (N, 4, H, W) of blue, green and red from 0 to 255, and ``fold.CONSTANT``, or zero in the padding.
 
         Raises:
-            InputError: the normalisation cannot be folded; the network is left as it was, in evaluation.
+            InputError: the normalisation cannot be folded; the network is unchanged, but in evaluation mode.
         """
         if self.deployed:
             return
@@ -116,10 +117,12 @@ class BiSeNetSegmentor(EncoderDecoder):
 
     def train(self, mode: bool = True) -> 'BiSeNetSegmentor':
         """Raises:
-        InputError: training of a network that was rewritten for inference.
+        InputError: the network was rewritten for inference and cannot be trained.
         """
         if mode and getattr(self, 'deployed', False):
-            raise InputError('BiSeNetSegmentor: after switch_to_deploy there is no training; build the network anew')
+            raise InputError(
+                'BiSeNetSegmentor: a network cannot be trained after switch_to_deploy; build the network anew'
+            )
         return super().train(mode)
 
     def val_step(self, data: dict) -> list[SegDataSample]:
@@ -128,16 +131,16 @@ class BiSeNetSegmentor(EncoderDecoder):
         return super().val_step(data)
 
     def test_step(self, data: dict) -> list[SegDataSample]:
-        """``inputs`` and ``data_samples`` as a data loader gives them -> the samples, as ``predict`` leaves them.
+        """A batch with ``inputs`` and ``data_samples`` from a data loader -> samples with the results of ``predict``.
 
         Raises:
-            InputError: the images are of several sizes.
+            InputError: the images have different sizes.
         """
         _require_one_size(data, 'test_dataloader')
         return super().test_step(data)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """inputs: (N, 3, H, W), normalised, or as ``switch_to_deploy`` says -> the maps of the backbone."""
+        """inputs: (N, 3, H, W), normalised, or (N, 4, H, W) after ``switch_to_deploy`` -> outputs of the backbone."""
         return super().extract_feat(inputs.contiguous(memory_format=self.memory_format))
 
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
@@ -145,11 +148,11 @@ class BiSeNetSegmentor(EncoderDecoder):
 
         Args:
             inputs: (N, 3, H, W), normalised.
-            data_samples: one an image, whose ``ori_shape``, padding and flip are undone; by default new ones.
+            data_samples: one per image; resizing, padding and flip in their meta data are undone. By default new ones.
 
         Returns:
-            The samples, with ``pred_sem_seg``, (1, *ori_shape) int64, and where ``test_cfg.keep_logits`` asks with
-            ``seg_logits``, (num_classes, *ori_shape); in the modes of the protocols these are summed probabilities.
+            The samples with ``pred_sem_seg``, (1, *ori_shape) int64. With ``test_cfg.keep_logits`` also ``seg_logits``,
+            (num_classes, *ori_shape), which are summed probabilities if the mode is a protocol.
         """
         size = inputs.shape[2:]
         samples = [SegDataSample() for _ in inputs] if data_samples is None else data_samples
@@ -175,7 +178,7 @@ class BiSeNetSegmentor(EncoderDecoder):
         return samples
 
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
-        """(N, 3, H, W) -> logits (N, num_classes, H, W), in the modes of the protocols summed probabilities."""
+        """(N, 3, H, W) -> logits (N, num_classes, H, W), or summed probabilities if the mode is a protocol."""
         if self.test_cfg.mode in protocols.PROTOCOLS:
             return protocols.probabilities(self._logits, inputs, self.test_cfg)
         return super().inference(inputs, batch_img_metas)
@@ -185,7 +188,7 @@ class BiSeNetSegmentor(EncoderDecoder):
         return self.encode_decode(inputs, [dict(img_shape=inputs.shape[2:])])
 
     def _is_plain(self, size: Sequence[int], meta: dict) -> bool:
-        """Whether prediction is a bilinear upsampling of the head's logits to ``size``, and an argmax."""
+        """Whether prediction is bilinear upsampling of the head's logits to ``size`` and an argmax."""
         head = type(self.decode_head)
         target = meta['img_shape']
         if 'pad_shape' in meta and not isinstance(target, torch.Size):
@@ -199,7 +202,7 @@ class BiSeNetSegmentor(EncoderDecoder):
         )
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        # A training checkpoint fits a network built for inference: boosters are not missed.
+        # A training checkpoint fits a network without boosters.
         if not self.with_auxiliary_head:
             for key in [key for key in state_dict if key.startswith(f'{prefix}auxiliary_head.')]:
                 del state_dict[key]
@@ -214,13 +217,13 @@ def _require_one_size(data: dict, dataloader: str) -> None:
             f'{data["data_samples"][i].get("img_path")} is {sizes[i][1]}x{sizes[i][0]}' for i in (0, other)
         )
         raise InputError(
-            f'{first} and {second} (width x height) where they reach the network, and a batch has one size; set '
-            f'{dataloader}.batch_size=1, or let its pipeline Resize to one size'
+            f'{first} and {second} (width x height) at the input of the network, but a batch needs images of one size; '
+            f'set {dataloader}.batch_size=1, or resize to one size in its pipeline'
         )
 
 
 def _is_whole(meta: dict, size: Sequence[int]) -> bool:
-    """Whether an image is as large as the input, and nothing has to be undone."""
+    """Whether an image has the size of the input, without padding and flip."""
     return not any(padding(meta)) and not meta.get('flip') and tuple(meta['ori_shape'][:2]) == tuple(size)
 
 

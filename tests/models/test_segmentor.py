@@ -138,7 +138,7 @@ def test_a_batch_of_several_sizes_names_two(cfg, step):
     for sample, name in zip(data['data_samples'], 'ab', strict=True):
         sample.set_metainfo(dict(img_path=f'{name}.png'))
     data['inputs'][1] = data['inputs'][1][:, :, :90]
-    text = rf'^a\.png is 96x64 and b\.png is 90x64 \(width x height\) .* set {step}_dataloader\.batch_size=1, or let'
+    text = rf'^a\.png is 96x64 and b\.png is 90x64 \(width x height\) .* set {step}_dataloader\.batch_size=1, or resize'
     for _ in range(2):
         with pytest.raises(InputError, match=text):
             getattr(segmentor, f'{step}_step')(data)

@@ -36,8 +36,8 @@ class BiSeNetV1(BaseModule):
         spatial_channels: widths of the four layers of the spatial path.
         context_channels: width of the context path's outputs, then the widths of ``backbone_cfg``'s outputs at 1/16
             and 1/32.
-        out_indices: the outputs to return, in this order; 0 is the fused map at 1/8, 1 and 2 are the maps of the context
-            path at 1/8 and 1/16.
+        out_indices: the outputs to return, in this order; 0 is the fused map at 1/8, 1 and 2 are the maps of the
+            context path at 1/8 and 1/16.
         align_corners: upsample the context path bilinearly, with aligned corners.
         out_channels: width of the fused map.
         conv_cfg, norm_cfg, act_cfg: kinds of convolution, norm and activation of every layer. MMSegmentation's ResNet

@@ -1,12 +1,13 @@
-"""Rewrites of a trained network for inference, each of which leaves what it computes unchanged but for rounding.
+"""Batch norms and the normalisation of the image become part of the convolutions; results change only by rounding.
 
-Batch norm in evaluation is one factor and one summand a channel, so it is part of the convolution beside it. So is the
-normalisation of the image, where zero padding needs care: a padded pixel is zero *behind* the normalisation. A fourth
-channel, constant in the image and zero in the padding, carries the summand, and makes that exact. The constant is as
-large as pixels are, and not 1: weights of other channels, which share a scale in int8, would vanish beside its own.
+In evaluation, batch norm multiplies each channel by a factor and adds a constant; a convolution next to it can do both.
+So does the normalisation of the image, but zero padding needs care: a padded pixel is zero *after* the normalisation.
+A fourth channel therefore carries the added constant: it is ``CONSTANT`` in the image and zero in the padding.
+``CONSTANT`` is as large as a pixel, and not 1, because in int8 the weights of all channels share a scale. The weights
+of a channel of ones would be so large that the others are rounded to zero.
 
-The two first convolutions of a BiSeNet read the same image with the same geometry and could be one. They are not: the
-layers behind them then read slices of its output, which every runtime for CPUs copies or reads badly.
+The first convolutions of the two paths or branches read the same image with the same geometry and could be merged. They
+are not, because the next layers would read slices of the output, which every CPU runtime copies or reads slowly.
 """
 
 from collections.abc import Sequence
@@ -28,13 +29,13 @@ CONSTANT = 128  # the fourth channel of the image
 
 
 def fold_batch_norms(network: nn.Module) -> None:
-    """Replace each batch norm that follows a convolution in the same module, and give the convolution its effect.
+    """Fold each batch norm into the convolution before it in the same module.
 
-    What normalises weights or statistics of its own (ConvWS, GroupNorm, batch norm without running statistics) stays.
+    ConvWS, GroupNorm and batch norm without running statistics stay: they depend on the input or change the weights.
     """
     for parent in list(network.modules()):
         if isinstance(parent, ConvModule) and parent.order.index('norm') != parent.order.index('conv') + 1:
-            continue  # its children stand in this order, and run in another
+            continue  # the norm does not run right after the convolution
         children = list(parent.named_children())
         for (name, conv), (norm_name, norm) in pairwise(children):
             if type(conv) is nn.Conv2d and _is_fixed(norm):
@@ -43,10 +44,10 @@ def fold_batch_norms(network: nn.Module) -> None:
 
 
 def fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> nn.Module:
-    """The batch norm in front of a 1x1 convolution becomes part of it, as behind a global pool.
+    """Fold the batch norm into the 1x1 convolution after it, as after a global pool.
 
     Returns:
-        What now stands in place of ``norm``.
+        The module to put where ``norm`` was: an identity, or ``norm`` itself if it cannot be folded.
     """
     if type(conv) is not nn.Conv2d or conv.kernel_size != (1, 1) or not _is_fixed(norm):
         return norm
@@ -70,12 +71,12 @@ def _is_fixed(norm: nn.Module) -> bool:
 
 @torch.no_grad()
 def normalization(preprocessor: BaseDataPreprocessor) -> tuple[Tensor, Tensor]:
-    """What a preprocessor makes of a pixel p is ``matrix @ p + shift``: (3, 3) and (3,), float64.
+    """``matrix`` (3, 3) and ``shift`` (3,), float64: the preprocessor turns a pixel p into ``matrix @ p + shift``.
 
-    It is found by running it, so that channel order, mean and standard deviation come from one place.
+    Both are measured by running the preprocessor, so they include channel order, mean and standard deviation.
 
     Raises:
-        InputError: it does something else, or pads with other pixels than zero.
+        InputError: the preprocessor does something else, or pads with a value other than zero.
     """
     if getattr(preprocessor, 'pad_val', 0) != 0:
         raise InputError(
@@ -88,14 +89,14 @@ def normalization(preprocessor: BaseDataPreprocessor) -> tuple[Tensor, Tensor]:
     matrix = (outputs[:, 1:4] - shift[:, None]) / 255
     if not torch.allclose(matrix @ pixels[:, 4].double().to(matrix.device) + shift, outputs[:, 4], atol=1e-4):
         raise InputError(
-            f'data_preprocessor {type(preprocessor).__name__} is no mean and standard deviation a channel; '
-            'use SegDataPreProcessor'
+            f'data_preprocessor {type(preprocessor).__name__} does more than subtract a mean and divide by a standard '
+            'deviation, and cannot be folded into a convolution; use SegDataPreProcessor'
         )
     return matrix, shift
 
 
 def fold_normalization(conv: nn.Conv2d, matrix: Tensor, shift: Tensor) -> None:
-    """Let a convolution of normalised images read pixels, and a fourth channel, ``CONSTANT`` but zero where padded."""
+    """Let a convolution of normalised images read pixels and a fourth channel, ``CONSTANT`` or zero in the padding."""
     weight = conv.weight.detach().double()
     pixels = torch.einsum('oihw,ij->ojhw', weight, matrix.to(weight))
     constant = torch.einsum('oihw,i->ohw', weight, shift.to(weight)) / CONSTANT
@@ -104,10 +105,10 @@ def fold_normalization(conv: nn.Conv2d, matrix: Tensor, shift: Tensor) -> None:
 
 
 def image_convolutions(backbone: nn.Module) -> list[nn.Conv2d]:
-    """The convolutions that read the image itself, found by running the network on a small one.
+    """The convolutions that read the image, found by running the network on a small one.
 
     Raises:
-        InputError: no convolution reads it, a layer of another kind, or one that is not plain.
+        InputError: no layer reads the image, or one that is not a plain convolution does.
     """
     found = []
 
@@ -119,27 +120,27 @@ def image_convolutions(backbone: nn.Module) -> list[nn.Conv2d]:
     weight = next(backbone.parameters())
     image = torch.zeros(1, 3, 64, 64).to(weight)
     try:
-        with torch.enable_grad():  # without strips, which are slices of the image
+        with torch.enable_grad():  # no tiling: strips are slices of the image
             backbone(image)
     finally:
         for handle in handles:
             handle.remove()
     if not found:
-        raise InputError(f'no layer of {type(backbone).__name__} reads the image as it is; do without switch_to_deploy')
+        raise InputError(f'no layer of {type(backbone).__name__} reads the original image; do not use switch_to_deploy')
     for module in found:
         if type(module) is not nn.Conv2d or module.groups != 1 or module.padding_mode != 'zeros':
             raise InputError(
-                f'{type(module).__name__} reads the image in {type(backbone).__name__}, and normalisation folds into '
-                'plain convolutions only; do without switch_to_deploy'
+                f'{type(module).__name__} reads the image in {type(backbone).__name__}, but normalisation folds only '
+                'into plain convolutions; do not use switch_to_deploy'
             )
     return found
 
 
 class PixelPreprocessor(BaseDataPreprocessor):
-    """What takes the place of a preprocessor whose normalisation was folded: pixels, and the constant channel.
+    """Replaces a preprocessor whose normalisation was folded: gives pixels and the constant channel.
 
     Args:
-        test_cfg: ``size`` or ``size_divisor`` to pad images to, as MMSegmentation's ``SegDataPreProcessor`` has it.
+        test_cfg: ``size`` or ``size_divisor`` to pad images to, as in MMSegmentation's ``SegDataPreProcessor``.
     """
 
     def __init__(self, test_cfg: dict | None = None) -> None:
@@ -147,7 +148,7 @@ class PixelPreprocessor(BaseDataPreprocessor):
         self.test_cfg = test_cfg
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """``inputs``, a list of (3, H, W) uint8 -> (N, 4, H, W) float32, zero where padded, and the samples."""
+        """``inputs``, a list of (3, H, W) uint8 -> (N, 4, H, W) float32, zero in the padding, and the samples."""
         data = self.cast_data(data)
         images = [F.pad(image, (0, 0, 0, 0, 0, 1), value=CONSTANT) for image in data['inputs']]
         samples = data.get('data_samples')

@@ -1,11 +1,11 @@
 """From low-resolution logits to labels, one class at a time.
 
-Stock upsamples the logits of all classes to the size of the input, resizes them again to that of the original image,
-keeps both, and takes an argmax over the slowest dimension. Here each class makes that way on its own, and is forgotten
-once compared with the best so far: the same interpolations of the same numbers, so the same labels to the last bit.
+Stock upsamples the logits of all classes to the size of the input, resizes them to the size of the original image,
+keeps both, and takes the argmax over classes. Here each class is upsampled and resized alone, compared with the best
+class so far, and freed. The interpolations are the same, so the labels are equal to stock's.
 
-That is of contiguous logits, as stock's segmentors have them. PyTorch's CPU kernel for channels_last maps of 4 or more
-channels rounds otherwise; such logits are made contiguous before, and near ties may turn from what stock makes of them.
+This holds for contiguous logits, as in stock's segmentors. PyTorch's CPU kernel for channels_last maps of 4 or more
+channels rounds differently. Such logits are made contiguous first, so near ties may differ from stock.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,20 +16,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# PyTorch's CPU kernel for maps whose height and width add up to no more than this rounds by number of channels.
+# If height + width is at most this, PyTorch's CPU kernel rounds differently for different numbers of channels.
 SMALL = 128
 
 
 @dataclass(frozen=True)
 class Logits:
-    """What the head gave for a batch, upsampled when it is asked for.
+    """The head's outputs for a batch, upsampled on demand.
 
     Args:
-        windows: rows and columns of the input that each of ``maps`` is of; where windows overlap, the mean is taken.
+        windows: rows and columns of the input for each of ``maps``; overlapping windows are averaged.
         maps: (N, C, h, w) each.
         size: height and width of the input.
-        align_corners: of the upsampling.
-        dtype: of the upsampled logits.
+        align_corners: for the upsampling.
+        dtype: type of the upsampled logits.
     """
 
     windows: Sequence[tuple[slice, slice]]
@@ -39,14 +39,14 @@ class Logits:
     dtype: torch.dtype
 
     def labels(self, image: int, meta: dict) -> Tensor:
-        """The likeliest class of each pixel of an image, the first of equals, (1, *ori_shape) int64."""
-        if self._can_be_parted(meta['ori_shape'][:2]):
+        """The class with the largest logit at each pixel of an image, the first of equals, (1, *ori_shape) int64."""
+        if self._classes_are_independent(meta['ori_shape'][:2]):
             return argmax(self._original(image, meta, slice(index, index + 1)) for index in range(self._classes))
         return self._original(image, meta).argmax(1)
 
     def full(self, image: int, meta: dict) -> Tensor:
-        """Logits at the image's original size, padding and flip undone, (C, *ori_shape)."""
-        if not self._can_be_parted(meta['ori_shape'][:2]):
+        """Logits at the image's original size, with padding and flip undone, (C, *ori_shape)."""
+        if not self._classes_are_independent(meta['ori_shape'][:2]):
             return self._original(image, meta)[0]
         result = self.maps[0].new_empty(self._classes, *meta['ori_shape'][:2], dtype=self.dtype)
         for index in range(self._classes):
@@ -57,18 +57,18 @@ class Logits:
     def _classes(self) -> int:
         return self.maps[0].shape[1]
 
-    def _can_be_parted(self, size: Sequence[int]) -> bool:
-        """Whether a class interpolates alone as it does beside the others, to the last bit.
+    def _classes_are_independent(self, size: Sequence[int]) -> bool:
+        """Whether a class interpolated alone equals the same class interpolated with the others, to the last bit.
 
-        PyTorch's CPU kernels depend on the number of channels for small maps, and for 3 in a single thread. Of numbers
-        that aren't finite an argmax over all classes prefers NaN.
+        On a CPU, PyTorch's kernel depends on the number of channels for small maps, and for 3 channels in a single
+        thread. Logits must be finite, because an argmax over all classes prefers NaN.
         """
         sizes = [*map(_size, self.windows), size]
         device = self.maps[0].device.type
-        parted = device == 'cuda' or (
+        independent = device == 'cuda' or (
             device == 'cpu' and self._classes != 3 and all(height + width > SMALL for height, width in sizes)
         )
-        return parted and self._finite
+        return independent and self._finite
 
     @cached_property
     def _finite(self) -> bool:
@@ -102,22 +102,22 @@ class Logits:
 
 
 def padding(meta: dict) -> Sequence[int]:
-    """What was added to an image: left, right, top, bottom."""
+    """The padding of an image: left, right, top, bottom."""
     return meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
 
 
 def argmax(planes: Iterable[Tensor]) -> Tensor:
-    """Maps (1, 1, H, W), one a class -> index of the largest, the first of equals, (1, H, W) int64."""
+    """Maps (1, 1, H, W), one per class -> index of the largest, the first of equals, (1, H, W) int64."""
     return largest(planes, torch.int16)[0].long()
 
 
 def largest(planes: Iterable[Tensor], dtype: torch.dtype) -> Tensor:
-    """Maps of one shape, finite -> index of the largest at each place, the first of equals, of an integer type."""
+    """Finite maps of one shape -> index of the largest at each position, the first of equals, as integers ``dtype``."""
     planes = iter(planes)
     best = next(planes)
     labels = torch.zeros(best.shape, dtype=dtype, device=best.device)
     for index, plane in enumerate(planes, start=1):
-        # Indices only grow; on a CPU masked_fill_ and where are forty times as slow as maximum.
+        # The indices increase, so a maximum selects; on a CPU masked_fill_ and where take forty times as long.
         torch.maximum(labels, (plane > best).to(dtype) * index, out=labels)
         best = torch.maximum(best, plane)
     return labels

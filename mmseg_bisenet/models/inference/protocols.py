@@ -1,15 +1,16 @@
-"""Ways to look at an image in prediction: where windows lie, and the protocols of CoinCheung's tables.
+"""Evaluation protocols: whole images, sliding windows, and the protocols of CoinCheung's tables.
 
-``whole`` and ``slide`` are MMSegmentation's, with its windows; ``slide`` averages logits. The protocols are those of
-CoinCheung/BiSeNet, tools/evaluate.py, whose tables call ``whole`` ss: ``ssc`` (windows), ``msf`` (scales and flip) and
-``mscf`` (all three). They sum probabilities. What they share:
+``whole`` and ``slide`` are MMSegmentation's, with its windows; ``slide`` averages logits. The others are those of
+CoinCheung/BiSeNet, tools/evaluate.py: ``ssc`` (windows), ``msf`` (scales and flip) and ``mscf`` (windows, scales and
+flip). CoinCheung calls ``whole`` ss. These protocols sum probabilities:
 
-- Windows are ``crop_size``, 1024x1024 there, at steps of ``stride``, two thirds of it there, rounded up; the last one
-  ends at the border. Steps of five sixths make ``ssc`` the evaluation of V1's authors (ycszen/TorchSeg).
-- An image that is smaller than a window is laid in the middle of zeros.
-- Image and result are resized with aligned corners, whatever the network does, from and to the size of the input.
-- ``msf`` sums the softmax of each scale and its flip. ``mscf`` sums, over windows and scales, the exponential of a
-  window's softmax plus its flip's.
+- Windows have the size ``crop_size`` and the step ``stride``; the last one ends at the border. The defaults are
+  CoinCheung's, 1024x1024 and two thirds of it, rounded up. With a step of five sixths, ``ssc`` is the evaluation of
+  V1's authors (ycszen/TorchSeg).
+- An image smaller than a window is padded with zeros on all sides.
+- Image and result are resized with aligned corners, independent of the network's ``align_corners``.
+- ``msf`` sums the softmax of each scale and its flip. ``mscf`` sums exp(softmax + softmax of the flip) over windows and
+  scales.
 """
 
 import math
@@ -28,10 +29,10 @@ SCALES = (0.5, 0.75, 1, 1.25, 1.5, 1.75)
 
 
 def check(test_cfg: dict | None) -> ConfigDict:
-    """A segmentor's ``test_cfg``, with the mode it has by default.
+    """Check a segmentor's ``test_cfg`` and return it with a ``mode``; the default is ``whole``.
 
     Raises:
-        InputError: the mode is not known, ``slide`` lacks a size, or windows leave gaps.
+        InputError: the mode is not known, ``slide`` lacks a size, or there are gaps between windows.
     """
     test_cfg = ConfigDict(dict(mode='whole') | (test_cfg or {}))
     if test_cfg.mode not in ('whole', 'slide', *PROTOCOLS):
@@ -47,13 +48,13 @@ def check(test_cfg: dict | None) -> ConfigDict:
     if any(s > c for s, c in zip(stride, crop, strict=True)):
         raise InputError(
             f'BiSeNetSegmentor: model.test_cfg.stride={tuple(stride)} is larger than crop_size={tuple(crop)}, and '
-            'windows would leave gaps; make it smaller'
+            'windows would leave gaps; make stride smaller'
         )
     return test_cfg
 
 
 def windows(size: Sequence[int], test_cfg: ConfigDict) -> list[tuple[slice, slice]]:
-    """Rows and columns of the windows of ``slide``, in MMSegmentation's order; of ``whole`` the one that is all."""
+    """Rows and columns of the windows, in MMSegmentation's order: those of ``slide``, or the whole image."""
     if test_cfg.mode == 'whole':
         return [(slice(0, size[0]), slice(0, size[1]))]
     return list(_grid(size, test_cfg.crop_size, test_cfg.stride))
@@ -65,8 +66,8 @@ def probabilities(network: Callable[[Tensor], Tensor], inputs: Tensor, test_cfg:
     Args:
         network: (N, 3, H, W) -> logits (N, C, H, W).
         inputs: (N, 3, H, W).
-        test_cfg: ``mode`` is one of ``PROTOCOLS``; ``crop_size``, ``stride`` (both height, width) and ``scales`` where
-            they are others than its tables'.
+        test_cfg: ``mode`` is one of ``PROTOCOLS``; ``crop_size``, ``stride`` (both height, width) and ``scales`` are
+            optional, with CoinCheung's values as defaults.
 
     Returns:
         (N, C, H, W).
@@ -105,7 +106,7 @@ def _windowed(
 
 
 def _grid(size: Sequence[int], crop: Sequence[int], stride: Sequence[int]) -> Iterator[tuple[slice, slice]]:
-    """Windows row by row; those that would stand over the border end at it."""
+    """Windows row by row; the last ones end at the border."""
     rows, columns = (
         [
             slice(max(min(start + window, length) - window, 0), min(start + window, length))
@@ -120,7 +121,7 @@ def _unflipped(network: Callable[[Tensor], Tensor], image: Tensor, flip: bool) -
     if not flip:
         return network(image)
     result = network(image.flip(3))
-    for plane in result.unbind(1):  # a second map of all classes would be the largest thing in memory
+    for plane in result.unbind(1):  # a second map of all classes would set the peak of memory
         plane.copy_(plane.flip(2))
     return result
 

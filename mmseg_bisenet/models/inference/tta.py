@@ -1,10 +1,10 @@
-"""Test-time augmentation: probabilities averaged over scales and flips, as MMSegmentation's ``SegTTAModel`` does.
+"""Test-time augmentation: probabilities averaged over scales and flips, as in MMSegmentation's ``SegTTAModel``.
 
-Deviations from it:
+Deviations:
 
-- One view at a time is added up; stock keeps the full-size logits of all twelve.
-- Labels are (1, H, W), as without augmentation; stock's lose a dimension that its own ``CityscapesMetric`` needs.
-- Of a single foreground class the sigmoid is taken once; stock takes it twice, after which every pixel is foreground.
+- Views are added up one at a time. Stock keeps the full-size logits of all twelve.
+- Labels are (1, H, W), as without augmentation. Stock loses a dimension that its own ``CityscapesMetric`` needs.
+- For a single foreground class, the sigmoid is applied once. Stock applies it twice, so every pixel is foreground.
 """
 
 from mmengine.structures import PixelData
@@ -19,14 +19,14 @@ from mmseg_bisenet.registry import MODELS
 
 @MODELS.register_module()
 class BiSeNetTTA(SegTTAModel):
-    """A segmentor whose ``test_step`` takes the views of each image that mmcv's ``TestTimeAug`` makes.
+    """A segmentor whose ``test_step`` averages over the views from mmcv's ``TestTimeAug``.
 
     Args:
         module: the segmentor.
-        data_preprocessor: of the segmentor, where it has none.
+        data_preprocessor: for a segmentor without one.
 
     Raises:
-        InputError: the segmentor's mode has scales and flips of its own.
+        InputError: the segmentor's ``test_cfg.mode`` is a protocol with its own views.
     """
 
     def __init__(self, module: dict | nn.Module, data_preprocessor: dict | None = None) -> None:
@@ -34,15 +34,15 @@ class BiSeNetTTA(SegTTAModel):
         mode = self.module.test_cfg['mode']
         if mode in protocols.PROTOCOLS:
             raise InputError(
-                f'model.test_cfg.mode={mode} has views of its own; test without --aug-test, or set it to whole'
+                f'model.test_cfg.mode={mode} has its own views; test without --aug-test, or set it to whole'
             )
         self.module.test_cfg['keep_logits'] = True
 
     def test_step(self, data: dict) -> list[SegDataSample]:
-        """``data`` has lists, one item a view, of ``inputs`` and ``data_samples``, one item an image.
+        """``data``: ``inputs`` and ``data_samples``, each a list over views of lists over images.
 
         Returns:
-            For each image the sample of its first view, with ``pred_sem_seg`` (1, H, W).
+            The first view's sample of each image, with ``pred_sem_seg`` (1, H, W).
         """
         views = len(data['inputs'])
         results, totals = [], []
@@ -58,7 +58,7 @@ class BiSeNetTTA(SegTTAModel):
         return results
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        # Of a single class the segmentor gives probabilities already.
+        # For a single class, the segmentor already gives probabilities.
         return logits.softmax(0) if self.module.out_channels > 1 else logits
 
     def _labels(self, probabilities: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
-"""Labels from low-resolution logits in one pass: bilinear upsampling and argmax, never a float map of full size.
+"""Bilinear upsampling and argmax in one pass: labels from low-resolution logits, without a full-size float map.
 
-Bilinear interpolation parts into columns and rows. Where numba is installed, rows of logits are interpolated to full
-width, in tiles that fit the first-level cache; a row of labels is then a weighted sum of two such rows, class after
-class, compared as it is made, in vector registers over neighbouring pixels. Without numba, PyTorch's operators do the
-same by strips. On CUDA, ``torch.compile`` makes a single kernel of the plain form.
+Bilinear interpolation is separable into columns and rows. There are three implementations:
 
-All give the labels of ``F.interpolate`` and ``argmax``: the first of equal classes, and NaN above all. Their sums are
-rounded in another order, so that classes which differ in their last bits can change places.
+- CPU with Numba: rows of logits are interpolated to full width, in tiles that fit into the first-level cache. Each row
+  of labels then compares, class by class, the weighted sums of two such rows, in vector registers.
+- CPU without Numba: PyTorch's operators do the same on strips of rows.
+- CUDA: ``torch.compile`` turns the plain form into a single kernel.
+
+All give the labels of ``F.interpolate`` and ``argmax``: the first of equal classes, and NaN is the largest. They round
+in a different order, so classes whose logits differ only in the last bits may be swapped.
 """
 
 import functools
@@ -25,17 +27,17 @@ from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.inference.labels import largest
 
 TILE = 128  # columns: two rows of 19 classes are 19 KB
-STRIP = 2**17  # pixels that PyTorch's operators work on at a time
-JOB = 2**16  # pixels worth a thread's start
+STRIP = 2**17  # pixels in a strip, for PyTorch's operators
+JOB = 2**16  # pixels per thread at least
 
 
 def upsample_argmax(logits: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """The likeliest class of each pixel of bilinearly upsampled logits, the first of equals.
+    """The class with the largest logit at each pixel, after bilinear upsampling; the first of equals.
 
     Args:
         logits: (N, C, h, w), C at most 256, any floating type, contiguous or not; interpolated in float32.
         size: height H and width W of the labels, larger or smaller than h and w.
-        align_corners: whether the centres of the outermost pixels coincide.
+        align_corners: align the centres of the corner pixels.
 
     Returns:
         (N, H, W) uint8.
@@ -48,12 +50,12 @@ def upsample_argmax(logits: Tensor, size: Sequence[int], align_corners: bool = F
     if logits.shape[1] == 1:
         return logits.new_zeros(len(logits), *size, dtype=torch.uint8)
     _check(logits)
-    ways = {'cpu': _on_cpu, 'cuda': _compiled}
-    return ways.get(logits.device.type, reference)(logits.detach(), size, align_corners)
+    implementations = {'cpu': _on_cpu, 'cuda': _compiled}
+    return implementations.get(logits.device.type, reference)(logits.detach(), size, align_corners)
 
 
 def reference(logits: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """What :func:`upsample_argmax` computes, in plain PyTorch: three operators, for graphs and to compare with."""
+    """:func:`upsample_argmax` in three operators of PyTorch, for traced graphs and for tests."""
     _check(logits)
     return _interpolate(logits.float(), size, align_corners).argmax(1).to(torch.uint8)
 
@@ -68,7 +70,7 @@ def _interpolate(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
 
 
 def _taps(small: int, large: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of ``large`` rows or columns, the two of ``small`` that it lies between, and the second's weight."""
+    """For each of ``large`` rows or columns: its two neighbours among ``small``, and the weight of the second."""
     places = np.arange(large, dtype=np.float32)
     if align_corners:
         places *= np.float32((small - 1) / max(large - 1, 1))
@@ -80,7 +82,7 @@ def _taps(small: int, large: int, align_corners: bool) -> tuple[np.ndarray, np.n
 
 # On CUDA
 
-_compile = functools.cache(torch.compile)  # not at import: it brings a second of modules
+_compile = functools.cache(torch.compile)  # not at import, which would take a second longer
 _compiler_failed = False
 
 
@@ -91,10 +93,10 @@ def _compiled(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tenso
             return _compile(reference)(logits, tuple(size), align_corners)
         except torch.cuda.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # of Dynamo, Inductor and Triton
+        except RuntimeError as error:  # from Dynamo, Inductor and Triton
             _compiler_failed = True
             reason = str(error).strip().partition('\n')[0]
-            warnings.warn(f'torch.compile fails, so that labels take longer and more memory: {reason}', stacklevel=3)
+            warnings.warn(f'torch.compile fails, so labels take more time and memory: {reason}', stacklevel=3)
     return reference(logits, size, align_corners)
 
 
@@ -102,10 +104,10 @@ def _compiled(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tenso
 
 
 def _on_cpu(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
-    return (_with_numba if _kernel() else _by_strips)(logits, size, align_corners)
+    return (_with_numba if _kernel() else _in_strips)(logits, size, align_corners)
 
 
-def _by_strips(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+def _in_strips(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     if not logits.isfinite().all():
         return reference(logits, size, align_corners)
     wide = _interpolate(logits.float().contiguous(), (logits.shape[2], size[1]), align_corners)
@@ -130,19 +132,19 @@ def _with_numba(logits: Tensor, size: Sequence[int], align_corners: bool) -> Ten
         *_taps(logits.shape[3], size[1], align_corners),
         labels.numpy(),
     )
-    # Threads of our own: of numba's layers one can't be called from two threads, another not after a fork.
+    # Our own threads: one of Numba's threading layers can't be called from two threads, another not after a fork.
     threads = torch.get_num_threads()
     jobs = min(threads, labels.numel() // JOB + 1)
     starts = [len(logits) * size[0] * job // jobs for job in range(jobs + 1)]
     pool, kernel = _pool(threads, os.getpid()), _kernel()
     try:
         others = {pool.submit(kernel, *arguments, *rows): rows for rows in itertools.pairwise(starts[1:])}
-    except RuntimeError:  # the interpreter is about to end, where other threads may still work
+    except RuntimeError:  # the interpreter is shutting down, while other threads may still run
         kernel(*arguments, starts[0], starts[-1])
         return labels
     kernel(*arguments, *starts[:2])
     for other, rows in others.items():
-        if other.cancel():  # no core was free to begin it
+        if other.cancel():  # it has not started: no core was free
             kernel(*arguments, *rows)
         else:
             other.result()
@@ -151,13 +153,13 @@ def _with_numba(logits: Tensor, size: Sequence[int], align_corners: bool) -> Ten
 
 @functools.cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Of ``process``, because a fork has none of its parent's threads."""
+    """One pool per process id, because a forked process has none of its parent's threads."""
     return ThreadPoolExecutor(threads, thread_name_prefix='upsample_argmax')
 
 
 @functools.cache
 def _kernel() -> Callable | None:
-    """:func:`_label_rows` compiled, from numba's cache where it can be kept; None without numba."""
+    """:func:`_label_rows` compiled, cached on disk if possible; None without Numba."""
     try:
         import numba
     except ImportError:
@@ -166,16 +168,16 @@ def _kernel() -> Callable | None:
     signature = numba.void(
         numba.float32[:, :, :, ::1], *[places, places, weights] * 2, numba.uint8[:, :, ::1], *[numba.int64] * 2
     )
-    # A fused multiply-add is the one liberty that leaves NaN and ties alone.
+    # Of fastmath, only fused multiply-adds keep NaN and ties as they are.
     options = {'nogil': True, 'fastmath': {'contract'}}
     try:
         return numba.njit(signature, cache=True, **options)(_label_rows)
-    except Exception:  # no folder of the cache can be written, or what lies there is broken
+    except Exception:  # the cache folder cannot be written, or its content is broken
         return numba.njit(signature, **options)(_label_rows)
 
 
 def _label_rows(logits, upper, lower, row_weights, left, right, column_weights, labels, start, stop):
-    """Rows ``start`` to ``stop`` of all images' labels (N, H, W), counted through, from logits (N, C, h, w)."""
+    """Write rows ``start`` to ``stop`` of labels (N, H, W), counted across images, from logits (N, C, h, w)."""
     classes = logits.shape[1]
     height, width = labels.shape[1:]
     lines = np.zeros((2, classes, TILE), np.float32)  # rows of logits at full width, even and odd

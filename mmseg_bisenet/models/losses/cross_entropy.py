@@ -79,8 +79,8 @@ def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
 def _kth_largest(values: Tensor, k: Tensor) -> Tensor:
     """The k-th largest of the non-negative ``values`` (float32, any shape), as a scalar; infinity for k = 0.
 
-    A radix selection: the bits of non-negative floats, read as integers, have the same order. Three histograms of 11, 11
-    and 10 bits therefore find the value without sorting, and ``k`` stays on its device. Negative values are skipped.
+    A radix selection: the bits of non-negative floats, read as integers, have the same order. So three histograms of
+    11, 11 and 10 bits find the value without sorting, and ``k`` stays on its device. Negative values are skipped.
     """
     keys = values.flatten().view(torch.int32)
     found = torch.zeros(1, dtype=torch.int32, device=values.device)

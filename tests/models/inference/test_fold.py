@@ -211,7 +211,7 @@ def test_what_cannot_be_folded_is_refused_and_left_alone():
         def forward(self, x):
             return self.conv(x[:, :, ::2, ::2])
 
-    with pytest.raises(InputError, match='no layer of Halved reads the image as it is'):
+    with pytest.raises(InputError, match='no layer of Halved reads the original image'):
         fold.image_convolutions(Halved())
 
     class Gamma(SegDataPreProcessor):
@@ -219,7 +219,7 @@ def test_what_cannot_be_folded_is_refused_and_left_alone():
             result = super().forward(data, training)
             return result | dict(inputs=result['inputs'] ** 2)
 
-    with pytest.raises(InputError, match='Gamma is no mean'):
+    with pytest.raises(InputError, match='Gamma does more than subtract a mean'):
         fold.normalization(Gamma(mean=MEAN, std=STD))
 
 

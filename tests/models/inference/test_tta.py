@@ -91,7 +91,7 @@ def test_only_one_view_is_kept(monkeypatch):
 
 
 def test_a_mode_with_views_of_its_own_is_refused():
-    with pytest.raises(InputError, match=r'model\.test_cfg\.mode=msf has views of its own; test without --aug-test'):
+    with pytest.raises(InputError, match=r'model\.test_cfg\.mode=msf has its own views; test without --aug-test'):
         BiSeNetTTA(tiny(7, test_cfg=dict(mode='msf')))
 
 

@@ -226,7 +226,7 @@ class TestCompiled:
 
         monkeypatch.setattr(module, '_compile', lambda function: broken)
         logits = torch.randn(1, 5, 8, 12)
-        message = 'torch.compile fails, so that labels take longer and more memory: Cannot find a working triton'
+        message = 'torch.compile fails, so labels take more time and memory: Cannot find a working triton'
         with pytest.warns(UserWarning, match=message) as caught:
             for _ in range(2):
                 assert torch.equal(module._compiled(logits, (64, 96), False), reference(logits, (64, 96)))
