@@ -1,4 +1,4 @@
-"""The tester that every backbone's test subclasses: it names a stock counterpart and says what its layers are."""
+"""The base class of the backbones' tests; a subclass gives the stock counterpart and the numbers of layers."""
 
 import copy
 
@@ -20,7 +20,7 @@ def build(cfg: dict) -> nn.Module:
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights, biases and running statistics at random, so that no layer is an identity or a zero by default."""
+    """Set random weights, biases and running statistics, so that no layer is an identity or zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in module.state_dict().items():
@@ -51,7 +51,7 @@ def twins(stock_cfg: dict, our_cfg: dict) -> tuple[nn.Module, nn.Module]:
 
 
 def outputs_and_gradients(backbone: nn.Module, x: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    """All outputs, and the gradients of a sum over them with fixed random factors."""
+    """All outputs, and the gradients of their sum, weighted with fixed random factors."""
     outputs = backbone(x)
     generator = torch.Generator().manual_seed(2)
     sum((out * torch.randn(out.shape, generator=generator)).mean() for out in outputs).backward()
@@ -59,7 +59,7 @@ def outputs_and_gradients(backbone: nn.Module, x: Tensor) -> tuple[tuple[Tensor,
 
 
 class BackboneTester:
-    """Subclasses set the two cfgs, the number of norms, and the number of activations that ``act_cfg`` decides."""
+    """Subclasses set both cfgs, the number of norms, and the number of activations that ``act_cfg`` sets."""
 
     stock: dict
     ours: dict
@@ -90,7 +90,7 @@ class BackboneTester:
         actual, gradients = outputs_and_gradients(ours.train(), x)
         torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(gradients, expected_gradients, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(ours.state_dict(), stock.state_dict())  # running statistics moved alike
+        torch.testing.assert_close(ours.state_dict(), stock.state_dict())  # equal running statistics
 
     def test_norm_cfg_reaches_every_layer(self):
         network = build(self.ours | dict(norm_cfg=dict(type='SyncBN', requires_grad=True)))

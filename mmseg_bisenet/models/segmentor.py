@@ -121,7 +121,7 @@ class BiSeNetSegmentor(EncoderDecoder):
         """
         if mode and getattr(self, 'deployed', False):
             raise InputError(
-                'BiSeNetSegmentor: a network cannot be trained after switch_to_deploy; build the network anew'
+                'BiSeNetSegmentor: a network cannot be trained after switch_to_deploy; build the network again'
             )
         return super().train(mode)
 

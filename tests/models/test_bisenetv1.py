@@ -16,7 +16,7 @@ class TestBiSeNetV1R18(BackboneTester):
     stock = dict(type='BiSeNetV1', backbone_cfg=RESNET18)
     ours = dict(type='mmseg_bisenet.BiSeNetV1', backbone_cfg=RESNET18)
     norms = 20 + 13  # ResNet-18; 4 spatial, 2 in each ARM, 3 of the context path, 2 in the FFM
-    activations = 11  # of the 13 all but the two gates of the ARMs; ResNet's own are ReLU
+    activations = 11  # 13 without the gates of the two ARMs; those of ResNet are always ReLU
 
     @pytest.mark.parametrize('align_corners', [False, True])
     def test_bilinear_upsampling_and_align_corners(self, align_corners):

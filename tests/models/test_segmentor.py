@@ -22,7 +22,7 @@ CONFIGS = {
 
 
 def read(path: str, crop: tuple[int, int]) -> Config:
-    """A config, for a CPU and a small crop."""
+    """A config for a CPU and a small crop."""
     text = Config.fromfile(path).pretty_text.replace('SyncBN', 'BN')
     cfg = Config.fromstring(text, '.py')
     cfg.model.data_preprocessor.size = crop
@@ -100,7 +100,7 @@ def test_one_knob_reaches_every_head(cfg):
 
 def test_a_single_booster_need_not_be_a_list(cfg):
     segmentor = build(changed(cfg, auxiliary_head=cfg.auxiliary_head[0], num_classes=7))
-    assert segmentor.auxiliary_head.num_classes == 7  # not in a list, as in stock, whose keys these are
+    assert segmentor.auxiliary_head.num_classes == 7  # not in a list, so that its keys are those of stock
     segmentor = build(changed(cfg, auxiliary_head=tuple(cfg.auxiliary_head[:2]), num_classes=7))
     assert [head.num_classes for head in segmentor.auxiliary_head] == [7, 7]
 
@@ -142,7 +142,7 @@ def test_a_batch_of_several_sizes_names_two(cfg, step):
     for _ in range(2):
         with pytest.raises(InputError, match=text):
             getattr(segmentor, f'{step}_step')(data)
-        segmentor.switch_to_deploy()  # its data preprocessor is another
+        segmentor.switch_to_deploy()  # it replaces the data preprocessor
 
 
 def test_a_key_that_is_no_booster_is_still_refused(cfg):

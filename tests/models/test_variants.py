@@ -33,7 +33,7 @@ def inference_cfg(path: Path) -> dict:
 
 
 def giga_macs(model: dict, size: tuple[int, int] = (512, 1024)) -> float:
-    """Multiply-adds of the convolutions for one image; nothing is computed."""
+    """Multiply-adds of the convolutions for one image, counted on the meta device."""
     with torch.device('meta'):
         network = build(model).eval()
     total = []
@@ -52,7 +52,7 @@ def test_v2_large_costs_what_the_paper_says():
     large = inference_cfg(ROOT / 'bisenetv2' / f'{V2_LARGE}.py')
     assert giga_macs(large) == pytest.approx(112.68, abs=0.01)
     assert giga_macs(large) == pytest.approx(118.5, rel=0.05)
-    # The same reading of V2, and of its ablation of lambda: 25.84 and 21.15.
+    # V2 and its ablation of lambda in the same reading: 21.15 and 25.84.
     small = inference_cfg(ROOT / 'bisenetv2' / f'{V2_PAPER}.py')
     assert giga_macs(small) == pytest.approx(20.26, abs=0.01)
     wide = changed(small, {}, lambda_=1 / 2)

@@ -61,7 +61,7 @@ def test_cfgs_reach_it_through_the_backbone():
     network = build(V1 | dict(norm_cfg=dict(type='SyncBN', requires_grad=True)))
     assert count(network, nn.SyncBatchNorm) == count(plain, _BatchNorm)
     network = build(V1 | dict(act_cfg=dict(type='LeakyReLU', negative_slope=0.2)))
-    assert count(network, nn.LeakyReLU) == 1 + 3 * BLOCKS + 11  # two in a block's residual part and one at its end
+    assert count(network, nn.LeakyReLU) == 1 + 3 * BLOCKS + 11  # per block, two in the residual part and one at the end
     assert count(network, nn.ReLU) == 0
     network = build(V1 | dict(conv_cfg=dict(type='ConvWS')))
     assert count(network, ConvWS2d) == count(plain, nn.Conv2d)

@@ -29,7 +29,7 @@ MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
 def close(actual, expected):
-    """To rounding in float64, so that nothing but rounding can differ."""
+    """Equal up to rounding in float64."""
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -180,14 +180,14 @@ def test_the_constant_channel_has_weights_as_small_as_those_of_pixels():
     assert weight[:, 3].abs().max() < 2 * weight[:, :3].abs().max()
 
 
-def test_a_deployed_network_knows_no_training():
+def test_a_deployed_network_cannot_be_trained():
     segmentor = mmseg_bisenet.get_model(CONFIGS[0], boosters=True)
     assert segmentor.with_auxiliary_head
     segmentor.switch_to_deploy()
-    segmentor.switch_to_deploy()  # twice is once
+    segmentor.switch_to_deploy()  # a second call changes nothing
     assert not segmentor.with_auxiliary_head
     assert segmentor.eval() is segmentor
-    with pytest.raises(InputError, match='build the network anew'):
+    with pytest.raises(InputError, match='build the network again'):
         segmentor.train()
 
 

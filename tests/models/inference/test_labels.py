@@ -1,4 +1,4 @@
-"""Labels against those of MMSegmentation's own ``predict``, run on the very same network: equal, to the last bit."""
+"""Labels against those of MMSegmentation's own ``predict``, run on the same network: equal to the last bit."""
 
 import copy
 
@@ -14,7 +14,7 @@ from mmseg_bisenet.models.inference import labels
 
 
 class Eighth(nn.Conv2d):
-    """The smallest backbone: (N, 3, H, W) -> one map of 1/8, rounded up as networks do."""
+    """A minimal backbone: (N, 3, H, W) -> one map at 1/8; sizes round up."""
 
     def __init__(self, channels: int = 8) -> None:
         super().__init__(3, channels, 9, stride=8, padding=4)
@@ -24,7 +24,7 @@ class Eighth(nn.Conv2d):
 
 
 def tiny(classes: int, **options) -> nn.Module:
-    """A segmentor in its smallest form, whose classes compete closely."""
+    """A minimal segmentor with many near ties between classes."""
     head = dict(
         type='mmseg_bisenet.BiSeNetHead', in_channels=8, channels=8, align_corners=options.pop('aligned', False)
     )
@@ -43,7 +43,7 @@ def tiny(classes: int, **options) -> nn.Module:
 
 @torch.no_grad()
 def both(segmentor: nn.Module, x: Tensor, samples: list | None = None) -> tuple[list, list]:
-    """What stock's ``predict`` makes of it, and ours."""
+    """Predictions of stock's ``predict``, and ours."""
     theirs = EncoderDecoder.predict(segmentor, x, copy.deepcopy(samples))
     return theirs, segmentor.predict(x, copy.deepcopy(samples))
 
@@ -64,7 +64,7 @@ def samples(n: int, size: tuple[int, int], **meta) -> list[SegDataSample]:
 
 @pytest.fixture(params=[1, 2])
 def threads(request):
-    """PyTorch has other kernels for one thread."""
+    """PyTorch has different kernels for one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield
@@ -118,7 +118,7 @@ def test_logits_are_kept_where_asked(threads, mode, classes, size):
 @pytest.mark.parametrize('mode', ['whole', 'slide'])
 def test_mixed_precision(mode, dtype):
     cfg = dict(mode=mode, crop_size=(64, 96), stride=(40, 50))
-    segmentor = tiny(7, test_cfg=cfg)  # near ties are many
+    segmentor = tiny(7, test_cfg=cfg)  # many near ties
     x = torch.randn(2, 3, 96, 160)
     with torch.autocast('cpu', dtype):
         assert_same(*both(segmentor, x, samples(2, (96, 160), ori_shape=(150, 170))))
@@ -128,7 +128,7 @@ def test_mixed_precision(mode, dtype):
 
 @pytest.mark.parametrize('crop', [(64, 96), (96, 160)])
 def test_windows_of_half_precision_add_up_as_stocks(crop):
-    """Logits of 16 bits, as autocast gives them on a GPU; stock lays also a single window into 32."""
+    """16-bit logits, as from autocast on a GPU; stock copies even a single window into 32-bit logits."""
     segmentor = tiny(7, test_cfg=dict(mode='slide', crop_size=crop, stride=(40, 50)))
     cls_seg = segmentor.decode_head.cls_seg
     segmentor.decode_head.cls_seg = lambda x: cls_seg(x).bfloat16()
@@ -142,7 +142,7 @@ def test_windows_of_half_precision_add_up_as_stocks(crop):
 @pytest.mark.parametrize('classes', [2, 4, 19])
 @torch.no_grad()
 def test_channels_last(threads, classes, dtype):
-    """Labels are those of the same logits, laid out contiguously."""
+    """Labels equal those of the same logits in contiguous memory."""
     segmentor = tiny(classes, channels_last=True)
     for size in SIZES:
         x = torch.randn(2, 3, *size)
@@ -170,7 +170,7 @@ def test_ties_and_numbers_that_are_not_finite():
         assert_same(*both(segmentor, torch.randn(1, 3, 96, 160)))
 
 
-def test_a_single_foreground_class_and_other_heads_go_stocks_way(monkeypatch):
+def test_a_single_foreground_class_and_other_heads_use_stocks_code(monkeypatch):
     binary = tiny(2, head=dict(out_channels=1, threshold=0.5))
     binary.decode_head.conv_seg.bias.data -= binary(torch.randn(1, 3, 96, 160)).mean()
     theirs, ours = both(binary, torch.randn(2, 3, 96, 160))
@@ -181,7 +181,7 @@ def test_a_single_foreground_class_and_other_heads_go_stocks_way(monkeypatch):
     assert_same(*both(other, torch.randn(1, 3, 96, 160)))
 
 
-def test_a_size_that_is_not_the_inputs_goes_stocks_way():
+def test_a_size_that_is_not_the_inputs_uses_stocks_code():
     meta = dict(img_shape=(80, 150), ori_shape=(80, 150))  # stock upsamples to img_shape, padding or not
     assert_same(*both(tiny(7), torch.randn(1, 3, 96, 160), samples(1, (96, 160), **meta)))
 

@@ -1,4 +1,4 @@
-"""Windows, and the protocols of CoinCheung's tables against a plain reading of them."""
+"""Windows, and the protocols of CoinCheung's tables against a plain implementation."""
 
 import math
 
@@ -17,7 +17,7 @@ SCALES = (0.5, 0.75, 1, 1.25, 1.5, 1.75)
 
 
 def network(segmentor: nn.Module, x: Tensor) -> Tensor:
-    """Logits as large as the image."""
+    """Logits with the size of the image."""
     return F.interpolate(segmentor(x), x.shape[2:], mode='bilinear')
 
 
@@ -26,7 +26,7 @@ def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def reference_windows(segmentor: nn.Module, image: Tensor, side: int, flip: bool, rate: float = 2 / 3) -> Tensor:
-    """The padding, the windows and their sum, by the words of the protocol."""
+    """Padding, windows and their sum, as the protocol is defined."""
     n, channels, height, width = image.shape
     padded = torch.zeros(n, channels, max(height, side), max(width, side))
     top, left = (padded.shape[2] - height) // 2, (padded.shape[3] - width) // 2
@@ -73,7 +73,7 @@ def test_protocols_equal_the_plain_reference(mode, size):
 @pytest.mark.parametrize('size', [(96, 160), (50, 170), (200, 120)])
 @torch.no_grad()
 def test_the_step_is_an_option(size):
-    """With five sixths of the window, what V1's authors do (TorchSeg, furnace/engine/evaluator.py)."""
+    """A stride of five sixths of the window, as V1's authors use (TorchSeg, furnace/engine/evaluator.py)."""
     for mode in ('ssc', 'mscf'):
         segmentor = tiny(
             7, test_cfg=dict(mode=mode, crop_size=(96, 96), stride=(80, 80), scales=(1,), keep_logits=True)
@@ -128,7 +128,7 @@ def test_a_window_as_large_as_the_image_is_the_whole_image():
 
 
 def test_evaluated_at_half_the_size_and_scored_at_the_labels_own(configs, drawn, monkeypatch):
-    """As V2's paper does: `test_dataloader.dataset.pipeline.1.scale` is the option."""
+    """As in V2's paper: the option is `test_dataloader.dataset.pipeline.1.scale`."""
     from mmseg.registry import DATASETS
 
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
@@ -141,7 +141,7 @@ def test_evaluated_at_half_the_size_and_scored_at_the_labels_own(configs, drawn,
     theirs, ours = both(segmentor, **dict(x=data['inputs'], samples=data['data_samples']))
     assert torch.equal(ours[0].pred_sem_seg.data, theirs[0].pred_sem_seg.data)
     assert ours[0].pred_sem_seg.data.shape == ours[0].gt_sem_seg.data.shape == (1, 64, 128)
-    # `--aug-test` has a pipeline of its own: there it is each view's.
+    # `--aug-test` has another pipeline, with a scale for each view.
     views = [(32, 16), (48, 24), (64, 32), (80, 40), (96, 48), (112, 56)]
     cfg.merge_from_dict({f'tta_pipeline.1.transforms.0.{i}.scale': view for i, view in enumerate(views)})
     item = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=cfg.tta_pipeline))[0]

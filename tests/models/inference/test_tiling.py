@@ -1,4 +1,4 @@
-"""Tiled networks against the same networks on whole maps, which they compute when gradients are wanted."""
+"""Tiled networks against the same networks on whole maps, which they compute when gradients are enabled."""
 
 import copy
 import pickle
@@ -74,7 +74,7 @@ def test_enable_changes_classes_and_nothing_else(cfg):
     plain = randomise(build(cfg))
     tiled = copy.deepcopy(plain)
     tiling.enable(tiled)
-    tiling.enable(tiled)  # twice is once
+    tiling.enable(tiled)  # a second call changes nothing
     assert [name for name, _ in tiled.named_modules()] == [name for name, _ in plain.named_modules()]
     assert list(tiled.state_dict()) == list(plain.state_dict())
     classes = [(type(after), type(before)) for after, before in zip(tiled.modules(), plain.modules(), strict=True)]
@@ -137,7 +137,7 @@ def test_training_and_gradients_take_the_whole():
 @pytest.mark.parametrize('strides', [(2, 2, 1), (1, 2, 2), (2, 1, 1), (1, 1, 1), (2, 2, 2)])
 @torch.no_grad()
 def test_the_span_of_layers_is_enough(height, strides):
-    """At every height, and so at every place where the last strip may end."""
+    """At every height, and so for every height of the last strip."""
     convs = [nn.Conv2d(1, 1, size, stride, size // 2) for size, stride in zip((7, 3, 5), strides, strict=True)]
     layers = nn.Sequential(*convs[:2], nn.MaxPool2d(3, 1, 1), convs[2]).double().eval()
     x = images(1, (height, 9), 1).double()

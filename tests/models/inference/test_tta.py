@@ -1,4 +1,4 @@
-"""Test-time augmentation against MMSegmentation's ``SegTTAModel``, over the same segmentor and the same views."""
+"""Test-time augmentation against MMSegmentation's ``SegTTAModel``, with the same segmentor and the same views."""
 
 import copy
 
@@ -19,7 +19,7 @@ ORIGINAL = (90, 150)
 
 
 def views(n: int, labels: bool) -> dict:
-    """Three scales, plain and flipped, of ``n`` images, as ``TestTimeAug`` and ``pseudo_collate`` leave them."""
+    """Three scales, plain and flipped, of ``n`` images, as from ``TestTimeAug`` and ``pseudo_collate``."""
     inputs, data_samples = [], []
     truth = [torch.randint(0, 7, (1, *ORIGINAL)) for _ in range(n)]
     for size in ((48, 80), (90, 150), (135, 225)):
@@ -42,7 +42,7 @@ def test_equals_stock(n, labels):
     segmentor = tiny(7, data_preprocessor=PREPROCESSOR)
     data = views(n, labels)
     ours = BiSeNetTTA(segmentor).test_step(copy.deepcopy(data))
-    theirs = SegTTAModel(segmentor).test_step(copy.deepcopy(data))  # `keep_logits` is set by now
+    theirs = SegTTAModel(segmentor).test_step(copy.deepcopy(data))  # `keep_logits` is already set
     for i, (want, got) in enumerate(zip(theirs, ours, strict=True)):
         assert torch.equal(got.pred_sem_seg.data, want.pred_sem_seg.data.view(1, *ORIGINAL))
         assert got.img_path == f'{i}.png'
@@ -76,7 +76,7 @@ def test_a_single_foreground_class_is_squashed_once():
 
 @torch.no_grad()
 def test_only_one_view_is_kept(monkeypatch):
-    """The logits of earlier views are gone when the next one is predicted."""
+    """The logits of earlier views are freed before the next one is predicted."""
     segmentor = tiny(7, data_preprocessor=PREPROCESSOR)
     seen, predict = [], segmentor.predict
 
@@ -97,7 +97,7 @@ def test_a_mode_with_views_of_its_own_is_refused():
 
 @torch.no_grad()
 def test_the_configs_views_without_ground_truth(configs, drawn, monkeypatch):
-    """A test set without labels, as ``tta_pipeline`` reads it once its labels are taken out."""
+    """A test set without labels, read by ``tta_pipeline`` without its loading of labels."""
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
     cfg = Config.fromfile(configs / 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py')
     assert cfg.tta_model.type == 'mmseg_bisenet.BiSeNetTTA'

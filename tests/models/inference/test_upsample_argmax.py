@@ -1,4 +1,4 @@
-"""Labels made in one pass against those of ``F.interpolate`` and ``argmax``."""
+"""Labels from one pass against those of ``F.interpolate`` and ``argmax``."""
 
 import multiprocessing
 import os
@@ -17,18 +17,18 @@ from mmseg_bisenet.models.inference.upsample_argmax import reference, upsample_a
 
 
 @pytest.fixture(params=['numba', 'strips'])
-def way(request, monkeypatch) -> str:
-    """Both ways on a CPU."""
+def implementation(request, monkeypatch) -> str:
+    """Both implementations for CPUs."""
     if request.param == 'numba':
         pytest.importorskip('numba')
     else:
         monkeypatch.setattr(module, '_kernel', lambda: None)
-        monkeypatch.setattr(module, 'STRIP', 2**10)  # several strips of a small image
+        monkeypatch.setattr(module, 'STRIP', 2**10)  # so that a small image has several strips
     return request.param
 
 
 def assert_labels(logits: Tensor, size: tuple[int, int], align_corners: bool = False) -> None:
-    """Those of the reference; where the two best classes are equal but for rounding, either."""
+    """Equal to the reference; either class if the two largest logits are equal up to rounding."""
     labels = upsample_argmax(logits, size, align_corners)
     assert (labels.dtype, labels.shape) == (torch.uint8, (len(logits), *size))
     want = reference(logits, size, align_corners)
@@ -41,7 +41,7 @@ def assert_labels(logits: Tensor, size: tuple[int, int], align_corners: bool = F
 
 @pytest.mark.parametrize('align_corners', [False, True])
 @pytest.mark.parametrize('classes', [1, 2, 3, 19, 171, 256])
-def test_labels_of_reference(way, classes, align_corners):
+def test_labels_of_reference(implementation, classes, align_corners):
     assert_labels(torch.randn(2, classes, 9, 17), (72, 136), align_corners)
 
 
@@ -51,7 +51,7 @@ def test_labels_of_reference(way, classes, align_corners):
     [
         ((8, 16), (64, 128)),
         ((8, 16), (57, 121)),
-        ((5, 37), (33, 290)),  # more than one tile, the last in part
+        ((5, 37), (33, 290)),  # more than one tile, the last one incomplete
         ((23, 31), (7, 5)),  # smaller
         ((16, 16), (16, 16)),  # the same
         ((7, 40), (50, 11)),
@@ -59,11 +59,11 @@ def test_labels_of_reference(way, classes, align_corners):
         ((6, 6), (1, 1)),
     ],
 )
-def test_any_ratio(way, small, large, align_corners):
+def test_any_ratio(implementation, small, large, align_corners):
     assert_labels(torch.randn(2, 5, *small), large, align_corners)
 
 
-def test_random_shapes(way):
+def test_random_shapes(implementation):
     random = np.random.default_rng(0)
     for _ in range(60):
         height, width, new_height, new_width = random.integers(1, [20, 30, 90, 300]).tolist()
@@ -72,25 +72,25 @@ def test_random_shapes(way):
 
 
 @pytest.mark.parametrize('classes', [2, 19])
-def test_exact_arithmetic_is_equal_everywhere(way, classes):
-    """Small integers times sixteenths are exact, in any order, and tie often."""
+def test_exact_arithmetic_is_equal_everywhere(implementation, classes):
+    """Small integers times sixteenths are exact in any order, and often tie."""
     logits = torch.randint(-3, 4, (2, classes, 12, 20)).float()
     assert torch.equal(upsample_argmax(logits, (96, 160)), reference(logits, (96, 160)))
 
 
-def test_first_of_equals(way):
+def test_first_of_equals(implementation):
     logits = torch.randn(1, 1, 6, 10).expand(1, 4, 6, 10).clone()
     logits[:, 0] -= 1
     assert (upsample_argmax(logits, (48, 80)) == 1).all()
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
-def test_other_types_are_interpolated_in_float32(way, dtype):
+def test_other_types_are_interpolated_in_float32(implementation, dtype):
     logits = torch.randn(1, 7, 8, 12).to(dtype)
     assert torch.equal(upsample_argmax(logits, (61, 97)), upsample_argmax(logits.float(), (61, 97)))
 
 
-def test_memory_formats(way):
+def test_memory_formats(implementation):
     logits = torch.randn(2, 7, 8, 12)
     want = upsample_argmax(logits, (64, 96))
     assert torch.equal(upsample_argmax(logits.contiguous(memory_format=torch.channels_last), (64, 96)), want)
@@ -101,8 +101,8 @@ def test_memory_formats(way):
 
 @pytest.mark.parametrize('align_corners', [False, True])
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
-def test_not_finite(way, value, align_corners):
-    """As in PyTorch: NaN is above all, the first of them, and infinity times a weight of zero is NaN."""
+def test_not_finite(implementation, value, align_corners):
+    """As in PyTorch: the first NaN is the largest, and infinity times a weight of zero is NaN."""
     logits = torch.randn(2, 5, 8, 12)
     logits[0, 3, 2:4, 5] = value
     logits[:, 1, 0] = value
@@ -111,7 +111,7 @@ def test_not_finite(way, value, align_corners):
     assert torch.equal(upsample_argmax(logits, size, align_corners), reference(logits, size, align_corners))
 
 
-def test_one_class_is_all_zeros(way):
+def test_one_class_is_all_zeros(implementation):
     assert torch.equal(upsample_argmax(torch.randn(2, 1, 3, 4), (5, 6)), torch.zeros(2, 5, 6, dtype=torch.uint8))
 
 
@@ -140,7 +140,7 @@ def test_exports_as_the_plain_form(align_corners):
     assert torch.equal(program.module()(logits), reference(logits, (64, 96), align_corners))
 
 
-def test_threads_change_nothing(way, monkeypatch):
+def test_threads_change_nothing(implementation, monkeypatch):
     monkeypatch.setattr(module, 'JOB', 2**8)
     logits = torch.randn(3, 5, 9, 12)
     before = torch.get_num_threads()
@@ -163,7 +163,7 @@ def _child(queue, logits: np.ndarray) -> None:
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork')
 def test_after_fork(monkeypatch):
-    """Data loader workers have none of their parent's threads."""
+    """Data loader workers do not have their parent's threads."""
     pytest.importorskip('numba')
     monkeypatch.setattr(module, 'JOB', 2**8)
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
@@ -173,7 +173,7 @@ def test_after_fork(monkeypatch):
     queue = context.Queue()
     child = context.Process(target=_child, args=(queue, logits.numpy()))
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', DeprecationWarning)  # of forking while there are threads
+        warnings.simplefilter('ignore', DeprecationWarning)  # about forking a process with threads
         child.start()
     try:
         assert np.array_equal(queue.get(timeout=60), want.numpy())
@@ -183,7 +183,7 @@ def test_after_fork(monkeypatch):
 
 
 def test_when_the_interpreter_ends(monkeypatch):
-    """Threads that go on behind the main one find that no pool takes work any more."""
+    """Threads that outlive the main thread cannot submit work to a pool."""
     pytest.importorskip('numba')
     monkeypatch.setattr(module, 'JOB', 2**8)
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 3)
@@ -196,7 +196,7 @@ def test_when_the_interpreter_ends(monkeypatch):
 
 
 def test_no_folder_for_the_compiled_kernel(monkeypatch):
-    """numba refuses to keep it where nothing can be written; it is compiled all the same."""
+    """Without a writable cache folder Numba compiles the kernel without caching it."""
     caching = pytest.importorskip('numba.core.caching')
     monkeypatch.setattr(caching.CacheImpl, '_locator_classes', [])
     kernel = module._kernel.__wrapped__()
@@ -206,7 +206,7 @@ def test_no_folder_for_the_compiled_kernel(monkeypatch):
 
 
 class TestCompiled:
-    """The way on CUDA, run on a CPU."""
+    """The implementation for CUDA, run on a CPU."""
 
     @pytest.fixture(autouse=True)
     def again(self, monkeypatch):

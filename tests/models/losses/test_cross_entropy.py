@@ -27,7 +27,7 @@ def batch(seed: int = 0, confident: float = 3.0, classes: int = 5) -> tuple[Tens
 
 
 def reference(logits: Tensor, labels: Tensor, threshold: float = 0.7, min_kept_fraction: float = 1 / 16) -> Tensor:
-    """The definition, pixel by pixel, with a sort."""
+    """The definition, pixel by pixel, with sorting."""
     probability = logits.detach().softmax(1)
     losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction='none')
     pixels = []
@@ -128,7 +128,7 @@ SIZES = [((8, 12), (64, 96)), ((7, 9), (50, 71)), ((8, 12), (8, 12)), ((1, 1), (
 @pytest.mark.parametrize('align_corners', [False, True])
 @pytest.mark.parametrize('strip', [1, 1000, 10**9])
 def test_pixels_of_logits_that_were_never_upsampled(small, size, align_corners, strip, monkeypatch):
-    """Losses, gradients and accuracy equal those of the full map, whatever the strips."""
+    """Losses, gradients and accuracy equal those of the full map, for any size of strips."""
     monkeypatch.setattr(strips, 'STRIP_CPU', strip)
     logits = torch.randn(2, 5, *small, requires_grad=True)
     labels = torch.randint(0, 5, (2, *size))
@@ -153,7 +153,7 @@ def test_gradients_are_those_of_the_function(align_corners):
 
 
 def test_what_waits_for_the_backward_pass():
-    """One number a pixel and masks: less than a class's share of the 19 upsampled maps, of which stock keeps one."""
+    """One number per pixel, and masks: less than one of the 19 upsampled maps that stock stores."""
     saved = []
     logits, labels = torch.randn(1, 19, 16, 16, requires_grad=True), torch.randint(0, 19, (1, 128, 128))
     with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
@@ -178,7 +178,7 @@ def test_cross_entropy_is_stocks(avg_non_ignore):
 
 
 def test_weighted_cross_entropy_is_pytorchs():
-    """Stock's looks up the weight of the ignored label, which does not exist."""
+    """Stock looks up the weight of the ignored label, which does not exist."""
     init_default_scope('mmseg')
     weight = [0.5, 1.0, 2.0, 0.1, 3.0]
     logits, labels = batch()
@@ -199,7 +199,7 @@ def test_nothing_to_learn_from_is_zero(name):
 
 
 def test_the_host_never_asks_for_a_value():
-    """Fake tensors have none: whatever would fetch one from the device raises."""
+    """Fake tensors have no values: fetching one from the device raises."""
     with FakeTensorMode():
         logits, labels = torch.randn(2, 5, 8, 12, requires_grad=True), torch.randint(0, 5, (2, 64, 96))
         loss = ohem_cross_entropy(logits, labels, class_weight=torch.ones(5))
