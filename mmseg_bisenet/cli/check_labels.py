@@ -53,9 +53,7 @@ def run(args: argparse.Namespace) -> int:
     _write(folder, reports)
     wrong = sum(len(result.problems) for result in reports.values())
     if wrong:
-        raise InputError(
-            f'{wrong} files are wrong; fix the files listed in {folder / "problems.txt"}, then run this again'
-        )
+        raise InputError(f'{wrong} files are wrong; fix those in {folder / "problems.txt"}, then run this again')
     print(f'all files are correct; table and pictures are in {folder}')
     return 0
 

@@ -4,9 +4,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        'root', metavar='DIR', help='folder to write; if it has the same scenes already, nothing is drawn'
-    )
+    parser.add_argument('root', metavar='DIR', help='folder to write; the same scenes are not drawn again')
     parser.add_argument('--train', type=int, default=200, help='number of scenes for training (default: %(default)s)')
     parser.add_argument('--val', type=int, default=40, help='number of scenes for evaluation (default: %(default)s)')
     parser.add_argument(

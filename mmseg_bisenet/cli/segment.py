@@ -16,14 +16,12 @@ BLEND = 0.6  # share of the colours; the rest is the image
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        'images', nargs='+', metavar='IMAGE', help='image files that OpenCV reads, such as PNG and JPEG'
-    )
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, such as PNG and JPEG')
     parser.add_argument(
         '--model',
         default=SHIPPED,
         metavar='NAME',
-        help='a model of the model index, or name or path of a config (default: %(default)s)',
+        help='name of a model, or path of a config (default: %(default)s)',
     )
     parser.add_argument('--checkpoint', metavar='FILE', help='default: the weights of the model index')
     parser.add_argument(

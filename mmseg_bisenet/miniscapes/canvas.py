@@ -1,7 +1,7 @@
 """Camera, light and canvas. Only the canvas writes image and labels, and always both together.
 
-World coordinates are metres: ``t`` to the right of the middle of the road, ``y`` upwards from the asphalt, ``z`` ahead of
-the camera. Colours are RGB, 0 to 255.
+World coordinates are metres: ``t`` to the right of the middle of the road, ``y`` upwards from the asphalt, ``z``
+ahead of the camera. Colours are RGB, 0 to 255.
 """
 
 from dataclasses import dataclass, field
@@ -108,7 +108,7 @@ class Canvas:
         cv2.polylines(self.labels, points, False, label, width, cv2.LINE_8, SHIFT)
 
     def texture(self, corners: np.ndarray, texture: np.ndarray, label: int) -> None:
-        """Stretch a picture (h, w, 3) uint8 over a quadrilateral of pixels (4, 2), clockwise from its top left corner."""
+        """Stretch a picture (h, w, 3) uint8 over a quadrilateral, pixels (4, 2) clockwise from its top left."""
         low = np.maximum(np.floor(corners.min(0)) - 1, 0).astype(int)
         high = np.minimum(np.ceil(corners.max(0)) + 2, self.camera.size[::-1]).astype(int)
         if (high <= low).any():
@@ -125,7 +125,7 @@ class Canvas:
     def sprite(
         self, middle: np.ndarray, size: np.ndarray, sprite: np.ndarray, label: int, z: float, lit: float
     ) -> None:
-        """Draw a picture of leaves with alpha (h, w, 4) uint8, with ``size`` (w, h) around ``middle`` (2,), in pixels."""
+        """Draw leaves with alpha (h, w, 4) uint8, resized to ``size`` (w, h), around ``middle`` (2,), in pixels."""
         size = np.maximum(np.round(size), 2).astype(int)
         start = np.round(np.asarray(middle) - size / 2).astype(int)
         low, high = np.maximum(start, 0), np.minimum(start + size, self.camera.size[::-1])

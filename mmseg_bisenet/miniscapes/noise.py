@@ -10,7 +10,7 @@ SIZE = 512
 
 @cache
 def fractal(first: int, octaves: int) -> np.ndarray:
-    """Noise (SIZE, SIZE) float32 with mean 0 and standard deviation 1. Its coarsest spots are ``SIZE / first`` pixels wide."""
+    """Noise (SIZE, SIZE) float32, mean 0, standard deviation 1; its coarsest spots are ``SIZE / first`` pixels wide."""
     rng = np.random.default_rng((first, octaves))
     total = np.zeros((SIZE, SIZE), np.float32)
     for octave in range(octaves):
