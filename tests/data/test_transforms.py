@@ -97,7 +97,7 @@ def test_the_highest_class_and_the_ignored_id_pass_and_the_next_does_not(tmp_pat
     message = refusal(LoadAnnotations(num_classes=5), sample(path))
     assert message == (
         f'{path}: the label has ids 5 outside the 5 classes (0 to 4, 255 is ignored); '
-        'mend the label, or set num_classes and ignore_index to what the labels hold'
+        'fix the label, or set num_classes and ignore_index to the ids of the labels'
     )
     assert 'ids 255 outside' in refusal(LoadAnnotations(num_classes=6, ignore_index=200), sample(path))
 
