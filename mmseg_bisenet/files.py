@@ -7,7 +7,7 @@ on the disk before it is renamed, so it is whole after a power failure too.
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmseg_bisenet.errors import InputError
@@ -34,10 +34,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f'{path} cannot be written ({error.strerror or error}); name another place') from error
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        _remove(partial)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -58,7 +55,12 @@ def remove_leftovers(folder: str | Path, names: str) -> None:
         names: glob pattern of the final names, such as ``*.pth``.
     """
     for partial in Path(folder).glob(f'.{names}.*.partial'):
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

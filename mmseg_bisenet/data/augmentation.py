@@ -109,7 +109,7 @@ class RandomResizedCrop(BaseTransform):
         return slice(top, min(top + crop_height, height)), slice(left, min(left + crop_width, width))
 
     def _is_mixed(self, label: np.ndarray) -> bool:
-        # 0.3 ms at 1024x1024, where np.bincount takes 1.3 ms and stock's np.unique 5.6 ms.
+        # Takes 0.3 ms at 1024x1024, np.bincount 1.3 ms and stock's np.unique 5.6 ms.
         counts = cv2.calcHist([label], [0], None, [256], [0, 256]).ravel().astype(np.int64)
         counts = np.delete(counts, self.ignore_index) if 0 <= self.ignore_index < 256 else counts
         return counts.any() and counts.max() / counts.sum() < self.cat_max_ratio

@@ -7,8 +7,8 @@ The stock ``IoUMetric`` writes the class ids of image ``a/x.jpg`` into ``OUT/x.p
 - Predictions of other images keep the subfolders, so ``a/x.jpg`` and ``b/x.jpg`` give two files. ``a/x.jpg`` and
   ``a/x.png`` would share one file, which is an error.
 
-All processes of a test write into the same temporary folder, so :mod:`mmseg_bisenet.files`, where each process has its
-own, does not fit.
+All processes of a test write into the same temporary folder. :mod:`mmseg_bisenet.files` does not fit, because it gives
+each process its own.
 """
 
 import os

@@ -215,6 +215,6 @@ def test_the_next_right_sample_stands_in():
 
 def test_no_sample_is_right():
     with pytest.raises(
-        InputError, match='no image of the data set can be used, with its label; one of them: 2 is wrong'
+        InputError, match='no image of the data set can be read together with its label; the first problem: 2 is wrong'
     ):
         SkipUnreadableDataset(Numbers(right=0))[2]
