@@ -1,12 +1,13 @@
-"""How the package writes a file or a folder: beside its place, flushed to the disk, then renamed.
+"""How the package writes a file or a folder: under a temporary name beside it, then renamed.
 
-A reader therefore finds the old content or the new one, never a part, even if the process or the machine stops midway.
+A reader finds the old content or the new content, never a part of it, even if the process is killed midway. A file is
+on the disk before it is renamed, so it is whole after a power failure too.
 """
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmseg_bisenet.errors import InputError
@@ -14,9 +15,9 @@ from mmseg_bisenet.errors import InputError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside ``path``; what is written there, a file or a folder, takes its name when the block ends.
+    """Yield a temporary path. The file or folder written there is renamed to ``path`` when the block ends.
 
-    A file replaces an earlier one. A folder must not exist yet. If the block raises, nothing is left.
+    A file replaces an existing file. A folder can replace an empty folder only. If the block raises, nothing is left.
 
     Raises:
         InputError: the system refuses to write, or the folder exists.
@@ -33,10 +34,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f'{path} cannot be written ({error.strerror or error}); name another place') from error
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        _remove(partial)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -47,3 +45,22 @@ def write_text(path: str | Path, text: str) -> None:
     """
     with replacing(path) as partial:
         partial.write_bytes(text.encode())
+
+
+def remove_leftovers(folder: str | Path, names: str) -> None:
+    """Remove the temporary files and folders of killed processes.
+
+    Args:
+        folder: no other process may be writing into it.
+        names: glob pattern of the final names, such as ``*.pth``.
+    """
+    for partial in Path(folder).glob(f'.{names}.*.partial'):
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

@@ -1,13 +1,15 @@
-"""``mmseg-bisenet check-labels CONFIG``: every file of its data sets, and how often each class occurs."""
+"""``mmseg-bisenet check-labels CONFIG``: check every file of its data sets, and count the classes."""
 
 import argparse
 import csv
+import io
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import replacing, write_text
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -17,14 +19,16 @@ if TYPE_CHECKING:
     from mmseg_bisenet.data.label_check import LabelCheck, Report
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-SHOWN = 20
+SHOWN = 20  # wrong files that are printed; problems.txt lists all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.cli import config
 
     config.add_arguments(parser)
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes (default: %(default)s)')
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count(), help='number of processes (default: %(default)s)'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,13 +53,13 @@ def run(args: argparse.Namespace) -> int:
     _write(folder, reports)
     wrong = sum(len(result.problems) for result in reports.values())
     if wrong:
-        raise InputError(f'{wrong} files are wrong; mend those in {folder / "problems.txt"}, and run this again')
-    print(f'all files are right; table and pictures are in {folder}')
+        raise InputError(f'{wrong} files are wrong; fix those in {folder / "problems.txt"}, then run this again')
+    print(f'all files are correct; table and pictures are in {folder}')
     return 0
 
 
 def _checks(cfg: 'Config', loaders: list[str]) -> dict[str, 'LabelCheck']:
-    """The data sets by name, such as ``train``, or ``val-test`` for one that stands in both."""
+    """The data sets by name, such as ``train``, or ``val-test`` if both are the same."""
     from mmengine.registry import init_default_scope
     from mmseg.registry import DATASETS
 
@@ -80,43 +84,41 @@ def _inner(dataset: 'Dataset') -> list['BaseSegDataset']:
 
 
 def _summary(name: str, result: 'Report') -> str:
-    """The report as text: counts, what to do with examples, the table of classes, and for training their weights."""
+    """The report as text: counts, fixes with examples, the table of classes, and class weights for training."""
     lines = [
         f'{name}: {result.images} images, {result.without_label} without label; '
         f'{result.without_image} labels without image; {len(result.problems)} files are wrong'
     ]
-    cures = result.cures()
-    for cure, count in cures:
-        lines.append(f'  {count} x {cure}:')
-        examples = [line for line in result.problems if line.endswith(f'; {cure}')]
-        lines += [f'    {line.removesuffix(f"; {cure}")}' for line in examples[: max(1, SHOWN // len(cures))]]
+    fixes = result.fixes()
+    for fix, count in fixes:
+        lines.append(f'  {count} x {fix}:')
+        examples = [line for line in result.problems if line.endswith(f'; {fix}')]
+        lines += [f'    {line.removesuffix(f"; {fix}")}' for line in examples[: max(1, SHOWN // len(fixes))]]
     width = max(len('class'), *map(len, result.classes))
-    lines.append(f'  {"class":{width}}  pixels, %  images, %    ({result.counted} labels, those that are right)')
+    lines.append(f'  {"class":{width}}  pixels, %  images, %    ({result.counted} correct labels)')
     for label, pixels, images in zip(result.classes, result.pixel_share, result.image_share, strict=True):
         never = '' if images else '  never'
         lines.append(f'  {label:{width}}  {100 * pixels:9.4f}  {100 * images:9.2f}{never}')
     lines.append(f'  {"ignored":{width}}  {100 * result.ignored_share:9.4f}  (of all pixels)')
     if name.startswith('train'):
-        lines.append(f'  by ENet, for a loss_decode: class_weight={result.class_weight()}')
+        lines.append(f'  for loss_decode, as in ENet: class_weight={result.class_weight()}')
     return '\n'.join(lines)
 
 
 def _write(folder: Path, reports: dict[str, 'Report']) -> None:
-    """``problems.txt``, ``classes.csv`` and a picture for each data set."""
+    """Write ``problems.txt``, ``classes.csv`` and a picture for each data set."""
     from mmseg_bisenet.data.label_check import draw
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        problems = [line for result in reports.values() for line in result.problems]
-        (folder / 'problems.txt').write_text(''.join(f'{line}\n' for line in problems), encoding='utf-8')
-        with (folder / 'classes.csv').open('w', newline='', encoding='utf-8') as file:
-            writer = csv.writer(file)
-            writer.writerow(['dataset', 'class', 'pixels', 'pixel_share', 'images', 'image_share'])
-            for name, result in reports.items():
-                columns = (result.classes, result.pixels, result.pixel_share, result.occurs, result.image_share)
-                writer.writerows([name, *row] for row in zip(*columns, strict=True))
-        for name, result in reports.items():
-            draw(result, f'{name}: {result.counted} labels', folder / f'{name}.png')
-    except OSError as error:
-        raise InputError(f'{folder} cannot be written: {error.strerror}; give another --work-dir') from error
-    print(f'written to {folder}', file=sys.stderr)
+    problems = [line for result in reports.values() for line in result.problems]
+    write_text(folder / 'problems.txt', ''.join(f'{line}\n' for line in problems))
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(['dataset', 'class', 'pixels', 'pixel_share', 'images', 'image_share'])
+    for name, result in reports.items():
+        columns = (result.classes, result.pixels, result.pixel_share, result.occurs, result.image_share)
+        writer.writerows([name, *row] for row in zip(*columns, strict=True))
+    write_text(folder / 'classes.csv', table.getvalue())
+    for name, result in reports.items():
+        with replacing(folder / f'{name}.png') as picture:
+            draw(result, f'{name}: {result.counted} labels', picture)
+    print(f'wrote {folder}', file=sys.stderr)

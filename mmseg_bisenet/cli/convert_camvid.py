@@ -1,10 +1,10 @@
-"""``mmseg-bisenet convert-camvid SOURCE DIR``: CamVid in the SegNet folders to ours."""
+"""``mmseg-bisenet convert-camvid SOURCE DIR``: convert CamVid from the folders of the SegNet tutorial to ours."""
 
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('source', help='folder with train, trainannot, val, valannot, test, testannot')
+    parser.add_argument('source', help='the CamVid folder of the SegNet tutorial, with train, trainannot, val, …')
     parser.add_argument('target', metavar='DIR', help='folder to write')
 
 

@@ -1,4 +1,4 @@
-"""``mmseg-bisenet demo``: drawn streets, then mim's train, test and benchmark on them, scores and pictures."""
+"""``mmseg-bisenet demo``: train, test and time a network on synthetic street scenes with mim."""
 
 import argparse
 import importlib.metadata
@@ -13,17 +13,19 @@ from pathlib import Path
 from mmseg_bisenet.errors import InputError
 
 CONFIG = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
-# Of the stock scripts' output: progress, scores and tables. The rest goes to the log.
+# The lines of the stock scripts that are printed: progress, scores and tables. The log file has all lines.
 SHOWN = re.compile(r'Iter\((train|val|test)\)|^[+|]|Done image|Average fps|exist|written|mmseg-bisenet|Error')
 PICTURES = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--iters', type=int, help='train for so many iterations (default: as the config says)')
+    parser.add_argument('--iters', type=int, help='number of training iterations (default: that of the config)')
     parser.add_argument(
-        '--data', default='data', metavar='DIR', help='where the scenes are drawn (default: %(default)s)'
+        '--data', default='data', metavar='DIR', help='folder for the synthetic scenes (default: %(default)s)'
     )
-    parser.add_argument('--work-dir', default='work_dirs/demo', metavar='DIR', help='default: %(default)s')
+    parser.add_argument(
+        '--work-dir', default='work_dirs/demo', metavar='DIR', help='folder for the results (default: %(default)s)'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
     start = time.monotonic()
     work_dir = Path(args.work_dir, time.strftime('%Y%m%d_%H%M%S'))
     config, benchmark = (_config(name) for name in (CONFIG, f'{CONFIG}_benchmark'))
-    _title('Drawing streets')
+    _title('Drawing synthetic street scenes')
     scenes = write_miniscapes(Path(args.data, 'miniscapes'))
-    print(f'{scenes}: 200 to learn from, 40 others to be judged by')
+    print(f'{scenes}: 200 scenes for training, 40 others for evaluation')
 
     mim = Mim(work_dir, Path(args.data))
     stock = _stock_distribution()
@@ -50,20 +52,20 @@ def run(args: argparse.Namespace) -> int:
 
     fps = json.loads(max((work_dir / 'benchmark').glob('fps_*.json')).read_text())['average_fps']
     pictures = _pictures(scenes, work_dir)
-    _title('Scores on 40 streets that it never saw')
-    # Classes of Cityscapes that are not drawn have no score.
+    _title('Scores on the 40 scenes for evaluation')
+    # The Cityscapes classes that are not drawn have no score.
     print('\n'.join(line for line in single if re.match('[+|]', line) and 'nan' not in line))
     print(f'mIoU, single scale        {_miou(work_dir / "test"):.2f}')
     print(f'mIoU, multi-scale + flip  {_miou(work_dir / "aug-test"):.2f}')
     print(f'fps, 512x256, stock script {fps:.2f}')
     print(f'\ncheckpoint  {checkpoint}\nlogs        {work_dir}')
     print('\n'.join(f'picture     {path}' for path in pictures))
-    print(f'\nall in {time.monotonic() - start:.0f} s')
+    print(f'\ntotal: {time.monotonic() - start:.0f} s')
     return 0
 
 
 class Mim:
-    """Runs mim as a user does; the whole output goes to a file, what moves is shown."""
+    """Runs mim as a user does. All output goes to a log file; selected lines are printed."""
 
     def __init__(self, work_dir: Path, data: Path) -> None:
         self.work_dir = work_dir
@@ -71,13 +73,17 @@ class Mim:
         self.calls = 0
 
     def __call__(self, *arguments: str | Path) -> list[str]:
-        """Run ``mim ARGUMENTS``; the lines it printed."""
+        """Run ``mim ARGUMENTS`` and return the lines of its output.
+
+        Raises:
+            InputError: the command failed.
+        """
         self.calls += 1
         command = ['mim', *map(str, arguments)]
         _title(' '.join(command))
         log = self.work_dir / f'{self.calls}_{command[1]}.log'
         log.parent.mkdir(parents=True, exist_ok=True)
-        # The mim beside this Python: the environment need not be activated.
+        # The mim of this Python environment, which may not be activated.
         command[0] = str(Path(sys.executable).with_name('mim'))
         lines = []
         with log.open('w') as file:
@@ -90,12 +96,12 @@ class Mim:
                 if SHOWN.search(line):
                     print(re.sub(r'^\S+ \S+ - mmengine - INFO - ', '', line.rstrip())[:150], flush=True)
         if process.wait():
-            raise InputError(f'{" ".join(map(str, arguments))} failed: {lines[-1] if lines else ""}; all of it: {log}')
+            raise InputError(f'{" ".join(map(str, arguments))} failed: {lines[-1] if lines else ""}; see {log}')
         return lines
 
 
 def _stock_distribution() -> str:
-    """MMSegmentation by its distribution's name, which is what mim asks for."""
+    """The name of the installed distribution of MMSegmentation, which mim needs."""
     for name in ('mmsegmentation', 'onedl-mmsegmentation'):
         try:
             importlib.metadata.version(name)
@@ -116,7 +122,7 @@ def _shorter(iters: int) -> list[str]:
 
 
 def _config(name: str) -> Path:
-    """The config as one would type it in a checkout, or else that of the installed package."""
+    """The path of a config: the short relative path in a checkout, else that of the installed package."""
     from mmseg_bisenet.cli.config import find
 
     typed = Path('configs', 'bisenetv2', f'{name}.py')
@@ -128,7 +134,7 @@ def _miou(work_dir: Path) -> float:
 
 
 def _pictures(scenes: Path, work_dir: Path) -> list[Path]:
-    """Photo, ground truth and prediction side by side, of the first scenes of the evaluation."""
+    """Draw image, truth and prediction of the first scenes of the evaluation side by side."""
     import cv2
     from mmseg.datasets import CityscapesDataset
 

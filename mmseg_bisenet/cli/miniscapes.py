@@ -1,14 +1,21 @@
-"""``mmseg-bisenet miniscapes DIR``: draw street scenes in the Cityscapes layout."""
+"""``mmseg-bisenet miniscapes DIR``: draw synthetic street scenes in the Cityscapes layout."""
 
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('root', metavar='DIR', help='folder to write; one drawn with the same options is kept')
-    parser.add_argument('--train', type=int, default=200, help='scenes for training (default: %(default)s)')
-    parser.add_argument('--val', type=int, default=40, help='scenes for evaluation (default: %(default)s)')
-    parser.add_argument('--size', type=int, nargs=2, default=(256, 512), metavar=('H', 'W'), help='pixels')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('root', metavar='DIR', help='folder to write; the same scenes are not drawn again')
+    parser.add_argument('--train', type=int, default=200, help='number of scenes for training (default: %(default)s)')
+    parser.add_argument('--val', type=int, default=40, help='number of scenes for evaluation (default: %(default)s)')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        default=(256, 512),
+        metavar=('H', 'W'),
+        help='size of a scene in pixels (default: 256 512)',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='random seed, from 0 (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> int:

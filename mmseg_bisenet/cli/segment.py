@@ -1,32 +1,36 @@
-"""``mmseg-bisenet segment IMAGE …``: what a network sees in images, as pictures and as labels."""
+"""``mmseg-bisenet segment IMAGE …``: segment images; write the labels and a picture of each."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.palette import paint
 
 if TYPE_CHECKING:
     import numpy as np
     from mmengine.config import Config
 
 SHIPPED = 'bisenetv2_camvid'
-BLEND = 0.6  # of the colours; the rest is the photo
+BLEND = 0.6  # share of the colours; the rest is the image
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='files that OpenCV reads')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, such as PNG and JPEG')
     parser.add_argument(
-        '--model', default=SHIPPED, metavar='NAME', help='name or path of a config (default: %(default)s)'
+        '--model',
+        default=SHIPPED,
+        metavar='NAME',
+        help='name of a model, or path of a config (default: %(default)s)',
     )
-    parser.add_argument('--checkpoint', metavar='FILE', help='by default the weights of the model index')
+    parser.add_argument('--checkpoint', metavar='FILE', help='default: the weights of the model index')
     parser.add_argument(
         '--height',
         type=int,
         metavar='PIXELS',
-        help='of the image as the network sees it (default: as the config tests)',
+        help='height of the network input (default: that of the test pipeline)',
     )
-    parser.add_argument('--output', default='segmented', metavar='DIR', help='where to write (default: %(default)s)')
+    parser.add_argument('--output', default='segmented', metavar='DIR', help='folder to write (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     require_writable('--output', args.output)
     names = [Path(image).stem for image in args.images]
     if len(set(names)) < len(names):
-        raise InputError(f'two images of one name: {" ".join(sorted(args.images))}; segment them one after the other')
+        raise InputError(f'two images have the same name: {" ".join(sorted(args.images))}; segment them one at a time')
     folder = Path(args.output)
     _keep_photos(args.images, [folder / file for name in names for file in _files(name)])
     source = args.model if args.model in model_index.entries() else str(find(args.model))
@@ -55,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     for path, name in zip(args.images, names, strict=True):
         photo = cv2.imread(path)
         if photo is None:
-            raise InputError(f'image {path} is missing, or no image that OpenCV reads; give the path of a PNG or JPEG')
+            raise InputError(f'image {path} is missing, or OpenCV cannot read it; give the path of a PNG or JPEG file')
         width = max(1, round(height * photo.shape[1] / photo.shape[0]))
         labels = segment(cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA))
         labels = cv2.resize(labels, photo.shape[1::-1], interpolation=cv2.INTER_NEAREST)
@@ -68,12 +72,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _files(name: str) -> tuple[str, str]:
-    """What is written of an image: labels and picture."""
+    """The names of the files that are written for an image: labels and picture."""
     return f'{name}_labels.png', f'{name}.jpg'
 
 
 def _keep_photos(images: list[str], files: list[Path]) -> None:
-    """Refuse to write over an image that was given, whatever its path is spelled like."""
+    """Refuse to overwrite one of the images, however its path is written."""
     for file in files:
         if file.exists() and any(Path(image).exists() and file.samefile(image) for image in images):
             raise InputError(
@@ -82,16 +86,16 @@ def _keep_photos(images: list[str], files: list[Path]) -> None:
 
 
 def _tested_height(cfg: 'Config') -> int:
-    """The height that the test pipeline resizes to; scales are (width, height)."""
+    """The height that the test pipeline resizes to."""
     for step in cfg.test_pipeline:
         if step['type'] == 'Resize':
-            return min(step['scale'])
+            return min(step['scale'])  # (width, height) of landscape images
     return cfg.crop_size[0]
 
 
 def _picture(photo: 'np.ndarray', labels: 'np.ndarray', palette: list) -> 'np.ndarray':
-    """(H, W, 3) BGR: the photo, and beside it the same in the colours of the classes."""
+    """Draw the image, and beside it the image blended with the colours of the classes, (H, 2 W, 3) BGR."""
     import numpy as np
 
-    colours = np.array(palette, np.uint8)[:, ::-1][labels]
+    colours = paint(labels, palette)[..., ::-1]
     return np.hstack([photo, (BLEND * colours + (1 - BLEND) * photo).astype(np.uint8)])

@@ -137,4 +137,4 @@ def keep_going(cfg: 'Config') -> None:
             raise InputError(
                 f'--keep-going: {evaluator.type} would count what is skipped; set test_evaluator.type={METRIC}'
             )
-    cfg.test_dataloader.dataset = dict(type='mmseg_bisenet.KeepGoingDataset', dataset=cfg.test_dataloader.dataset)
+    cfg.test_dataloader.dataset = dict(type='mmseg_bisenet.SkipUnreadableDataset', dataset=cfg.test_dataloader.dataset)

@@ -1,16 +1,16 @@
-"""Data sets, loading and random transforms. Importing this package registers them in :mod:`mmseg_bisenet.registry`."""
+"""Data sets, loading and augmentation. Importing this package registers them in :mod:`mmseg_bisenet.registry`."""
 
 from mmseg_bisenet.data.augmentation import PhotoMetricDistortion, RandomResizedCrop
 from mmseg_bisenet.data.camvid import CamVidDataset, convert_camvid
-from mmseg_bisenet.data.skip_unreadable import KeepGoingDataset
+from mmseg_bisenet.data.skip_unreadable import SkipUnreadableDataset
 from mmseg_bisenet.data.transforms import LoadAnnotations, LoadImageFromFile
 
 __all__ = [
     'CamVidDataset',
-    'KeepGoingDataset',
     'LoadAnnotations',
     'LoadImageFromFile',
     'PhotoMetricDistortion',
     'RandomResizedCrop',
+    'SkipUnreadableDataset',
     'convert_camvid',
 ]

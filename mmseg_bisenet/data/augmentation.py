@@ -1,15 +1,15 @@
-"""The random transforms of the stock train pipelines, for less: the same draws, the same crops, the same colours.
+"""The random transforms of the stock training pipelines, faster and with the same results.
 
 Source: mmcv's ``RandomResize`` and ``RandomChoiceResize``, mmseg's ``RandomCrop`` and ``PhotoMetricDistortion``. Ours
-take their numbers from ``np.random`` in the order of stock: from one seed both make the same image, so that every
-distribution (scale, position, ``cat_max_ratio``, colours) is the stock one.
+draw the same random numbers from ``np.random`` in the same order. With the same seed, both give the same image, so all
+distributions (scale, position, ``cat_max_ratio``, colours) are those of stock.
 
 Deviations from stock:
 
-- :class:`RandomResizedCrop` draws the crop first, and resizes only the part of the image that the crop shows. Labels
-  are equal; pixels differ by 1 at most.
-- :class:`PhotoMetricDistortion` works with tables of 256 values, and goes to HSV once. Pixels are equal, save where
-  both saturation and hue change: there stock rounds to BGR between the two, and we do not.
+- :class:`RandomResizedCrop` draws the crop first, and resizes only the part of the image inside the crop. Labels are
+  equal; pixels differ by at most 1.
+- :class:`PhotoMetricDistortion` uses look-up tables of 256 values, and converts to HSV once. Pixels are equal, unless
+  both saturation and hue change. Stock then rounds to BGR between the two; ours does not.
 """
 
 import cv2
@@ -21,11 +21,11 @@ from mmcv.transforms import BaseTransform, RandomChoiceResize, RandomResize
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.registry import TRANSFORMS
 
-# By how much of a source pixel a resized region may lie beside its place. Neighbours differ by 255 at most, and so a
-# pixel by 2 * 255 / 1024 before it is rounded: less than one level.
+# A resized region may be off by this share of a source pixel. Neighbouring pixels differ by at most 255, so a resized
+# pixel is off by at most 2 * 255 / 1024 before it is rounded, which is less than one level.
 SHIFT = 1 / 1024
 
-# Every value of a uint8 channel. Through this very array a table says that it changes nothing.
+# Every value of a uint8 channel. A table that is this object changes nothing.
 LEVELS = np.arange(256, dtype=np.uint8)
 LEVELS.flags.writeable = False
 
@@ -35,17 +35,17 @@ class RandomResizedCrop(BaseTransform):
     """Stock ``RandomResize`` or ``RandomChoiceResize`` with ``keep_ratio=True``, then stock ``RandomCrop``.
 
     Reads ``img`` (H, W, C) and ``seg_fields`` (each (H, W), uint8); changes both, and sets ``img_shape``, ``scale``,
-    ``scale_factor``, ``keep_ratio`` and, with ``scales``, ``scale_idx``. An image smaller than the crop stays so: the
-    data preprocessor pads it.
+    ``scale_factor``, ``keep_ratio`` and, with ``scales``, ``scale_idx``. An image smaller than the crop is not padded
+    here; the data preprocessor pads it.
 
     Args:
         crop_size: (height, width) of the crop, or the side of a square.
-        scale: (width, height) to fit the image in, times a number from ``ratio_range``; or two such pairs, the smallest
-            and the largest, without ``ratio_range``.
+        scale: (width, height) that the resized image must fit in, multiplied by a random ratio from ``ratio_range``. Or
+            two such pairs without ``ratio_range``: the smallest and the largest scale.
         ratio_range: smallest and largest ratio.
-        scales: in place of ``scale``, (width, height) pairs to choose from.
-        cat_max_ratio: draw again, ten times at most, while one class has this share of the crop or more.
-        ignore_index: the id that does not count for ``cat_max_ratio``.
+        scales: (width, height) pairs to choose from, instead of ``scale``.
+        cat_max_ratio: draw another crop, up to ten times, while one class covers this share of it or more.
+        ignore_index: this id does not count for ``cat_max_ratio``.
 
     Raises:
         InputError: ``scale`` and ``scales`` are both given, or neither.
@@ -94,7 +94,7 @@ class RandomResizedCrop(BaseTransform):
         return results
 
     def _place(self, height: int, width: int, label: np.ndarray | None) -> tuple[slice, slice]:
-        """Rows and columns of the crop in the resized image."""
+        """Choose the rows and columns of the crop in the resized image."""
         if self.cat_max_ratio < 1:
             for _ in range(10):
                 place = self._draw(height, width)
@@ -109,16 +109,16 @@ class RandomResizedCrop(BaseTransform):
         return slice(top, min(top + crop_height, height)), slice(left, min(left + crop_width, width))
 
     def _is_mixed(self, label: np.ndarray) -> bool:
-        # 0.3 ms at 1024x1024, where np.bincount takes 1.3 ms and stock's np.unique 5.6 ms.
+        # Takes 0.3 ms at 1024x1024, np.bincount 1.3 ms and stock's np.unique 5.6 ms.
         counts = cv2.calcHist([label], [0], None, [256], [0, 256]).ravel().astype(np.int64)
         counts = np.delete(counts, self.ignore_index) if 0 <= self.ignore_index < 256 else counts
         return counts.any() and counts.max() / counts.sum() < self.cat_max_ratio
 
 
 def _resized_region(image: np.ndarray, height: int, width: int, rows: slice, columns: slice) -> np.ndarray:
-    """``cv2.resize(image, (width, height))[rows, columns]``, to one level, from as little of the image as gives it.
+    """Compute ``cv2.resize(image, (width, height))[rows, columns]``, to one level, from only a part of the image.
 
-    A warp would do it for any region, but takes longer than to resize the whole image: 3.1 ms for 1024x1024.
+    A warp could compute any region, but is slower than resizing the whole image: 3.1 ms for 1024x1024.
     """
     top, bottom, source_rows = _aligned(rows, height, image.shape[0])
     left, right, source_columns = _aligned(columns, width, image.shape[1])
@@ -127,14 +127,14 @@ def _resized_region(image: np.ndarray, height: int, width: int, rows: slice, col
 
 
 def _aligned(wanted: slice, resized: int, source: int) -> tuple[int, int, slice]:
-    """The shortest stretch around ``wanted`` whose ends meet the edges of source pixels, and those pixels.
+    """The shortest range around ``wanted`` whose ends are at edges of source pixels, and the range of those pixels.
 
-    There, the centres that ``cv2.resize`` gives the pixels of the stretch are those that they have in the whole image.
+    Resized alone, such a range gets the same sampling positions from ``cv2.resize`` as in the whole image.
     """
     edges = np.arange(resized + 1) * (source / resized)
     nearest = np.rint(edges).astype(int)
-    aligned = np.flatnonzero(np.abs(edges - nearest) <= SHIFT)  # has 0 and `resized`
-    # At its ends, half a source pixel of the stretch lacks the neighbour.
+    aligned = np.flatnonzero(np.abs(edges - nearest) <= SHIFT)  # contains 0 and `resized`
+    # The last half source pixel at each end lacks its neighbour, so the range is wider by a margin.
     margin = resized // source + 2
     start = aligned[aligned <= max(wanted.start - margin, 0)][-1]
     stop = aligned[aligned >= min(wanted.stop + margin, resized)][0]
@@ -143,16 +143,16 @@ def _aligned(wanted: slice, resized: int, source: int) -> tuple[int, int, slice]
 
 @TRANSFORMS.register_module()
 class PhotoMetricDistortion(stock.PhotoMetricDistortion):
-    """Stock ``PhotoMetricDistortion``, same arguments: brightness, contrast, saturation and hue, each half of the time.
+    """Stock ``PhotoMetricDistortion``: changes brightness, contrast, saturation and hue, each with probability 0.5.
 
-    Reads and sets ``img`` ((H, W, 3), BGR, uint8, 0 to 255; any other dtype goes the stock way).
+    Reads and sets ``img`` ((H, W, 3), BGR, uint8, 0 to 255; for any other dtype stock's code runs).
     """
 
     def transform(self, results: dict) -> dict:
         image = results['img']
         if image.dtype != np.uint8:
             return super().transform(results)
-        if image.strides[1] < 0:  # a flipped view, which OpenCV would have NumPy copy: 3 ms in place of 0.1
+        if image.strides[1] < 0:  # a flipped view, which NumPy would copy for OpenCV in 3 ms; this takes 0.1 ms
             image = cv2.flip(image[:, ::-1], 1)
         table = self.brightness(LEVELS)
         contrast_first = np.random.randint(2)
@@ -171,13 +171,13 @@ class PhotoMetricDistortion(stock.PhotoMetricDistortion):
         return results
 
     def _saturations(self) -> np.ndarray:
-        """The new value of each saturation, (256,) uint8."""
+        """Draw the table of new saturations, (256,) uint8."""
         if np.random.randint(2):
             return self.convert(LEVELS, alpha=np.random.uniform(self.saturation_lower, self.saturation_upper))
         return LEVELS
 
     def _hues(self) -> np.ndarray:
-        """The new value of each hue, (256,) uint8; a hue is 0 to 179, in steps of two degrees."""
+        """Draw the table of new hues, (256,) uint8. OpenCV's hues are 0 to 179, in steps of two degrees."""
         if np.random.randint(2):
             return ((LEVELS.astype(int) + np.random.randint(-self.hue_delta, self.hue_delta)) % 180).astype(np.uint8)
         return LEVELS

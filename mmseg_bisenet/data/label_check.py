@@ -1,13 +1,13 @@
-"""Walk through a data set: which files are wrong, and how often each class occurs.
+"""Check every file of a data set, and count how often each class occurs.
 
-A label is read by the data set's own :class:`LoadAnnotations`, or by ours in place of a stock one, and is wrong where
-that refuses it. An image is not decoded where that can be helped. A PNG is proved whole by its checksums (0.5 ms at
-2048x1024, 45 ms to decode); any other format is read at the least size that its decoder offers, for JPEG an eighth
-(2.6 ms in place of 4.4). What this cannot find is a JPEG with wrong bytes in its middle: decoders read it too, as
-stripes of wrong colours.
+A label is read by the :class:`LoadAnnotations` of the data set, or by ours if it is the stock one. A label that it
+refuses is wrong. Images are not decoded if possible. For a PNG the checksums are enough (0.5 ms at 2048x1024; decoding
+takes 45 ms). Any other format is decoded at the smallest size that its decoder offers, for JPEG one eighth (2.6 ms
+instead of 4.4 ms). A JPEG with wrong bytes in the middle is not found: decoders read it without an error, with stripes
+of wrong colours.
 
-The weights of classes are ENet's: 1 / ln(1.02 + share of pixels) (Paszke, Chaurasia, Kim and Culurciello, "ENet: A Deep
-Neural Network Architecture for Real-Time Semantic Segmentation", arXiv 1606.02147, section 5).
+The class weights are those of ENet: 1 / ln(1.02 + share of pixels) (Paszke, Chaurasia, Kim and Culurciello, "ENet: A
+Deep Neural Network Architecture for Real-Time Semantic Segmentation", arXiv 1606.02147, section 5).
 """
 
 import os
@@ -33,19 +33,19 @@ EXIF_ORIENTATION = 0x0112
 
 @dataclass
 class Finding:
-    """What one image and its label gave."""
+    """The result for one image and its label."""
 
     problems: list[str] = field(default_factory=list)
     no_label: bool = False
-    pixels: np.ndarray | None = None  # (256,), by id after the data set's mapping; None where the label is wrong
+    pixels: np.ndarray | None = None  # (256,) per id, after the data set's mapping; None if the label is wrong
 
 
 @dataclass
 class Report:
-    """What a data set gave.
+    """The result for a data set.
 
-    ``problems`` has a line for each wrong file: the file, what is wrong, the cure. Only labels that are right count in
-    ``pixels`` and ``occurs``, both (num_classes,): pixels of each class, and images in which it occurs.
+    ``problems`` has a line for each wrong file: the file, the problem, the fix. ``pixels`` and ``occurs``, both
+    (num_classes,), are the pixels of each class and the images in which it occurs. Only correct labels count.
     """
 
     classes: tuple[str, ...]
@@ -63,12 +63,12 @@ class Report:
 
     @property
     def pixel_share(self) -> np.ndarray:
-        """(num_classes,), of the pixels that count."""
+        """(num_classes,) share of the labelled pixels."""
         return self.pixels / max(self.pixels.sum(), 1)
 
     @property
     def image_share(self) -> np.ndarray:
-        """(num_classes,), of the images whose label is right."""
+        """(num_classes,) share of the images with a correct label."""
         return self.occurs / max(self.counted, 1)
 
     @property
@@ -76,11 +76,11 @@ class Report:
         return self.ignored / max(self.ignored + int(self.pixels.sum()), 1)
 
     def class_weight(self) -> list[float]:
-        """ENet's weights, for ``loss_decode=dict(..., class_weight=[...])``."""
+        """The weights of ENet, for ``loss_decode=dict(..., class_weight=[...])``."""
         return (1 / np.log(1.02 + self.pixel_share)).round(3).tolist()
 
-    def cures(self) -> list[tuple[str, int]]:
-        """What there is to do, each with its number of files, the most frequent first."""
+    def fixes(self) -> list[tuple[str, int]]:
+        """The fixes of all problems, each with its number of files, the most frequent first."""
         return Counter(line.rpartition('; ')[2] for line in self.problems).most_common()
 
     def add(self, finding: Finding) -> None:
@@ -95,13 +95,13 @@ class Report:
 
 
 class LabelCheck:
-    """Checks one image after the other: a map-style data set of :class:`Finding`.
+    """A map-style data set of :class:`Finding`, one for each image.
 
     Args:
-        dataset: its files are checked, by the loaders of its pipeline.
+        dataset: the data set to check, with the loading transforms of its pipeline.
 
     Raises:
-        InputError: the data set has no classes, or another number of them than its ``LoadAnnotations``.
+        InputError: the data set has no classes, or another number of classes than its ``LoadAnnotations``.
     """
 
     def __init__(self, dataset: BaseSegDataset) -> None:
@@ -146,7 +146,7 @@ class LabelCheck:
         return finding
 
     def labels_without_image(self) -> Iterator[str]:
-        """Label files that no image has, sorted; none where a list of names, or ``indices``, picks the images."""
+        """Label files without an image, sorted. None if ``ann_file`` or ``indices`` selects the images."""
         folder = self.dataset.data_prefix.get('seg_map_path')
         if not (self.load_label and folder) or self.dataset.ann_file or self.dataset._indices is not None:
             return
@@ -161,7 +161,7 @@ class LabelCheck:
         yield from sorted({os.path.normpath(os.path.join(folder, name)) for name in names} - taken)
 
     def _image_size(self, path: str) -> tuple[int, int]:
-        """(H, W) of the image as OpenCV loads it, which obeys its EXIF orientation. It is proved whole."""
+        """Check that an image is complete, and return its (H, W). Like OpenCV, this applies the EXIF orientation."""
         try:
             content = BytesIO(mmengine.fileio.get(path, backend_args=self.image_backend))
             with Image.open(content) as image:
@@ -177,13 +177,13 @@ class LabelCheck:
         except Exception as error:  # a storage backend and each decoder of Pillow raise their own
             reason = 'no such file' if isinstance(error, FileNotFoundError) else 'empty, cut short or not an image'
             raise InputError(
-                f'{path}: the image cannot be read ({reason}); replace the file, or mend data_root and img_suffix'
+                f'{path}: the image cannot be read ({reason}); replace the file, or fix data_root and img_suffix'
             ) from error
         return (width, height) if turned else (height, width)
 
 
 def walk(check: LabelCheck, workers: int) -> Iterator[Finding]:
-    """The findings in the order of the data set, from that many processes.
+    """Yield the findings in the order of the data set, computed by ``workers`` processes.
 
     Raises:
         InputError: a process was killed.
@@ -194,7 +194,7 @@ def walk(check: LabelCheck, workers: int) -> Iterator[Finding]:
     except RuntimeError as error:
         if 'DataLoader worker' not in str(error):
             raise
-        raise InputError('a worker was killed, mostly for want of memory; give fewer --workers') from error
+        raise InputError('a worker was killed, probably because memory ran out; give fewer --workers') from error
 
 
 def _as_it_is(finding: Finding) -> Finding:
@@ -202,7 +202,7 @@ def _as_it_is(finding: Finding) -> Finding:
 
 
 def report(check: LabelCheck, findings: Iterator[Finding]) -> Report:
-    """Add up what :func:`walk` finds, and the labels without image."""
+    """Sum up the findings of :func:`walk`, and add the labels without an image."""
     result = Report(check.classes, check.dataset.metainfo['palette'], images=len(check))
     for finding in findings:
         result.add(finding)
@@ -213,7 +213,7 @@ def report(check: LabelCheck, findings: Iterator[Finding]) -> Report:
 
 
 def draw(result: Report, title: str, path: Path) -> None:
-    """Write a bar chart: a class a row, bars for its share of pixels, dots for its share of images, log axis."""
+    """Draw a PNG: a row for each class, a bar for its share of pixels, a dot for its share of images, on a log axis."""
     from matplotlib.figure import Figure
 
     rows = np.arange(len(result.classes))
@@ -233,4 +233,4 @@ def draw(result: Report, title: str, path: Path) -> None:
     axes.grid(axis='x', linewidth=0.3)
     axes.set_axisbelow(True)
     figure.legend(loc='outside lower right', ncols=2, fontsize=8)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, format='png', dpi=120)

@@ -1,8 +1,8 @@
-"""A data set that goes on where a file is wrong (``mmseg-bisenet test --keep-going``).
+"""A data set that skips files that cannot be read (``mmseg-bisenet test --keep-going``).
 
-In place of a sample that cannot be read comes the next one that can, marked: the ``data_samples`` carry the metainfo
-``skipped``, a dict of ``img_path`` and ``reason``. Batches, test-time augmentation and the number of samples of a
-process stay as they are. The metric leaves marked samples out: :class:`SegmentationMetric` does, stock metrics do not.
+The next readable sample replaces one that cannot be read. It is marked: its ``data_samples`` have the metainfo
+``skipped``, a dict with ``img_path`` and ``reason``. So the number of samples, the batches and test-time augmentation
+do not change. The metric must ignore marked samples: :class:`SegmentationMetric` does, stock metrics do not.
 """
 
 from typing import Any
@@ -15,14 +15,14 @@ from mmseg_bisenet.registry import DATASETS
 
 
 @DATASETS.register_module()
-class KeepGoingDataset(Dataset):
-    """Wraps a data set for testing.
+class SkipUnreadableDataset(Dataset):
+    """A wrapper around a data set for testing.
 
     Args:
-        dataset: the data set, or its cfg. Its pipeline raises :class:`InputError` for a file that is wrong.
+        dataset: the data set, or its cfg. Its pipeline must raise :class:`InputError` for a wrong file.
 
     Raises:
-        InputError: no sample at all can be read. It has the reason of the one that was asked for.
+        InputError: no sample can be read. The message has the reason for the sample that was requested.
     """
 
     def __init__(self, dataset: BaseDataset | dict) -> None:
@@ -50,4 +50,4 @@ class KeepGoingDataset(Dataset):
                 return self.dataset[(index + step) % len(self)]
             except InputError:
                 continue
-        raise InputError(f'no image of the data set can be used, with its label; one of them: {reason}')
+        raise InputError(f'no image of the data set can be read together with its label; the first problem: {reason}')

@@ -1,17 +1,17 @@
-"""The two stock loading transforms, checked: a wrong file is named when it is read.
+"""The two stock loading transforms with checks: an error names the wrong file.
 
-They keep the stock names, for stock code looks for them by name: ``mmseg.apis.inference_model`` drops the transform
-whose ``type`` is ``LoadAnnotations`` and turns the first one into ``LoadImageFromNDArray``. A pipeline picks ours by
-scope::
+They keep the stock names, because stock code looks for these names: ``mmseg.apis.inference_model`` removes the
+transform of ``type`` ``LoadAnnotations`` and replaces the first one by ``LoadImageFromNDArray``. A pipeline selects
+ours by scope::
 
     dict(type='LoadImageFromFile', _scope_='mmseg_bisenet'),
     dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=19),
 
-Deviation from stock: stock casts a label to uint8 before anybody can look, so that id 256 of a 16-bit file becomes
-class 0. Here the ids are looked at first. For a right file the two give the same arrays.
+Deviation from stock: stock converts a label to uint8 without a check, so id 256 of a 16-bit file becomes class 0. Here
+the ids are checked first. For a correct file both give the same arrays.
 
-Where kornia-rs is installed (the extra ``fast``), it decodes PNG files of 8 bits, RGB images and grey labels: 18 ms at
-2048x1024 where OpenCV takes 38, and 1 ms for a label where Pillow takes 5. The arrays are the same.
+If kornia-rs is installed (extra ``fast``), it decodes 8-bit PNG files, RGB images and grey labels, to the same arrays.
+At 2048x1024, an image takes 18 ms (OpenCV: 38 ms), a label 1 ms (Pillow: 5 ms).
 """
 
 from pathlib import Path
@@ -31,20 +31,20 @@ try:
 except ImportError:
     decode_image_png_u8 = None
 
-# What a PNG file may hold for kornia-rs to read it: chunks that change no pixel. Others are left to stock, such as
-# tRNS (a transparent colour), eXIf (the image lies on its side) and acTL (it moves).
+# Chunks that do not change pixels. kornia-rs reads PNG files with these only. Stock reads files with others, such as
+# tRNS (a transparent colour), eXIf (an orientation) and acTL (an animation).
 PLAIN_CHUNKS = set(b'IHDR IDAT IEND bKGD cHRM gAMA iCCP iTXt pHYs sRGB tEXt tIME zTXt'.split())
 
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
-    """Stock ``LoadImageFromFile``, same arguments, whose failures are :class:`InputError`.
+    """Stock ``LoadImageFromFile`` with the same arguments. Its errors are :class:`InputError`.
 
     Reads ``img_path``; sets ``img`` ((H, W, 3), BGR, uint8, 0 to 255, by default), ``img_shape`` and ``ori_shape``
     (both (H, W)).
 
     Raises:
-        InputError: the file is missing, empty, or no image. It names the file.
+        InputError: the file is missing, empty, or no image. The message names the file.
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -59,25 +59,26 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         except Exception as error:  # a storage backend and a decoder each raise their own
             raise InputError(
                 f'{results["img_path"]}: the image cannot be read ({_reason(error)}); '
-                'replace the file, or mend the path in data_root and data_prefix'
+                'replace the file, or fix the path in data_root and data_prefix'
             ) from error
 
 
 @TRANSFORMS.register_module()
 class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
-    """Stock ``LoadAnnotations`` that refuses a label the loss would choke on.
+    """Stock ``LoadAnnotations`` that refuses labels that the loss cannot use.
 
-    Reads ``seg_map_path`` and, where an image was loaded before, ``ori_shape``; sets ``gt_seg_map`` ((H, W), uint8,
+    Reads ``seg_map_path`` and, if an image was loaded before, ``ori_shape``; sets ``gt_seg_map`` ((H, W), uint8,
     every value below ``num_classes`` or equal to ``ignore_index``).
 
     Args:
-        num_classes: classes of the model, after the data set's ``reduce_zero_label`` and ``label_map``. Required.
-        ignore_index: the value of pixels that count for nothing, 0 to 255.
+        num_classes: number of classes of the model, after the data set's ``reduce_zero_label`` and ``label_map``.
+            Required.
+        ignore_index: id of the pixels that do not count, 0 to 255.
         reduce_zero_label, backend_args, imdecode_backend: as in stock.
 
     Raises:
-        InputError: ``num_classes`` is not a whole number from 1 to 256; or a label file is missing, cannot be decoded,
-            has more than one channel, another size than its image, or ids outside the classes. It names the file.
+        InputError: ``num_classes`` is not an integer from 1 to 256; or a label file is missing, cannot be decoded, has
+            more than one channel, another size than its image, or ids outside the classes. The message names the file.
     """
 
     def __init__(
@@ -89,11 +90,11 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
         backend_args: dict | None = None,
         imdecode_backend: str = 'pillow',
     ) -> None:
-        # None is a default only so that a config without num_classes gets this message in place of a TypeError.
+        # The default None is there so that a config without num_classes gets this message instead of a TypeError.
         if type(num_classes) is not int or not 1 <= num_classes <= 256:
             raise InputError(
                 f'LoadAnnotations: num_classes is {num_classes!r}; give the number of classes of the model, '
-                'a whole number from 1 to 256, such as num_classes=19'
+                'an integer from 1 to 256, such as num_classes=19'
             )
         super().__init__(
             reduce_zero_label=reduce_zero_label, backend_args=backend_args, imdecode_backend=imdecode_backend
@@ -106,14 +107,14 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
         label = self._read(path)
         if label.ndim != 2:
             raise InputError(
-                f'{path}: the label has shape {label.shape}, wanted one channel of class ids (H, W); '
-                'turn its colours into ids, or mend seg_map_path and seg_map_suffix'
+                f'{path}: the label has shape {label.shape} instead of one channel of class ids (H, W); '
+                'convert its colours to ids, or fix seg_map_path and seg_map_suffix'
             )
         image_size = results.get('ori_shape', label.shape)
         if label.shape != tuple(image_size):
             raise InputError(
                 f'{path}: the label is {_size(label.shape)} and its image {_size(image_size)} (width x height); '
-                'make the label anew at the size of the image'
+                'create the label again at the size of the image'
             )
         if label.dtype != np.uint8:
             beyond = (label < 0) | (label > 255)
@@ -123,7 +124,7 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
 
         table = self._table(results)
         mapped = label if table is None else table[label]
-        # Two comparisons: 0.16 ms at 2048x1024, where np.bincount takes 3.7 ms and np.unique 5.7 ms.
+        # Two comparisons take 0.16 ms at 2048x1024, np.bincount 3.7 ms and np.unique 5.7 ms.
         outside = (mapped >= self.num_classes) & (mapped != self.ignore_index)
         if outside.any():
             raise self._outside(path, np.unique(label[outside]))
@@ -136,13 +137,13 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
             content = mmengine.fileio.get(path, backend_args=self.backend_args)
             return _decode(content, 'unchanged', self.imdecode_backend).squeeze()
         except Exception as error:  # a storage backend and a decoder each raise their own
-            cure = 'replace the file, or mend seg_map_path and seg_map_suffix'
+            fix = 'replace the file, or fix seg_map_path and seg_map_suffix'
             if isinstance(error, FileNotFoundError) and path.endswith('_labelTrainIds.png'):
-                cure = 'make them: pip install cityscapesscripts, CITYSCAPES_DATASET=DIR csCreateTrainIdLabelImgs'
-            raise InputError(f'{path}: the label cannot be read ({_reason(error)}); {cure}') from error
+                fix = 'create them: pip install cityscapesscripts, CITYSCAPES_DATASET=DIR csCreateTrainIdLabelImgs'
+            raise InputError(f'{path}: the label cannot be read ({_reason(error)}); {fix}') from error
 
     def _table(self, results: dict) -> np.ndarray | None:
-        """The value of each id of the file, (256,) uint8, or None where the data set changes none."""
+        """The new value of each id of the file, (256,) uint8, or None if the data set changes none."""
         reduce_zero_label, label_map = results['reduce_zero_label'], results.get('label_map')
         if self.reduce_zero_label not in (None, reduce_zero_label):
             raise InputError(
@@ -162,23 +163,23 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
         return table
 
     def _outside(self, path: str, ids: np.ndarray) -> InputError:
-        """The error for a file with ``ids`` (sorted, as they stand in the file) outside the classes."""
+        """The error for a file with ``ids`` outside the classes. They are sorted, and as written in the file."""
         if 'labelIds' in Path(path).name or (self.num_classes == 19 and ids[0] >= 19 and ids[-1] <= 33):
-            cure = (
-                'these look like Cityscapes labelIds in place of labelTrainIds: run '
+            fix = (
+                'these look like Cityscapes labelIds instead of labelTrainIds: run '
                 'python -m cityscapesscripts.preparation.createTrainIdLabelImgs and set '
                 "seg_map_suffix='_gtFine_labelTrainIds.png'"
             )
         else:
-            cure = 'mend the label, or set num_classes and ignore_index to what the labels hold'
+            fix = 'fix the label, or set num_classes and ignore_index to the ids of the labels'
         return InputError(
             f'{path}: the label has ids {", ".join(map(str, ids[:8]))}{", ..." if len(ids) > 8 else ""} outside the '
-            f'{self.num_classes} classes (0 to {self.num_classes - 1}, {self.ignore_index} is ignored); {cure}'
+            f'{self.num_classes} classes (0 to {self.num_classes - 1}, {self.ignore_index} is ignored); {fix}'
         )
 
 
 def _decode(content: bytes, flag: str, backend: str) -> np.ndarray:
-    """What ``mmcv.imfrombytes`` gives; by kornia-rs where that is certain to be the same."""
+    """``mmcv.imfrombytes``, or kornia-rs if it is certain to give the same array."""
     if decode_image_png_u8 and backend in ('cv2', 'pillow'):
         if flag == 'color' and (pixels := _decode_png(content, colour_type=2, mode='rgb')) is not None:
             return cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR, dst=pixels)
@@ -188,11 +189,11 @@ def _decode(content: bytes, flag: str, backend: str) -> np.ndarray:
 
 
 def _decode_png(content: bytes, colour_type: int, mode: str) -> np.ndarray | None:
-    """The pixels of a whole PNG of that colour type, 8 bits, not interlaced, nor with chunks that change pixels.
+    """Decode a complete PNG of that colour type with 8 bits, not interlaced, without chunks that change pixels.
 
-    None for any other file, and for one that kornia-rs refuses: stock then reads it, or says what is wrong.
+    None for any other file, and for a file that kornia-rs refuses: stock then reads it, or reports the error.
     """
-    # The header: width, height, bits a channel, colour type, compression, filter, interlace.
+    # The header: width, height, bits per channel, colour type, compression, filter, interlace.
     if content[12:16] != b'IHDR' or content[24:29] != bytes([8, colour_type, 0, 0, 0]):
         return None
     chunks, end = set(), 8
@@ -202,11 +203,11 @@ def _decode_png(content: bytes, colour_type: int, mode: str) -> np.ndarray | Non
     if end != len(content) or not chunks <= PLAIN_CHUNKS:
         return None
     width, height = int.from_bytes(content[16:20], 'big'), int.from_bytes(content[20:24], 'big')
-    if width * height > 2**30:  # OpenCV's limit; kornia-rs would take the memory before it looks
+    if width * height > 2**30:  # OpenCV's limit; kornia-rs would allocate the memory first
         return None
     try:
         return decode_image_png_u8(content, (height, width), mode)
-    except Exception:  # its errors have no class of their own
+    except Exception:  # its exceptions have no common class
         return None
 
 
@@ -215,7 +216,7 @@ def _size(shape: tuple[int, int]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What a user can use of a storage or decoding error, on one line."""
+    """Describe a storage or decoding error for a user, on one line."""
     if isinstance(error, FileNotFoundError):
         return 'no such file'
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,4 @@
-"""Training: the loop that resumes, hooks and optimizers. Importing this package registers them."""
+"""Training: a loop that resumes exactly, hooks and optimizers. Importing this package registers them."""
 
 from mmseg_bisenet.engine.checkpoint_hook import AtomicCheckpointHook
 from mmseg_bisenet.engine.compile_hook import CompileHook

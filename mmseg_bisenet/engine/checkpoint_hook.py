@@ -1,14 +1,15 @@
-"""MMEngine's ``CheckpointHook``, which loses no checkpoint whenever the training ends.
+"""MMEngine's ``CheckpointHook``. A training that is interrupted at any moment keeps a whole checkpoint.
 
 Deviations from stock:
 
-- A checkpoint is written beside its place, and takes it when it is on the disk. Stock writes in place.
-- What a new checkpoint makes superfluous, the oldest one or the best so far, goes after the new one is written, not
-  before.
-- ``--resume`` goes on from the newest whole checkpoint where the one that ``last_checkpoint`` names is damaged or gone,
-  or where that file itself is: it can always be made anew, and stock goes on writing it in place.
-- A checkpoint that comes with an evaluation is written again with its scores, which stock does for a new best only. A
-  run that ended before that evaluates first when it is resumed (:mod:`mmseg_bisenet.engine.train_loop`).
+- A checkpoint is written under a temporary name, flushed to the disk and renamed. Stock writes it in place.
+- A checkpoint that is no longer needed (the oldest one, or the previous best) is removed after the new one is written.
+  Stock removes it before.
+- ``--resume`` continues from the newest whole checkpoint if the one that ``last_checkpoint`` names is damaged or
+  missing, or if ``last_checkpoint`` itself is. Stock writes that file in place, and so do we, because it can be
+  restored.
+- If an evaluation follows a checkpoint, the checkpoint is written again with the scores. Stock does so only for a new
+  best. A run that ends before that evaluates first when it is resumed (:mod:`mmseg_bisenet.engine.train_loop`).
 """
 
 import os
@@ -22,19 +23,19 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import remove_leftovers, replacing
 from mmseg_bisenet.registry import HOOKS
 
 BACKEND = 'mmseg_bisenet.atomic'
-PART = '.part'
 
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """Stock hook with stock arguments, for folders: ``backend_args`` and an ``out_dir`` elsewhere are refused.
+    """The stock hook with the stock arguments. It writes to local folders only.
 
     Raises:
-        InputError: storage other than folders; a checkpoint that cannot be written; a run to resume whose checkpoints
-            are all damaged.
+        InputError: ``backend_args`` or ``out_dir`` names other storage; a checkpoint cannot be written; the run to
+            resume has no whole checkpoint.
     """
 
     saved_iter: int | None = None
@@ -46,10 +47,10 @@ class AtomicCheckpointHook(CheckpointHook):
         self.backend_args = dict(backend=BACKEND)
 
     def before_run(self, runner: Runner) -> None:
-        """Let MMEngine, which looks for a checkpoint to resume after this, find a whole one."""
+        """Make sure that ``last_checkpoint``, which MMEngine reads next, names a whole checkpoint."""
         if runner._resume and runner._load_from is None:
             if dist.is_main_process():
-                self._mend_last_checkpoint(runner)
+                self._fix_last_checkpoint(runner)
             dist.barrier()
             last = find_latest_checkpoint(runner.work_dir)
             names = dist.all_gather_object(Path(last).name if last and Path(last).is_file() else None)
@@ -60,18 +61,20 @@ class AtomicCheckpointHook(CheckpointHook):
                 )
 
     def before_train(self, runner: Runner) -> None:
-        """Remove what a killed write has left."""
+        """Remove the temporary files of a run that was killed while it wrote."""
         super().before_train(runner)
         if dist.is_main_process():
-            for part in Path(self.out_dir).glob(f'*.pth{PART}'):
-                part.unlink()
+            remove_leftovers(self.out_dir, '*.pth')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Save the best, and the scores with the checkpoint of the same iteration, whose count has gone up since."""
+        """Save the best checkpoint, and write the scores into the checkpoint of this iteration if there is one.
+
+        ``runner.iter`` has gone up by one since that checkpoint was saved.
+        """
         super().after_val_epoch(runner, metrics)
         if self.saved_iter == runner.iter - 1:
             self._save_checkpoint_with_step(runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter))
-            self.saved_iter = None  # the count is that of the next iteration already
+            self.saved_iter = None  # the call above set it to `runner.iter`, the next iteration
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         super()._save_checkpoint_with_step(runner, step, meta)
@@ -83,24 +86,26 @@ class AtomicCheckpointHook(CheckpointHook):
         if self.save_best:
             self.file_backend.remove_old()
 
-    def _mend_last_checkpoint(self, runner: Runner) -> None:
+    def _fix_last_checkpoint(self, runner: Runner) -> None:
         last = find_latest_checkpoint(runner.work_dir)
         if last and is_whole(last):
             return
         folder = Path(runner.work_dir)
-        if self.out_dir and self.out_dir != runner.work_dir:  # as stock derives it, later
+        if self.out_dir and self.out_dir != runner.work_dir:  # stock derives the same folder, but later
             folder = Path(self.out_dir, folder.name)
         found = sorted(folder.glob(self.filename_tmpl.format('*')), key=_numbers, reverse=True)
         whole = next(filter(is_whole, found), None)
         if whole:
-            runner.logger.warning(f'{last or "last_checkpoint"} is damaged or gone: {whole} is the newest whole one')
+            runner.logger.warning(
+                f'{last or "last_checkpoint"} is damaged or missing: resuming from {whole}, the newest whole checkpoint'
+            )
             AtomicBackend().put_text(str(whole), os.path.join(runner.work_dir, 'last_checkpoint'))
         elif found or last is not None:
-            raise InputError(f'--resume: no checkpoint in {folder} is whole; start anew without --resume')
+            raise InputError(f'--resume: no checkpoint in {folder} is whole; start again without --resume')
 
 
 def is_whole(path: str | Path) -> bool:
-    """Whether a checkpoint of PyTorch is all there: its checksums are right. It reads the file, and loads nothing."""
+    """Check the checksums of a PyTorch checkpoint. The file is read, but nothing in it is loaded."""
     try:
         with ZipFile(path) as file:
             return file.testzip() is None
@@ -114,29 +119,24 @@ def _numbers(path: Path) -> list[int]:
 
 @register_backend(BACKEND)
 class AtomicBackend(LocalBackend):
-    """Files that are there whole or not at all; one that is removed stays until :meth:`remove_old`."""
+    """Local files that are written whole or not at all. :meth:`remove` only notes a file for :meth:`remove_old`."""
 
     def __init__(self) -> None:
         self.old: list[str] = []
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
-        """Write beside ``filepath``, then rename.
+        """Write a file, replacing an earlier one.
 
         Raises:
-            InputError: it cannot be written; what was there stays as it was.
+            InputError: the system refuses to write. An earlier file stays as it was.
         """
-        part = Path(f'{filepath}{PART}')
-        part.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open('wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(filepath)
-        except OSError as error:
-            raise InputError(f'{filepath} cannot be written ({error.strerror}); make room, then --resume') from error
-        finally:
-            part.unlink(missing_ok=True)
+            with replacing(filepath) as partial:
+                partial.write_bytes(obj)
+        except InputError as error:
+            raise InputError(
+                f'{filepath} cannot be written ({error.__cause__.strerror}); make room, then --resume'
+            ) from error
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         self.put(obj.encode(encoding), filepath)

@@ -1,7 +1,7 @@
-"""``torch.compile`` where it pays: the backbone.
+"""``torch.compile`` for the backbone only.
 
-MMEngine's ``compile=True`` compiles the whole training step, which breaks into some thirty graphs at its dicts, its
-loss and its backward pass. The backbone is two graphs, forward and backward.
+MMEngine's ``compile=True`` compiles the whole training step. That breaks into about thirty graphs, because of its
+dicts, its loss and its backward pass. The backbone gives two graphs, forward and backward.
 """
 
 from mmengine.hooks import Hook
@@ -13,10 +13,10 @@ from mmseg_bisenet.registry import HOOKS
 
 @HOOKS.register_module()
 class CompileHook(Hook):
-    """Compile the backbone when training starts. Names of parameters, and so checkpoints, stay as they are.
+    """Compile the backbone when training starts. Parameter names and checkpoints do not change.
 
     Args:
-        options: those of ``torch.compile``, such as ``mode`` or ``backend``.
+        options: passed to ``torch.compile``, such as ``mode`` or ``backend``.
     """
 
     def __init__(self, **options) -> None:

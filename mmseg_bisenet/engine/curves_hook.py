@@ -1,7 +1,8 @@
-"""Curves of a whole training in one picture: loss, mIoU and learning rate over the iterations.
+"""The curves of a training in one picture: loss, mIoU and learning rate over the iterations.
 
-Values come from MMEngine's message hub, which checkpoints carry, so a resumed training shows its first part too. The
-hub keeps one loss for each iteration, but does not say at which iteration an evaluation was: that is recorded here.
+The values come from MMEngine's message hub. Checkpoints contain the hub, so the picture of a resumed training shows the
+first part as well. The hub has the loss of every iteration, but not the iteration of each evaluation, so this hook
+records it.
 """
 
 from pathlib import Path
@@ -26,9 +27,9 @@ BLUE, ORANGE, GREEN = '#3b6fb6', '#d9762b', '#3a8f5a'
 
 @HOOKS.register_module()
 class CurvesHook(Hook):
-    """Write ``curves.png`` into the work dir after each evaluation; when training ends, to the backends as well.
+    """Write ``curves.png`` into the work dir after each evaluation; after training, also send it to the visualizer.
 
-    The loss is the main process's. A picture that cannot be drawn or written is a warning in the log.
+    The loss is that of the main process. If the picture cannot be drawn or written, the log has a warning.
     """
 
     def __init__(self) -> None:
@@ -63,13 +64,13 @@ class CurvesHook(Hook):
 
 
 def draw_curves(iteration: int, losses: np.ndarray, rates: np.ndarray, points: list) -> np.ndarray:
-    """Draw loss, mIoU and learning rate in panels over one another; one that has no values is left out.
+    """Draw loss, mIoU and learning rate in panels, one above the other. A panel without values is left out.
 
     Args:
-        iteration: iterations done.
+        iteration: number of iterations done.
         losses: (L,) total loss of the last L iterations.
         rates: (R,) learning rate of the last R iterations.
-        points: evaluations, [iteration, mIoU in percent] each.
+        points: evaluations as [iteration, mIoU in percent].
 
     Returns:
         (H, W, 3) RGB uint8.
@@ -77,7 +78,7 @@ def draw_curves(iteration: int, losses: np.ndarray, rates: np.ndarray, points: l
     panels = [panel for panel in ((3, _loss, losses), (2, _miou, points), (1, _rate, rates)) if len(panel[2])]
     heights = [height for height, *_ in panels]
     figure = Figure(figsize=(9, 0.6 + sum(heights)), dpi=120, layout='constrained')
-    canvas = FigureCanvasAgg(figure)  # pyplot's state is left to whoever uses it
+    canvas = FigureCanvasAgg(figure)  # pyplot would keep global state
     axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (_, draw, values) in zip(axes, panels, strict=True):
         draw(ax, iteration, values)
@@ -126,7 +127,7 @@ def _iterations(last: int, values: np.ndarray) -> np.ndarray:
 
 
 def smoothed(values: np.ndarray, radius: int) -> np.ndarray:
-    """(L,) mean of each value and up to ``radius`` on either side of it; at the ends, of those that exist."""
+    """(L,) moving average over ``radius`` values on each side; at the ends, over the values that exist."""
     total, i = np.append(0, values.cumsum()), np.arange(len(values))
     first, end = np.maximum(i - radius, 0), np.minimum(i + radius + 1, len(values))
     return (total[end] - total[first]) / (end - first)

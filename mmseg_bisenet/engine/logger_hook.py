@@ -1,4 +1,7 @@
-"""MMEngine's ``LoggerHook``, which writes scores once: of several processes, stock lets each write the same file."""
+"""MMEngine's ``LoggerHook``. Deviation: only the main process writes the scores of a test.
+
+In stock, every process writes the same file.
+"""
 
 from mmengine.dist import master_only
 from mmengine.hooks import LoggerHook
@@ -9,7 +12,7 @@ from mmseg_bisenet.registry import HOOKS
 
 @HOOKS.register_module()
 class MainLoggerHook(LoggerHook):
-    """Stock hook with stock arguments."""
+    """The stock hook with the stock arguments."""
 
     @master_only
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:

@@ -1,7 +1,7 @@
-"""A training that diverges ends at once, and leaves its good checkpoints alone.
+"""End a training that diverges at once, before it overwrites good checkpoints.
 
-Each iteration is looked at, and a GPU does not wait for it: MMEngine's ``RuntimeInfoHook``, which does wait, has put
-the loss among the logged numbers already.
+The loss of each iteration is checked. This adds no synchronisation with the GPU, because MMEngine's ``RuntimeInfoHook``
+has copied the loss to the CPU already, for the log.
 """
 
 import math
@@ -17,12 +17,13 @@ from mmseg_bisenet.registry import HOOKS
 
 @HOOKS.register_module()
 class NonFiniteLossHook(Hook):
-    """Looks at the loss of each iteration, and at the weights before they are saved.
+    """Check the loss of each iteration, and the weights before they are saved.
 
-    With several processes each looks at its own loss, and the launcher ends the others.
+    Each process checks its own loss. If one fails, the launcher ends the others.
 
     Raises:
-        InputError: NaN or infinity. It names the iteration, the batch's files and the last good checkpoint.
+        InputError: NaN or infinity. The message names the iteration, the files of the batch and the last good
+            checkpoint.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -33,19 +34,19 @@ class NonFiniteLossHook(Hook):
     ) -> None:
         files = ', '.join(str(sample.metainfo.get('img_path')) for sample in data_batch['data_samples'])
         self.batch = f'iteration {runner.iter + 1} on {files}'
-        # `CheckpointHook` changes it before it saves.
+        # Read here, because `CheckpointHook` changes it before it saves.
         self.last_checkpoint = runner.message_hub.get_info('last_ckpt')
         loss = runner.message_hub.get_scalar('train/loss').current()
         if not math.isfinite(loss):
             self._stop(f'the loss is {loss}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """A step with a finite loss can spoil the weights, and only the next loss would show it."""
+        """Check the weights: after a finite loss, the step can still overflow, and only the next loss would show it."""
         if not all(parameter.isfinite().all() for parameter in runner.model.parameters()):
-            self._stop('its step made weights NaN or infinite')
+            self._stop('the optimizer step made weights NaN or infinite')
 
     def _stop(self, problem: str) -> None:
         raise InputError(
-            f'{self.batch}: {problem}; the last good checkpoint is {self.last_checkpoint or "none"}; look at these '
+            f'{self.batch}: {problem}; the last good checkpoint is {self.last_checkpoint or "none"}; check these '
             'images and labels, lower optim_wrapper.optimizer.lr, or set optim_wrapper.clip_grad'
         )

@@ -1,4 +1,4 @@
-"""What may fail without ending a training."""
+"""Errors that must not end a training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 @contextmanager
 def only_warn(runner: Runner, what: str) -> Iterator[None]:
-    """Pictures are not worth a training: whatever fails in drawing one (disk full, server gone) is logged, no more."""
+    """Log an error in drawing a picture (disk full, server gone) as a warning; training goes on."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Rules for single parameters that add up, and bfloat16 on any device."""
+"""Optimizer rules for single parameters that combine, and bfloat16 on any device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +17,18 @@ NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 class ParamwiseConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's constructor and ``paramwise_cfg``, with two deviations.
 
-    - A parameter that ``custom_keys`` names keeps the rules for norms and biases, unless its key sets ``decay_mult``:
-      heads that learn ten times as fast are still without weight decay on their norms. MMEngine applies one rule only.
-    - Parameters with the same settings share a group. MMEngine makes one for each, and an
-      optimizer works group by group.
+    - The rules for norms and biases also apply to parameters that ``custom_keys`` names, unless the key sets
+      ``decay_mult``. So heads with ten times the learning rate still have no weight decay on their norms. MMEngine
+      applies only one rule to a parameter.
+    - Parameters with the same settings share a group, which is faster, because an optimizer works group by group.
+      MMEngine makes a group for each parameter.
     """
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: int | float | None = None
     ) -> None:
         super().add_params(params, module, prefix, is_dcn_module)
-        if prefix:  # MMEngine calls it for each module in turn; the whole model comes last
+        if prefix:  # MMEngine calls this method for every module; the whole model comes last
             return
         decay = dict(self._decay_of_norms_and_biases(module))
         groups = {}
@@ -51,9 +52,9 @@ class ParamwiseConstructor(DefaultOptimWrapperConstructor):
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Mixed precision in bfloat16, which needs no scaling of the loss, on any device.
+    """Mixed precision in bfloat16 on any device. It needs no loss scaling.
 
-    Weights, gradients and losses stay in float32. MMEngine's ``AmpOptimWrapper`` refuses to start without a GPU.
+    Weights, gradients and losses stay in float32. MMEngine's ``AmpOptimWrapper`` does not start without a GPU.
     """
 
     @contextmanager

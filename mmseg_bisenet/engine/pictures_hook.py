@@ -1,7 +1,8 @@
-"""Validation pictures: photo, truth and prediction side by side, the same few images at each evaluation of a training.
+"""Validation pictures: image, truth and prediction side by side, for the same few images at each evaluation.
 
-Stock ``SegVisualizationHook`` with ``draw=True`` reads each image a second time, draws in tests too, and writes class
-names into the picture. It stays for ``--show`` and ``--show-dir``; this one takes what the evaluation holds already.
+The stock ``SegVisualizationHook`` with ``draw=True`` reads each image a second time, draws in tests too, and writes
+class names into the picture. ``--show`` and ``--show-dir`` still use it. This hook draws what the evaluation has in
+memory.
 """
 
 from collections.abc import Sequence
@@ -15,17 +16,18 @@ from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 
 from mmseg_bisenet.engine.only_warn import only_warn
+from mmseg_bisenet.palette import paint
 from mmseg_bisenet.registry import HOOKS
 
-LONGEST_SIDE = 768  # of a photo in the picture: three Cityscapes images as they are would be 7 MB of PNG each time
+LONGEST_SIDE = 768  # pixels; at full size, three Cityscapes images are a PNG of 7 MB
 
 
 @HOOKS.register_module()
 class ValidationPicturesHook(Hook):
     """At each evaluation, send a few pictures to every backend of the visualizer, with the iteration as step.
 
-    The images are spread evenly over the validation set, or over the main process's share of it. A picture that cannot
-    be drawn or written is a warning in the log.
+    The images are spread evenly over the validation set, or over the main process's share of it. If a picture cannot
+    be drawn or written, the log has a warning.
 
     Args:
         count: number of images.
@@ -33,7 +35,7 @@ class ValidationPicturesHook(Hook):
 
     def __init__(self, count: int = 4) -> None:
         self.count = count
-        self.wanted = set()  # positions in the set; empty outside of a training
+        self.wanted = set()  # positions in the validation set; empty unless training
 
     @master_only
     def before_train(self, runner: Runner) -> None:
@@ -55,7 +57,7 @@ class ValidationPicturesHook(Hook):
             self.seen += 1
 
     def _draw(self, runner: Runner, image: np.ndarray, sample: SegDataSample) -> None:
-        # `image` is the network's input, (3, H, W) BGR as loaded and resized, before the data preprocessor.
+        # `image` is what the pipeline gives, before the data preprocessor: (3, H, W) BGR uint8, resized.
         picture = side_by_side(
             np.ascontiguousarray(image[::-1].transpose(1, 2, 0)).astype(np.uint8),
             sample.gt_sem_seg.data[0].cpu().numpy(),
@@ -65,27 +67,25 @@ class ValidationPicturesHook(Hook):
         ratio = LONGEST_SIDE / max(picture.shape[0], picture.shape[1] // 3)
         if ratio < 1:
             picture = cv2.resize(picture, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
-        # MLflow takes the format from the name.
+        # MLflow needs the suffix.
         runner.visualizer.add_image(f'val_{Path(sample.img_path).stem}.png', picture, runner.iter)
 
 
 def side_by_side(
     photo: np.ndarray, truth: np.ndarray, prediction: np.ndarray, palette: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """Photo, truth and prediction in one picture of the prediction's height and three times its width.
+    """Put image, truth and prediction side by side, at the size of the prediction.
 
     Args:
         photo: (H', W', 3) uint8.
-        truth: (H'', W'') class ids; a pixel of no class, such as 255, is black.
+        truth: (H'', W'') class ids; ids without a colour, such as 255, are black.
         prediction: (H, W) class ids.
-        palette: a colour for each class, in the photo's order of channels.
+        palette: a colour for each class, in the channel order of ``photo``.
 
     Returns:
         (H, 3 W, 3) uint8.
     """
     height, width = prediction.shape
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(palette)] = palette
     photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_LINEAR)
-    truth = cv2.resize(colours[truth], (width, height), interpolation=cv2.INTER_NEAREST)
-    return np.hstack([photo, truth, colours[prediction]])
+    truth = cv2.resize(paint(truth, palette), (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.hstack([photo, truth, paint(prediction, palette)])

@@ -1,11 +1,11 @@
-"""The order of training images, and the randomness of their augmentation, as a pure function of the seed.
+"""The order of training images and the random numbers of their augmentation, as a pure function of the seed.
 
 Deviations from MMEngine's ``InfiniteSampler``:
 
-- Any position is reached at once. Stock draws one permutation after the other from a generator, so that a resumed run
-  has to draw, and upstream even to read, what was trained on before (mmengine#1520).
-- A draw brings the seed of its augmentation. Stock lets each data worker go on with the random state it has, which a
-  resumed run, or another number of workers, cannot repeat.
+- It can start at any position. Stock draws one permutation after the other from a generator, so a resumed run must draw
+  all earlier ones again. Upstream even reads the images again (mmengine#1520).
+- Each draw has a seed for its augmentation. In stock, the augmentation depends on the random state of the data worker,
+  which a resumed run, or a run with another number of workers, cannot repeat.
 """
 
 import itertools
@@ -17,16 +17,16 @@ from torch.utils.data import Sampler
 
 from mmseg_bisenet.registry import DATA_SAMPLERS
 
-ORDER, AUGMENTATION, STEP = range(3)  # what random numbers are for, so that no two uses share them
+ORDER, AUGMENTATION, STEP = range(3)  # the uses of random numbers; each has its own seeds
 
 
 def derive_seed(seed: int, *purpose: int) -> int:
-    """A seed below 2**32 for one purpose, such as ``AUGMENTATION, 7``, independent of those of all others."""
+    """Return a seed below 2**32 for one purpose, such as ``AUGMENTATION, 7``. Each purpose gets an independent seed."""
     return int(np.random.SeedSequence(seed, spawn_key=purpose).generate_state(1)[0])
 
 
 class Draw(int):
-    """Index of an image in the data set, with the ``seed`` of its augmentation."""
+    """The index of an image in the data set, with the ``seed`` of its augmentation."""
 
     seed: int
 
@@ -41,15 +41,15 @@ class Draw(int):
 
 @DATA_SAMPLERS.register_module()
 class ResumableSampler(Sampler[Draw]):
-    """Endless draws: one permutation of the data set after the other, dealt to the processes in turn.
+    """Endless draws: one permutation of the data set after the other, divided among the processes.
 
-    Draw k of all processes together depends on ``seed`` and k alone, and process r of W takes the draws r, r + W, ...
-    So an iteration sees the same images under the same augmentation for any number of data workers, and for any number
-    of processes with the same total batch.
+    Draw k depends only on ``seed`` and k. Process r of W takes the draws r, r + W, r + 2 W and so on. An iteration
+    therefore sees the same images with the same augmentation for any number of data workers, and for any number of
+    processes with the same total batch size.
 
     Args:
-        shuffle: Otherwise every round is in the data set's order.
-        seed: At least 0, and the same in all processes; by default they agree on a random one.
+        shuffle: if False, every epoch is in the order of the data set.
+        seed: an integer from 0, the same in all processes. By default they agree on a random one.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
@@ -60,22 +60,22 @@ class ResumableSampler(Sampler[Draw]):
         self.start = 0
 
     def skip(self, num_samples: int) -> None:
-        """Let the next iterator begin after ``num_samples`` draws of this process, counted from the very first."""
+        """Start the next iterator after the first ``num_samples`` draws of this process."""
         self.start = num_samples
 
     def __len__(self) -> int:
-        """Size of the data set, as stock has it."""
+        """The size of the data set, as in stock."""
         return self.size
 
     def __iter__(self) -> Iterator[Draw]:
         current = order = None
         for number in itertools.count(self.start * self.world_size + self.rank, self.world_size):
-            turn, place = divmod(number, self.size)
-            if turn != current:
-                current, order = turn, self._order(turn)
+            epoch, place = divmod(number, self.size)
+            if epoch != current:
+                current, order = epoch, self._order(epoch)
             yield Draw(order[place], derive_seed(self.seed, AUGMENTATION, number))
 
-    def _order(self, turn: int) -> Sequence[int]:
+    def _order(self, epoch: int) -> Sequence[int]:
         if not self.shuffle:
             return range(self.size)
-        return np.random.default_rng(derive_seed(self.seed, ORDER, turn)).permutation(self.size)
+        return np.random.default_rng(derive_seed(self.seed, ORDER, epoch)).permutation(self.size)

@@ -1,16 +1,17 @@
-"""MMEngine's ``IterBasedTrainLoop``, which goes on after ``--resume`` as if nobody had ended it.
+"""MMEngine's ``IterBasedTrainLoop``. After ``--resume``, it continues as if it had never been interrupted.
 
 Deviations from stock:
 
-- It starts to read at the first batch that is still to be trained on. Upstream reads and discards every earlier one
-  (mmengine#1520), and lets its workers read from the start before it knows of a checkpoint.
-- The sampler's seed is the run's. A resumed run takes its seed from the checkpoint, after the sampler was built.
-- Each sample and each step has random numbers of its own, derived from the seed: no random state has to be saved, and
-  none depends on how long a worker has lived.
-- An evaluation that is due and not in the checkpoint is done first: a run may end between the two.
+- A resumed run starts reading at its next batch. Upstream reads and discards every earlier batch (mmengine#1520), and
+  its workers start reading from the beginning before the checkpoint is loaded.
+- The sampler uses the seed of the run. A resumed run has its seed from the checkpoint, which is loaded after the
+  sampler is built.
+- Each sample and each step has its own random numbers, derived from the seed. So no random state has to be saved, and
+  nothing depends on the state of a data worker.
+- If a run ends after it saved a checkpoint and before the evaluation that was due, the resumed run evaluates first.
 
-With gradient accumulation, losses go on equally from a checkpoint of an iteration that ends an accumulation. MMEngine
-warns of another one, whose partial sum is lost.
+With gradient accumulation, the losses are the same only if the checkpoint is of an iteration that ends an accumulation.
+Otherwise the partial sum is lost, and MMEngine warns.
 """
 
 import random
@@ -30,10 +31,10 @@ from mmseg_bisenet.registry import DATASETS, LOOPS
 
 @LOOPS.register_module()
 class ResumableTrainLoop(IterBasedTrainLoop):
-    """Stock loop with stock arguments; ``dataloader`` is a config, with the sampler ``ResumableSampler``.
+    """The stock loop with the stock arguments. ``dataloader`` is a config with the sampler ``ResumableSampler``.
 
     Raises:
-        InputError: another sampler, or a batch sampler.
+        InputError: the config has another sampler, or a batch sampler.
     """
 
     def __init__(
@@ -53,12 +54,12 @@ class ResumableTrainLoop(IterBasedTrainLoop):
                 'train_dataloader.sampler.type=mmseg_bisenet.ResumableSampler without a batch_sampler, or '
                 'train_cfg.type=IterBasedTrainLoop'
             )
-        # Upstream's constructor starts to read from what it is given; without workers, that reads nothing.
+        # Upstream's constructor starts the workers of its data loader. This one has none, so nothing is read.
         super().__init__(runner, DataLoader(loader.dataset), max_iters, val_begin, val_interval, dynamic_intervals)
         self.dataloader = loader
 
     def run(self) -> nn.Module:
-        """Train from the current iteration, 0 or a checkpoint's, to the last; the trained model."""
+        """Train from the current iteration (0, or that of the checkpoint) to the last. Return the model."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self.seed = self._shared_seed()
@@ -75,12 +76,12 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         return self.runner.model
 
     def run_iter(self, data_batch: dict) -> None:
-        """One training step, with dropout of its own."""
+        """Train one step. Its random numbers, such as dropout, depend only on seed, iteration and rank."""
         set_random_seed(derive_seed(self.seed, STEP, self._iter, dist.get_rank()))
         super().run_iter(data_batch)
 
     def _shared_seed(self) -> int:
-        """The first process's: with ``randomness.diff_rank_seed`` each has another."""
+        """The seed of the first process. With ``randomness.diff_rank_seed`` the others have different ones."""
         seed = torch.tensor(self.runner.seed)
         dist.broadcast(seed)
         return seed.item()
@@ -91,15 +92,16 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         due = self._iter >= self.val_begin and (last or self._iter % self.val_interval == 0)
         hub = self.runner.message_hub
         if self.runner.val_loop is not None and due and hub.get_info('evaluated_iter', 0) < self._iter:
-            hub.update_info('evaluated_iter', self._iter)  # with the scores in the checkpoint that follows them
+            hub.update_info('evaluated_iter', self._iter)  # saved together with the scores, in the next checkpoint
             self.runner.val_loop.run()
 
 
 @DATASETS.register_module()
 class SeededDataset(Dataset):
-    """The data set of a config, whose sample depends on the :class:`Draw` alone.
+    """A data set whose samples depend only on the :class:`Draw`.
 
-    It is put around everything else, because wrappers such as ``RepeatDataset`` compute with the index.
+    It is the outermost wrapper, because wrappers such as ``RepeatDataset`` compute with the index and would lose the
+    seed.
     """
 
     def __init__(self, dataset: dict) -> None:
@@ -115,5 +117,5 @@ class SeededDataset(Dataset):
     def __getitem__(self, draw: Draw) -> Any:
         random.seed(draw.seed)
         np.random.seed(draw.seed)
-        torch.default_generator.manual_seed(draw.seed)  # `torch.manual_seed` looks for GPUs, 25 times as long
+        torch.default_generator.manual_seed(draw.seed)  # `torch.manual_seed` takes 25 times as long: it looks for GPUs
         return self.dataset[int(draw)]

@@ -1,28 +1,28 @@
-"""Scores from a confusion matrix: rows are truth, columns are predictions.
+"""Scores from a confusion matrix: rows are the truth, columns the predictions.
 
-IoU, accuracy and their means are those of J. Long, E. Shelhamer and T. Darrell, "Fully Convolutional Networks for
-Semantic Segmentation" (arXiv 1411.4038, section 5), as MMSegmentation and the official Cityscapes script have them.
+IoU, accuracy and their means are defined as in J. Long, E. Shelhamer and T. Darrell, "Fully Convolutional Networks for
+Semantic Segmentation" (arXiv 1411.4038, section 5), and computed as in MMSegmentation and the Cityscapes scripts.
 """
 
 import numpy as np
 
-IDS = 256  # that a label of 8 bits can hold
+IDS = 256  # different ids in a label of 8 bits
 
 
 def count(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """How many pixels have each pair of ids; truth and prediction: (H, W) uint8 -> (256, 256) int64."""
+    """Count the pixels of each pair of ids; truth and prediction: (H, W) uint8 -> (256, 256) int64."""
     pairs = truth.astype(np.uint16) * IDS + prediction
     return np.bincount(pairs.ravel(), minlength=IDS * IDS).reshape(IDS, IDS)
 
 
 def class_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """IoU, accuracy, and share of the truth's pixels of each class.
+    """Compute IoU, accuracy and share of the labelled pixels for each class.
 
     Args:
         confusion: (C, C) pixels.
 
     Returns:
-        ``IoU``, ``Acc`` and ``pixels``, (C,) percent each; NaN where a class is nowhere.
+        ``IoU``, ``Acc`` and ``pixels``, each (C,) in percent; NaN for a class that does not occur.
     """
     right, truth, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     return {
@@ -33,10 +33,10 @@ def class_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def summary(confusion: np.ndarray) -> dict[str, float]:
-    """Scores of all classes together, in percent; NaN where there is no pixel.
+    """Compute the scores over all classes, in percent; NaN if there is no pixel.
 
-    ``aAcc``: share of right pixels. ``mIoU`` and ``mAcc``: means over the classes that have a score. ``FWIoU``: mean
-    IoU, each class with the weight of its pixels in the truth.
+    ``aAcc`` is the share of correct pixels. ``mIoU`` and ``mAcc`` are means over the classes that have a score.
+    ``FWIoU`` is the mean IoU weighted by the pixels of each class in the truth.
     """
     scores = class_scores(confusion)
     return {
@@ -48,12 +48,12 @@ def summary(confusion: np.ndarray) -> dict[str, float]:
 
 
 def percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """NaN where ``whole`` is 0."""
+    """Divide, times 100; NaN if ``whole`` is 0."""
     with np.errstate(invalid='ignore'):
         return 100 * part / whole
 
 
 def mean(scores: np.ndarray) -> float:
-    """Mean of the scores that are there; NaN where none is."""
+    """Average the scores that are not NaN; NaN if there are none."""
     there = scores[~np.isnan(scores)]
     return float(there.mean()) if there.size else float('nan')

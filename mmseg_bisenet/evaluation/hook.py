@@ -1,4 +1,4 @@
-"""What a test found, as files: ``WORK_DIR/evaluation`` with JSON, CSV, and labels of the best and the worst images."""
+"""The results of a test as files: JSON, CSV, and the labels of the best and the worst images."""
 
 import csv
 import json
@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 import mmseg_bisenet
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
+from mmseg_bisenet.files import remove_leftovers, replacing
 from mmseg_bisenet.registry import HOOKS
 
 FOLDER = 'evaluation'
@@ -26,13 +27,13 @@ FOLDER = 'evaluation'
 
 @HOOKS.register_module()
 class EvaluationHook(Hook):
-    """When a test ends, write what its :class:`SegmentationMetric` found into ``WORK_DIR/evaluation``.
+    """Write the results of the test's :class:`SegmentationMetric` into ``WORK_DIR/evaluation``.
 
-    ``scores.json`` has everything; ``per_class.csv`` and ``per_image.csv`` have its tables; ``samples`` has PNG files
-    of ids, truth and prediction. The folder is replaced when all is written: a test that fails leaves the last one's.
+    ``scores.json`` contains everything, ``per_class.csv`` and ``per_image.csv`` its tables, ``samples`` the truth and
+    prediction of images as PNG files of ids. An earlier folder is replaced at the end, so a test that fails keeps it.
 
     Args:
-        samples: so many of the best images, and of the worst.
+        samples: number of images to keep of the best, and of the worst.
     """
 
     def __init__(self, samples: int = 6) -> None:
@@ -41,7 +42,9 @@ class EvaluationHook(Hook):
     def before_test(self, runner: Runner) -> None:
         folder = Path(runner.work_dir, FOLDER)
         if folder.is_dir() and any(folder.iterdir()) and not (folder / 'scores.json').exists():
-            raise InputError(f'{folder} holds something else than scores, and is left alone; name another --work-dir')
+            raise InputError(f'{folder} exists and is not of a test, so it is not replaced; name another --work-dir')
+        if is_main_process():
+            remove_leftovers(folder.parent, folder.name)
         for metric in _metrics(runner):
             metric.extremes.count = self.samples
 
@@ -52,7 +55,7 @@ class EvaluationHook(Hook):
 
 
 def _metrics(runner: Runner) -> list[SegmentationMetric]:
-    """Ours among the test's; the first of them, for there is one folder."""
+    """The first :class:`SegmentationMetric` of the test, if any: there is only one folder."""
     return [metric for metric in runner.test_evaluator.metrics if isinstance(metric, SegmentationMetric)][:1]
 
 
@@ -60,7 +63,7 @@ def _about(runner: Runner) -> dict:
     modules = (mmseg_bisenet, mmseg, mmengine, mmcv, torch)
     return {
         'config': runner.cfg.filename,
-        'checkpoint': runner._load_from or getattr(runner.model, 'exported', None),  # of an ExportedSegmentor
+        'checkpoint': runner._load_from or getattr(runner.model, 'exported', None),  # an ExportedSegmentor has it
         'created': datetime.now().astimezone().isoformat(timespec='seconds'),
         'versions': {
             'python': platform.python_version(),
@@ -70,10 +73,18 @@ def _about(runner: Runner) -> dict:
 
 
 def write(folder: Path, about: dict, metric: SegmentationMetric) -> None:
-    """Write beside ``folder``, then take its place."""
-    partial = folder.with_name(f'.{folder.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / 'samples').mkdir(parents=True)
+    """Replace ``folder`` by the results of ``metric``.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    with replacing(folder) as partial:
+        _write(partial, about, metric)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(folder: Path, about: dict, metric: SegmentationMetric) -> None:
+    (folder / 'samples').mkdir(parents=True)
     report = _without_nan(metric.report)
     report['samples'] = []
     for kind, samples in metric.samples.items():
@@ -81,13 +92,11 @@ def write(folder: Path, about: dict, metric: SegmentationMetric) -> None:
             entry = {'kind': kind, 'img_path': sample.img_path, 'mIoU': sample.mIoU, 'aAcc': sample.aAcc}
             for name in ('truth', 'prediction'):
                 entry[name] = f'samples/{kind}_{i:02d}_{name}.png'
-                (partial / entry[name]).write_bytes(getattr(sample, name))
+                (folder / entry[name]).write_bytes(getattr(sample, name))
             report['samples'].append(entry)
     for table in ('per_class', 'per_image'):
-        _write_csv(partial / f'{table}.csv', report[table])
-    (partial / 'scores.json').write_text(json.dumps(about | report, allow_nan=False) + '\n')
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+        _write_csv(folder / f'{table}.csv', report[table])
+    (folder / 'scores.json').write_text(json.dumps(about | report, allow_nan=False) + '\n')
 
 
 def _write_csv(path: Path, rows: list[dict]) -> None:
@@ -98,7 +107,7 @@ def _write_csv(path: Path, rows: list[dict]) -> None:
 
 
 def _without_nan(value: object) -> object:
-    """JSON has no NaN: ``None`` in its place."""
+    """Replace NaN, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

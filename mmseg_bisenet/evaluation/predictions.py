@@ -1,11 +1,14 @@
-"""Predicted labels as PNG files (``--out``), in a folder that is there when it is whole.
+"""Predicted labels as PNG files (``--out``), in a folder that appears when it is complete.
 
-Deviations from stock ``IoUMetric``, which writes the class ids of image ``a/x.jpg`` into ``OUT/x.png``:
+The stock ``IoUMetric`` writes the class ids of image ``a/x.jpg`` into ``OUT/x.png``. Deviations:
 
-- Images of Cityscapes get the official ids and names, all in one folder: ready for the test server. Stock needs another
-  metric for that.
-- Other images keep their subfolders, so that ``a/x.jpg`` and ``b/x.jpg`` are two predictions. ``a/x.jpg`` and
-  ``a/x.png`` would be one, and are an error.
+- Predictions of Cityscapes images have the official ids and names, all in one folder, ready for the test server. Stock
+  needs another metric for that.
+- Predictions of other images keep the subfolders, so ``a/x.jpg`` and ``b/x.jpg`` give two files. ``a/x.jpg`` and
+  ``a/x.png`` would share one file, which is an error.
+
+All processes of a test write into the same temporary folder. :mod:`mmseg_bisenet.files` does not fit, because it gives
+each process its own.
 """
 
 import os
@@ -20,13 +23,13 @@ from mmseg.datasets import CityscapesDataset
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.samples import to_png
 
-# The official id of each of the 19 classes, as cityscapesscripts.helpers.labels has it.
+# The official id of each of the 19 classes, from cityscapesscripts.helpers.labels.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 CITYSCAPES = '_leftImg8bit'
 
 
 class PredictionFolder:
-    """Writes labels under another name, and gives the folder its name when all are written.
+    """Writes labels into a temporary folder, and renames it when all are written.
 
     Raises:
         InputError: ``folder`` exists already.
@@ -35,24 +38,24 @@ class PredictionFolder:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.partial = self.folder.with_name(f'.{self.folder.name}.partial')
-        self.sources: dict[Path, str] = {}  # of each prediction its image
+        self.sources: dict[Path, str] = {}  # prediction: image
         if self.folder.exists():
             raise InputError(f'{folder} exists already; name a new folder for predictions, or remove it')
-        shutil.rmtree(self.partial, ignore_errors=True)  # of a run that was cut off
+        shutil.rmtree(self.partial, ignore_errors=True)  # a leftover of a killed run
         barrier()
 
     def write(self, img_path: str, labels: np.ndarray, classes: Sequence[str], reduce_zero_label: bool) -> None:
         """Write the labels of an image, (H, W) uint8 class ids, as ids of the data set.
 
         Raises:
-            InputError: the file cannot be written or is another image's, or the folder is there already.
+            InputError: the file cannot be written or belongs to another image, or the folder exists already.
         """
         if is_cityscapes(img_path, classes):
             labels = np.array(LABEL_IDS, np.uint8)[labels]
         elif reduce_zero_label:
             labels = labels + np.uint8(1)
         if self.folder.exists():
-            raise InputError(f'{self.folder} exists already; predictions are of one test, name another folder')
+            raise InputError(f'{self.folder} exists already, with the predictions of another test; name another folder')
         path = self.partial / self._claim(img_path, classes)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +66,9 @@ class PredictionFolder:
             ) from error
 
     def finish(self, img_paths: Sequence[str], classes: Sequence[str]) -> None:
-        """Call it in each process, with the images of all: folders that all of them share are left out.
+        """Rename the folder. Folders above all predictions are left out: ``data/val/a.png`` becomes ``a.png``.
+
+        Each process must call this method, with the images of all processes.
 
         Raises:
             InputError: two images share a prediction.
@@ -75,7 +80,7 @@ class PredictionFolder:
             try:
                 Path(self.partial, os.path.commonpath(places)).rename(self.folder)
             except FileNotFoundError:
-                return  # another process of this machine was quicker
+                return  # another process on this machine was faster
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def _claim(self, img_path: str, classes: Sequence[str]) -> Path:
@@ -91,6 +96,6 @@ def is_cityscapes(img_path: str, classes: Sequence[str]) -> bool:
 
 
 def place(img_path: str, classes: Sequence[str]) -> Path:
-    """Of an image's prediction, below the folder of all."""
+    """The path of an image's prediction in the folder."""
     path = Path(os.path.abspath(img_path)).with_suffix('.png')
     return Path(path.name) if is_cityscapes(img_path, classes) else path.relative_to(path.anchor)

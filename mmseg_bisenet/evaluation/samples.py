@@ -1,4 +1,4 @@
-"""The best and the worst images of an evaluation, in memory that does not grow with the number of images."""
+"""The best and the worst images of an evaluation. Memory does not grow with the number of images."""
 
 from bisect import bisect
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ import numpy as np
 
 
 class Sample(NamedTuple):
-    """An image with its scores in percent; labels are PNG files of ids. Samples compare by mIoU, then by number."""
+    """An image with its scores in percent and its labels as PNG files of ids. Samples sort by mIoU, then by number."""
 
     mIoU: float
-    number: int  # of the image in the data set
+    number: int  # position of the image in the data set
     aAcc: float
     img_path: str
     truth: bytes
@@ -20,14 +20,20 @@ class Sample(NamedTuple):
 
 
 class Extremes:
-    """Keeps the ``count`` best and the ``count`` worst of the images that it is offered."""
+    """Keeps the ``count`` best and the ``count`` worst of all images that are passed to :meth:`offer`."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.samples: list[Sample] = []  # the worst first
+        self.samples: list[Sample] = []  # sorted, the worst first
 
     def offer(self, row: dict, number: int, truth: np.ndarray, prediction: np.ndarray) -> None:
-        """``row`` has the image's ``img_path``, ``mIoU`` and ``aAcc``; labels are (H, W) uint8."""
+        """Keep an image if it is among the best or the worst so far.
+
+        Args:
+            row: ``img_path``, ``mIoU`` and ``aAcc`` of the image.
+            number: position of the image in the data set.
+            truth, prediction: (H, W) uint8 ids.
+        """
         place = bisect(self.samples, (row['mIoU'], number))
         full = len(self.samples) == 2 * self.count
         if np.isnan(row['mIoU']) or (full and place == self.count):
@@ -39,7 +45,7 @@ class Extremes:
 
 
 def best_and_worst(samples: Iterable[Sample], count: int) -> dict[str, list[Sample]]:
-    """``count`` of each, the very best and the very worst first; of fewer than that, none is both."""
+    """Choose ``count`` of each, starting with the very best and the very worst. No image is in both lists."""
     ordered = sorted(samples)
     worst = ordered[: min(count, len(ordered) // 2)]
     best = ordered[len(worst) :][-count:] if count else []
@@ -48,5 +54,5 @@ def best_and_worst(samples: Iterable[Sample], count: int) -> dict[str, list[Samp
 
 def to_png(labels: np.ndarray) -> bytes:
     """(H, W) uint8 -> a PNG file."""
-    # Labels lie in runs: this is quicker than the default and no larger.
+    # Labels have long runs of equal ids: run-length encoding is faster than the default, and the file no larger.
     return cv2.imencode('.png', labels, (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE))[1].tobytes()

@@ -1,13 +1,13 @@
-"""Scores of semantic segmentation, streamed into one confusion matrix.
+"""Scores of semantic segmentation from one confusion matrix.
 
-It takes the place of MMSegmentation's ``IoUMetric``, and says the same in the log. Deviations from stock:
+Replaces MMSegmentation's ``IoUMetric`` and writes the same table to the log. Deviations from stock:
 
-- Pixels are counted as integers, in a matrix. Stock adds float32 histograms, which lose pixels above 2**24 of a class,
-  and finds which classes are taken for which nowhere.
-- Nothing of an image is kept but a line of scores. Stock keeps four histograms of each until the end.
-- Where the sampler gives a process a repeated image, to make all processes' shares equal, it is not counted. Results
-  travel over the processes' own connection: stock's default wants a folder that all machines share.
-- An id that is no class is an error, which names the image. Stock counts it as a wrong prediction, or not at all.
+- Pixels are counted as integers in a confusion matrix. Stock adds float32 histograms, which lose pixels above 2**24 per
+  class, and never records which classes are confused.
+- Only a row of scores is kept for each image. Stock keeps four histograms for each image until the end.
+- Images that the sampler repeats, so that all processes get equally many, are counted once. Results are exchanged over
+  the connection of the processes. Stock's default needs a folder that all machines share.
+- An id that is no class is an error that names the image. Stock counts it as a wrong prediction, or not at all.
 - Predictions are written by :mod:`mmseg_bisenet.evaluation.predictions`.
 """
 
@@ -34,21 +34,21 @@ from mmseg_bisenet.registry import METRICS
 class SegmentationMetric(BaseMetric):
     """aAcc, mIoU, mAcc and FWIoU in percent; IoU and accuracy of each class as a table in the log.
 
-    After :meth:`evaluate`, ``report`` has all of it in full precision, in every process; :meth:`_make_report` says
-    what. For at most 256 classes, as MMSegmentation reads labels of 8 bits.
+    After :meth:`evaluate`, every process has all results in full precision in ``report``; :meth:`_make_report` lists
+    them. At most 256 classes, because MMSegmentation reads labels as 8 bits.
 
     Args:
-        ignore_index: id of pixels without a truth, 0 to 255.
-        boundary: adds boundary IoU, at 20 ms an image of 1024x2048.
+        ignore_index: id of the pixels that do not count, 0 to 255.
+        boundary: also compute boundary IoU, which takes 20 ms for an image of 1024x2048.
         output_dir: new folder for the predicted labels.
-        format_only: writes predictions and asks for no truth.
-        keep_results: stock's test script sets it; predictions are always kept.
-        prefix: of the names of scores, where several metrics are used.
-        iou_metrics: what stock's configs set; ``['mIoU']`` only.
+        format_only: only write predictions; no labels are needed.
+        keep_results: accepted because stock's test script sets it. Predictions are always kept.
+        prefix: prefix of the names of the scores, needed with several metrics.
+        iou_metrics: accepted because stock's configs set it; only ``['mIoU']``.
 
     Raises:
-        InputError: ``output_dir`` exists, or is missing where it is all that is wanted; an id that is no class; a label
-            of another size than the prediction.
+        InputError: ``output_dir`` exists, or ``format_only`` is set without ``output_dir``; an id is no class; a label
+            and its prediction differ in size.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class SegmentationMetric(BaseMetric):
         super().__init__(prefix=prefix)
         if list(iou_metrics) != ['mIoU']:
             raise InputError(
-                f'SegmentationMetric: iou_metrics is {list(iou_metrics)}, and it has mIoU alone; remove the others, or '
-                'set test_evaluator.type=IoUMetric'
+                f'SegmentationMetric: iou_metrics is {list(iou_metrics)}, but it computes only mIoU; remove the '
+                'others, or set test_evaluator.type=IoUMetric'
             )
         if format_only and not output_dir:
-            raise InputError('test_evaluator.format_only is set and nothing says where to; add --out DIR')
+            raise InputError('test_evaluator.format_only is set without a folder to write to; add --out DIR')
         self.ignore_index = ignore_index
         self.format_only = format_only
         self.folder = PredictionFolder(output_dir) if output_dir else None
@@ -77,20 +77,20 @@ class SegmentationMetric(BaseMetric):
         self._reset()
 
     def _reset(self) -> None:
-        self.results.clear()  # a line for each image of this process
+        self.results.clear()  # a row for each image of this process
         self.held = None
         self.confusion = np.zeros((IDS, IDS), np.int64)
         self.boundary = np.zeros((2, IDS), np.int64)
         self.extremes = Extremes(self.extremes.count)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count a batch, all but its last image: whether that one is a repeat is known when there is no more."""
+        """Count a batch, except its last image, which may be a repeat. Only :meth:`evaluate` knows if it is one."""
         for sample in data_samples:
             self._count_held()
             self.held = self._held(sample)
 
     def _held(self, sample: dict) -> dict:
-        """What counts of a sample: the rest, such as logits, may go."""
+        """The parts of a sample that are counted later, so that the others, such as logits, can be freed."""
         if 'skipped' in sample:
             return {'skipped': sample['skipped']}
         held = {key: sample[key] for key in ('img_path', 'reduce_zero_label') if key in sample}
@@ -101,19 +101,19 @@ class SegmentationMetric(BaseMetric):
             if sizes[0] != sizes[1]:
                 raise InputError(
                     f'{sample["img_path"]}: the label is {sizes[0]} and the prediction {sizes[1]} (width x height); '
-                    'put LoadAnnotations after Resize in the pipeline, for a label is scored at its own size'
+                    'put LoadAnnotations after Resize in the pipeline, because labels are scored at their own size'
                 )
         return held
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Scores of all processes' images, rounded as stock rounds them; ``size``: number of images."""
+        """Return the scores over the ``size`` images of all processes, rounded as in stock."""
         rank, world_size = get_dist_info()
         if len(self.results) * world_size + rank < size:
             self._count_held()
         for counts in (self.confusion, self.boundary):
             all_reduce(torch.from_numpy(counts))
-        deals = zip_longest(*all_gather_object(self.results))
-        rows = [row for deal in deals for row in deal if row is not None]
+        in_turn = zip_longest(*all_gather_object(self.results))
+        rows = [row for turn in in_turn for row in turn if row is not None]
         samples = [sample for part in all_gather_object(self.extremes.samples) for sample in part]
         self.samples = best_and_worst(samples, self.extremes.count)
         metrics = self.compute_metrics(rows)
@@ -121,7 +121,7 @@ class SegmentationMetric(BaseMetric):
         return {f'{self.prefix}/{key}' if self.prefix else key: value for key, value in metrics.items()}
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """``results``: a line for each image, in the data set's order."""
+        """``results``: a row for each image, in the order of the data set."""
         scored = [row for row in results if 'reason' not in row]
         if self.folder:
             self.folder.finish([row['img_path'] for row in scored], self.dataset_meta['classes'])
@@ -150,16 +150,16 @@ class SegmentationMetric(BaseMetric):
         self.results.append(row)
 
     def _count(self, img_path: str, truth: np.ndarray, prediction: np.ndarray, classes: int) -> dict[str, float]:
-        """Add an image; its own scores."""
+        """Add an image to the counts, and return its own scores."""
         counts = confusion.count(truth, prediction)
         counts[self.ignore_index] = 0
         own = counts[:classes, :classes]
         if own.sum() != counts.sum():
             i, j = (np.flatnonzero(counts.any(axis)[classes:]) + classes for axis in (1, 0))
-            what, ids, cure = ('label', i, 'mend it') if i.size else ('prediction', j, 'set model.num_classes')
+            what, ids, fix = ('label', i, 'fix it') if i.size else ('prediction', j, 'set model.num_classes')
             raise InputError(
                 f'{img_path}: the {what} has ids {", ".join(map(str, ids[:8]))} outside the {classes} classes of the '
-                f'data set; {cure}'
+                f'data set; {fix}'
             )
         self.confusion += counts
         if self.with_boundary:
@@ -168,7 +168,7 @@ class SegmentationMetric(BaseMetric):
         return {key: scores[key] for key in ('mIoU', 'aAcc')}
 
     def _make_report(self, per_image: list[dict], skipped: list[dict]) -> dict:
-        """All that was found, in the order of ``scores.json``; percent, NaN where there is no score."""
+        """All results, in the order of ``scores.json``. Scores are percent, NaN if there is none."""
         classes = self.dataset_meta['classes']
         n = len(classes)
         matrix = self.confusion[:n, :n].copy()
@@ -188,7 +188,7 @@ class SegmentationMetric(BaseMetric):
         }
 
     def _log_table(self) -> None:
-        """As stock has it."""
+        """Log the table of stock."""
         table = PrettyTable()
         names = {'class': 'Class', 'IoU': 'IoU', 'Acc': 'Acc', 'boundary_IoU': 'Boundary IoU'}
         for key, name in names.items():
@@ -200,9 +200,9 @@ class SegmentationMetric(BaseMetric):
 
 
 def _labels(data: dict, what: str) -> np.ndarray:
-    """(H, W) uint8 of a ``PixelData`` of (1, H, W) or (H, W)."""
+    """The ids of a ``PixelData``, (1, H, W) or (H, W) -> (H, W) uint8."""
     low, high = map(int, data['data'].aminmax())
     if low < 0 or high >= IDS:
-        raise InputError(f'{what} has ids from {low} to {high}, which 8 bits do not hold; give ids of 0 to {IDS - 1}')
+        raise InputError(f'{what} has ids from {low} to {high}, but labels have 8 bits; give ids from 0 to {IDS - 1}')
     labels = data['data'].to(torch.uint8).cpu().numpy()
     return labels.reshape(labels.shape[-2:])

@@ -1,7 +1,7 @@
-"""miniscapes: drawn street scenes in the layout of Cityscapes, made from a seed, nothing to download.
+"""miniscapes: synthetic street scenes in the layout of Cityscapes, drawn from a seed. Nothing is downloaded.
 
-The ten classes that a street has nearly everywhere are drawn; what else stands there (a litter bin, one's own bonnet)
-is void. A cyclist is labelled person, as there is no rider among the ten.
+The ten most common classes of a street are drawn. Everything else (litter bins, the bonnet of the own car) is void. A
+cyclist is labelled person, because rider is not one of the ten.
 """
 
 from mmseg_bisenet.miniscapes.classes import CLASSES

@@ -1,61 +1,20 @@
-"""Terraced houses: facades are small flat pictures, stretched in perspective."""
+"""Terraced houses."""
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from mmseg_bisenet.miniscapes.canvas import SHIFT, Brush, Canvas, Light
+from mmseg_bisenet.miniscapes.canvas import Brush, Canvas
 from mmseg_bisenet.miniscapes.classes import BUILDING
+from mmseg_bisenet.miniscapes.facade import Look, draw_facade, draw_roof
 from mmseg_bisenet.miniscapes.ground import Shadows
-from mmseg_bisenet.miniscapes.noise import crop, fractal
 
-PLASTER = np.array(
-    [
-        (226, 208, 170), (214, 178, 128), (196, 142, 112), (222, 196, 184), (190, 186, 178), (172, 184, 162),
-        (232, 226, 212), (206, 160, 92), (168, 176, 190), (182, 122, 96), (212, 206, 196), (228, 200, 140),
-    ]
-)  # fmt: skip
-BRICK = np.array([(150, 84, 66), (166, 100, 74), (128, 76, 64), (176, 124, 92), (140, 98, 84)])
 ROOFS = np.array([(146, 76, 58), (122, 66, 54), (92, 84, 84), (76, 78, 86), (164, 92, 64)])
-CLOTH = np.array([(176, 52, 48), (46, 96, 78), (52, 76, 130), (206, 160, 60), (90, 52, 80), (60, 60, 64)])
-COARSE = 8  # pixels a window: a narrower one is drawn without its details
-
-
-@dataclass(frozen=True)
-class Look:
-    """The materials of a house, RGB, and the shares of a bay that its windows fill."""
-
-    brick: bool
-    wall: np.ndarray
-    trim: np.ndarray
-    frame: np.ndarray
-    shutter: np.ndarray | None
-    tall: float
-    wide: float
-    evening: float  # 0 by day, larger as the lamps go on
-
-    @staticmethod
-    def draw(kind: str, light: Light, rng: np.random.Generator) -> 'Look':
-        """Choose one."""
-        brick = bool(rng.random() < {'city': 0.3, 'old': 0.2, 'house': 0.4}[kind])
-        paints = BRICK if brick else PLASTER
-        wall = paints[rng.integers(len(paints))] * rng.uniform(0.88, 1.06)
-        return Look(
-            brick=brick,
-            wall=wall,
-            trim=np.clip(wall * 0.4 + 140, 0, 245) if rng.random() < 0.7 else wall * 0.7,
-            frame=np.array((238, 236, 230) if rng.random() < 0.75 else (84, 66, 54)),
-            shutter=CLOTH[rng.integers(len(CLOTH))] if kind != 'city' and rng.random() < 0.45 else None,
-            tall=rng.uniform(0.5, 0.68),
-            wide=rng.uniform(0.36, 0.56),
-            evening=float(np.clip(0.95 - light.ambient.mean(), 0, 1)),
-        )
 
 
 @dataclass
 class Building:
-    """One house of a row, its front along the street."""
+    """A house in a row, with its front along the street."""
 
     side: int  # -1 left, 1 right
     line: float  # t of the front
@@ -64,7 +23,7 @@ class Building:
     floors: int
     storey: float  # metres
     bays: int
-    pitch: float  # metres the roof rises each metre, 0 for a flat roof
+    pitch: float  # metres that the roof rises per metre, 0 for a flat roof
     kind: str  # 'city', 'old' or 'house'
     gable: bool  # the front ends in a gable
     free: bool  # no neighbour hides its near end
@@ -72,12 +31,12 @@ class Building:
 
     @property
     def order(self) -> float:
-        """Painted before all that stands in front of it."""
+        """Painted before everything in front of it."""
         return self.far
 
     @property
     def height(self) -> float:
-        """Metres to the eaves."""
+        """Height of the eaves, metres."""
         return self.floors * self.storey + 0.7
 
     def cast(self, shadows: Shadows) -> None:
@@ -89,9 +48,9 @@ class Building:
         shadows.dim([(foot, self.near), (back, self.near), (back, self.far), (foot, self.far)])
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """End wall, roof, front, balconies."""
+        """Paint end wall, roof, front and balconies."""
         column = canvas.camera.project([(self.line, 0, self.far)])[0, 0]
-        if not -20 < column < canvas.camera.size[1] + 20:  # the nearer end is further out still
+        if not -20 < column < canvas.camera.size[1] + 20:  # then the near end is further outside
             return
         rng = np.random.default_rng(self.seed)
         roof = ROOFS[rng.integers(len(ROOFS))] * rng.uniform(0.9, 1.1)
@@ -105,7 +64,7 @@ class Building:
         tile = self._tile(canvas)
         corners = [(self.line, top, self.near), (back, top, self.near), (back, 0, self.near), (self.line, 0, self.near)]
         if self.free:
-            wall_end = _facade(look, rng, self.floors, 3, (tile[0], tile[0]), 'plain')
+            wall_end = draw_facade(look, rng, self.floors, 3, (tile[0], tile[0]), 'plain')
             wall_end = light.on(wall_end, (0, 0, -1), 0.8, self.near)
             canvas.texture(camera.project(corners), wall_end, BUILDING)
         else:
@@ -118,12 +77,12 @@ class Building:
             slope = camera.project([*slope, (self.line, top, self.far)])
             if slope[1, 1] < slope[0, 1] and (slope[1, 0] - slope[2, 0]) * self.side > 0:
                 steep = np.array([-self.side * self.pitch, 1, 0]) / np.hypot(self.pitch, 1)
-                tiles = light.on(_tiles(roof, rng), steep, 0.9, np.linspace(self.near, self.far, 80))
+                tiles = light.on(draw_roof(roof, rng), steep, 0.9, np.linspace(self.near, self.far, 80))
                 canvas.texture(slope[[1, 2, 3, 0]], tiles, BUILDING)
                 self._chimney(brush, middle, ridge, rng)
 
         ground = {'city': 'shop', 'old': 'shop', 'house': 'door'}[self.kind]
-        picture = _facade(look, rng, self.floors, self.bays, tile, ground if rng.random() < 0.75 else 'door')
+        picture = draw_facade(look, rng, self.floors, self.bays, tile, ground if rng.random() < 0.75 else 'door')
         reach = np.linspace(self.near, self.far, picture.shape[1])
         picture = light.on(picture, (-self.side, 0, 0), lit, reach)
         pixels = camera.project(
@@ -144,7 +103,7 @@ class Building:
             self._balconies(canvas, look, rng, lit)
 
     def _tile(self, canvas: Canvas) -> tuple[int, int]:
-        """Pixels (h, w) of one window with its piece of wall, about as large as it will be seen."""
+        """Size in pixels (h, w) of a window with its wall, about as large as it appears in the image."""
         camera = canvas.camera
         off = abs(self.line - camera.side)
         z = max(self.near, off * camera.focal / (camera.size[1] * 0.55))
@@ -179,136 +138,6 @@ class Building:
 
 
 def _open(shadows: Shadows, house: Building) -> float:
-    """The share of the sun on a front: that of the pavement before it, softened as walls are lit higher up."""
+    """The share of sunlight on a front: that of the pavement, raised because higher walls get more light."""
     middle = min((house.near + house.far) / 2, 95)
     return 0.35 + 0.65 * shadows.lit(house.line - house.side * 1.5, middle)
-
-
-def _box(tile: np.ndarray, left: float, top: float, right: float, bottom: float, colour: np.ndarray) -> None:
-    """A rectangle in shares of the tile, its edges blended."""
-    height, width = tile.shape[0] << SHIFT, tile.shape[1] << SHIFT
-    half = 1 << SHIFT >> 1
-    left, right = round(left * width) - half, round(right * width) - half
-    top, bottom = round(top * height) - half, round(bottom * height) - half
-    points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.int32)
-    cv2.fillConvexPoly(tile, points, tuple(map(float, colour)), cv2.LINE_AA, SHIFT)
-
-
-def _window(look: Look, shape: tuple[int, int]) -> np.ndarray:
-    tile = np.full((*shape, 3), look.wall, np.float32)
-    half, tall = look.wide / 2, look.tall
-    left, right, top, bottom = 0.5 - half, 0.5 + half, 0.9 - tall, 0.9
-    if shape[1] < COARSE:
-        _box(tile, left - 0.05, top - 0.05, right + 0.05, bottom + 0.05, look.trim)
-        _box(tile, left + 0.04, top + 0.04, right - 0.04, bottom, (64, 74, 86))
-        return tile
-    if look.shutter is not None:
-        _box(tile, left - half * 0.8, top, left, bottom, look.shutter)
-        _box(tile, right, top, right + half * 0.8, bottom, look.shutter)
-    _box(tile, left - 0.05, top - 0.07, right + 0.05, bottom + 0.02, look.trim)
-    _box(tile, left, top, right, bottom, look.frame)
-    edge, bar = 0.035, 0.02
-    for start, stop in ((left + edge, 0.5 - bar), (0.5 + bar, right - edge)):
-        _box(tile, start, top + 0.03, stop, bottom - 0.03, (58, 66, 78))
-        _box(tile, start, top + 0.03, stop, top + 0.2, (110, 128, 146))
-    _box(tile, left - 0.07, bottom, right + 0.07, bottom + 0.04, look.trim * 0.82)
-    return tile
-
-
-def _shop(look: Look, shape: tuple[int, int], cloth: np.ndarray, awning: bool, rng: np.random.Generator) -> np.ndarray:
-    tile = np.full((*shape, 3), look.wall * 0.9, np.float32)
-    _box(tile, 0.06, 0.3, 0.94, 0.97, look.frame * 0.5)
-    lamps = rng.random() < 0.3 + look.evening
-    _box(tile, 0.09, 0.34, 0.91, 0.9, (186, 152, 100) if lamps else (76, 84, 92))
-    _box(tile, 0.09, 0.34, 0.91, 0.5, (160, 132, 92) if lamps else (112, 128, 142))
-    fine = shape[1] >= COARSE
-    goods = rng.uniform([0.1, 0.6, 0.05], [0.75, 0.82, 0.12], (5, 3))
-    wares = rng.uniform(50, 180, (5, 3))
-    if fine:
-        for (x, y, wide), colour in zip(goods, wares, strict=True):
-            _box(tile, x, y, x + wide, 0.9, colour)
-    _box(tile, 0.0, 0.06, 1.0, 0.22, cloth)
-    if fine:
-        _box(tile, 0.2, 0.1, 0.8, 0.18, np.clip(cloth * 0.3 + 170, 0, 255))
-    if awning and fine:
-        _box(tile, 0, 0.22, 1, 0.38, (232, 228, 220))
-        for stripe in range(3):
-            _box(tile, stripe / 3, 0.22, stripe / 3 + 1 / 6, 0.38, cloth)
-    _box(tile, 0, 0.95, 1, 1, look.wall * 0.55)
-    return tile
-
-
-def _door(look: Look, shape: tuple[int, int], cloth: np.ndarray) -> np.ndarray:
-    tile = np.full((*shape, 3), look.wall * 0.9, np.float32)
-    _box(tile, 0, 0.95, 1, 1, look.wall * 0.55)
-    _box(tile, 0.26, 0.16, 0.74, 1.0, look.trim)
-    _box(tile, 0.31, 0.2, 0.69, 1.0, cloth * 0.8)
-    _box(tile, 0.36, 0.23, 0.64, 0.42, (96, 110, 124))
-    _box(tile, 0.36, 0.5, 0.64, 0.9, cloth * 0.65)
-    return tile
-
-
-def _facade(
-    look: Look, rng: np.random.Generator, floors: int, bays: int, tile: tuple[int, int], ground: str
-) -> np.ndarray:
-    """The flat picture of a front, float32 RGB, its near end on the left."""
-    height, width = tile
-    plain = np.full((height, width, 3), look.wall, np.float32)
-    window = _window(look, tile)
-    blind = rng.random((floors, bays)) < (0.5 if ground == 'plain' else 0)
-    rows = [
-        np.concatenate([plain if blind[floor, i] else window for i in range(bays)], 1) for floor in range(1, floors)
-    ]
-    cloth = CLOTH[rng.integers(len(CLOTH))] * rng.uniform(0.8, 1.15)
-    door = int(rng.integers(bays))
-    base = window.copy()
-    _box(base, 0, 0.95, 1, 1, look.wall * 0.55)
-    if ground == 'shop':
-        awning = rng.random() < 0.4
-        panes = [_shop(look, tile, cloth, awning, rng) for _ in range(2)]
-    else:
-        panes = [base, base]
-    street = [panes[i % 2] for i in range(bays)]
-    if ground != 'plain':
-        street[door] = _door(look, tile, cloth)
-    rows.append(np.concatenate(street, 1))
-    picture = np.concatenate(rows, 0)
-
-    glass = height * np.array([0.93 - look.tall, 0.87]), width * (0.5 + np.array([-0.5, 0.5]) * look.wide * 0.86)
-    (top, bottom), (left, right) = glass[0].astype(int), np.ceil(glass[1]).astype(int)
-    gain, lamp = rng.uniform(0.6, 1.5, (floors, bays)), rng.random((floors, bays)) < look.evening * 0.7
-    for floor in range(floors - 1 if width >= COARSE else 0):
-        for bay in range(bays):
-            part = picture[floor * height + top : floor * height + bottom, bay * width + left : bay * width + right]
-            if lamp[floor, bay] and not blind[floor, bay]:
-                part[:] = part * 0.4 + np.float32([190, 150, 86]) * 0.8
-            elif not blind[floor, bay]:
-                part *= gain[floor, bay] * 0.7 + 0.3
-
-    band = max(1, round(height * 0.05))
-    for floor in range(1, floors):
-        if floor == floors - 1 or look.tall > 0.6:  # a ledge over the ground floor, or over each
-            picture[floor * height - band : floor * height] = look.trim
-            picture[floor * height : floor * height + max(1, band // 2)] *= 0.8
-    eaves = np.full((max(2, round(height * 0.22)), picture.shape[1], 3), look.trim * 0.95, np.float32)
-    eaves[-max(1, len(eaves) // 3) :] *= 0.68
-    picture = np.concatenate([eaves, picture], 0)
-
-    bricks = rng.uniform(0.9, 1.06, (60, 50)).astype(np.float32)
-    if look.brick and height > 30:
-        course = max(2, round(height / 28))
-        picture[::course] *= 0.93
-        picture *= cv2.resize(bricks, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)[..., None]
-    stains = crop(fractal(2, 6), rng, 0.6, picture.shape[:2]) * 0.04
-    fall = np.linspace(1.03, 0.9, len(picture), dtype=np.float32)[:, None]
-    edge = np.ones(picture.shape[1], np.float32)
-    edge[: max(1, width // 14)] = 0.82
-    picture *= ((1 + stains) * fall * edge)[..., None]
-    return picture
-
-
-def _tiles(colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A tiled roof, float32 RGB."""
-    rows = np.repeat(rng.uniform(0.9, 1.08, 20), 4)[:, None] * np.where(np.arange(80) % 4 == 3, 0.8, 1)[:, None]
-    grey = (rows * (1 + crop(fractal(2, 6), rng, 0.5, (80, 80)) * 0.06)).astype(np.float32)
-    return grey[..., None] * colour.astype(np.float32)

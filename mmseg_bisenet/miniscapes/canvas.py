@@ -1,7 +1,7 @@
-"""Camera, light and the canvas: the only place where a photo or a label is written, always both together.
+"""Camera, light and canvas. Only the canvas writes image and labels, and always both together.
 
-World coordinates are metres: ``t`` to the right of the middle of the road, ``y`` up from the asphalt, ``z`` ahead of
-the camera. Colours are RGB, 0 to 255.
+World coordinates are metres: ``t`` to the right of the middle of the road, ``y`` upwards from the asphalt, ``z``
+ahead of the camera. Colours are RGB, 0 to 255.
 """
 
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-SHIFT = 4  # cv2 draws with 1/16 pixel
+SHIFT = 4  # cv2 draws with a precision of 1/16 pixel
 
 
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera above the road.
 
-    All lengths in pixels are multiples of the image height, so one scene can be drawn at any size.
+    Lengths in pixels are proportional to the image height, so a scene can be drawn at any size.
     """
 
     size: tuple[int, int]  # pixels (H, W)
     focal: float  # pixels
     horizon: float  # pixels from the top
-    centre: float  # pixels from the left, where the road vanishes if it does not bend
+    centre: float  # pixels from the left: the vanishing point of a straight road
     eye: float  # metres above the asphalt
     side: float  # metres to the right of the middle of the road
     bend: float  # 1/metres, curvature of the road
@@ -38,7 +38,7 @@ class Camera:
         return pixels
 
     def ground(self, height: float) -> tuple[np.ndarray, np.ndarray]:
-        """For each pixel under the horizon the point of the plane ``y = height``: t (R, W) and z (R, 1), float32."""
+        """For each pixel below the horizon, its point on the plane ``y = height``: t (R, W) and z (R, 1), float32."""
         rows, columns = self.size
         v = np.arange(int(np.ceil(self.horizon)), rows, dtype=np.float32)[:, None]
         z = self.focal * (self.eye - height) / np.maximum(v + 0.5 - self.horizon, 0.1)
@@ -52,25 +52,25 @@ class Light:
 
     sun: np.ndarray  # unit vector (t, y, z) towards the sun
     glow: np.ndarray  # RGB factor of direct light
-    ambient: np.ndarray  # RGB factor of light from everywhere
-    haze: np.ndarray  # RGB of the far distance
+    ambient: np.ndarray  # RGB factor of ambient light
+    haze: np.ndarray  # RGB at a far distance
     reach: float  # metres after which 63% of a colour is haze
     zenith: np.ndarray  # RGB of the sky overhead
     clouds: float  # 0 clear to 1 overcast
 
     def factor(self, normal: tuple[float, float, float], lit: float = 1.0) -> np.ndarray:
-        """The RGB factor on a surface; ``lit`` is the share of the sun that reaches it."""
+        """The RGB factor of a surface; ``lit`` is the share of the sunlight that reaches it."""
         return self.ambient + self.glow * (lit * max(0.0, float(np.dot(normal, self.sun))))
 
     def on(
         self, picture: np.ndarray, normal: tuple[float, float, float], lit: float, z: float | np.ndarray
     ) -> np.ndarray:
-        """A flat picture (h, w, 3) under the light and behind the haze, uint8; ``z`` may differ between columns."""
+        """Apply light and haze to a flat picture (h, w, 3) -> uint8. ``z`` can differ between columns."""
         veil = np.asarray(self.veil(z), np.float32)[..., None]
         factor = self.factor(normal, lit).astype(np.float32) * (1 - veil)
         seen = picture * factor
         seen += self.haze.astype(np.float32) * veil
-        return cv2.convertScaleAbs(seen)  # a fast clip to uint8: nothing here is negative
+        return cv2.convertScaleAbs(seen)  # a fast clip to uint8; nothing here is negative
 
     def veil(self, z: float | np.ndarray) -> float | np.ndarray:
         """The share of haze in a colour seen from ``z`` metres."""
@@ -79,7 +79,7 @@ class Light:
 
 @dataclass
 class Canvas:
-    """A photo and its labels."""
+    """An image and its labels."""
 
     camera: Camera
     light: Light
@@ -91,24 +91,24 @@ class Canvas:
         self.labels = np.zeros(self.camera.size, np.uint8)
 
     def area(self, top: int, photo: np.ndarray, labels: np.ndarray | int) -> None:
-        """Whole rows from ``top`` on: sky and ground."""
+        """Fill whole rows from ``top`` on, for sky and ground."""
         self.photo[top : top + len(photo)] = photo
         self.labels[top : top + len(photo)] = labels
 
     def polygon(self, points: np.ndarray, colour: tuple[int, int, int], label: int) -> None:
-        """A filled polygon, pixels (N, 2)."""
+        """Fill a polygon of pixels (N, 2)."""
         points = [_fixed(points)]
         cv2.fillPoly(self.photo, points, colour, cv2.LINE_AA, SHIFT)
         cv2.fillPoly(self.labels, points, label, cv2.LINE_8, SHIFT)
 
     def line(self, points: np.ndarray, colour: tuple[int, int, int], label: int, width: float) -> None:
-        """An open line through pixels (N, 2), ``width`` pixels wide."""
+        """Draw an open line through pixels (N, 2), ``width`` pixels wide."""
         points, width = [_fixed(points)], max(1, round(width))
         cv2.polylines(self.photo, points, False, colour, width, cv2.LINE_AA, SHIFT)
         cv2.polylines(self.labels, points, False, label, width, cv2.LINE_8, SHIFT)
 
     def texture(self, corners: np.ndarray, texture: np.ndarray, label: int) -> None:
-        """A picture (h, w, 3) uint8 stretched over a quadrangle, pixels (4, 2), from its top left corner clockwise."""
+        """Stretch a picture (h, w, 3) uint8 over a quadrilateral, pixels (4, 2) clockwise from its top left."""
         low = np.maximum(np.floor(corners.min(0)) - 1, 0).astype(int)
         high = np.minimum(np.ceil(corners.max(0)) + 2, self.camera.size[::-1]).astype(int)
         if (high <= low).any():
@@ -125,7 +125,7 @@ class Canvas:
     def sprite(
         self, middle: np.ndarray, size: np.ndarray, sprite: np.ndarray, label: int, z: float, lit: float
     ) -> None:
-        """A leafy picture with alpha (h, w, 4) uint8, ``size`` pixels (w, h) around ``middle`` pixels (2,)."""
+        """Draw leaves with alpha (h, w, 4) uint8, resized to ``size`` (w, h), around ``middle`` (2,), in pixels."""
         size = np.maximum(np.round(size), 2).astype(int)
         start = np.round(np.asarray(middle) - size / 2).astype(int)
         low, high = np.maximum(start, 0), np.minimum(start + size, self.camera.size[::-1])
@@ -144,13 +144,13 @@ class Canvas:
         self.labels[part][alpha > 127] = label
 
     def brush(self, label: int, z: float, lit: float = 1.0) -> 'Brush':
-        """A brush for one object ``z`` metres away, of which the sun reaches the share ``lit``."""
+        """Return a brush for an object ``z`` metres away; ``lit`` is the share of the sunlight that reaches it."""
         return Brush(self, label, z, lit)
 
 
 @dataclass
 class Brush:
-    """Paints one object: its label, its light and its haze stay the same while it is drawn."""
+    """Draws one object. Its label, light and haze are constant."""
 
     canvas: Canvas
     label: int
@@ -162,7 +162,7 @@ class Brush:
         self.scale = self.camera.focal / self.z  # pixels a metre
         light = self.canvas.light
         veil = float(light.veil(self.z))
-        # plain floats: this runs for thousands of small polygons, where numpy's calls would cost more than the drawing
+        # Plain floats: for thousands of small polygons, NumPy calls would take longer than drawing.
         self.sun = tuple(light.sun.tolist())
         self.ambient = tuple((light.ambient * (1 - veil)).tolist())
         self.glow = tuple((light.glow * (self.lit * (1 - veil))).tolist())
@@ -174,7 +174,7 @@ class Brush:
         normal: tuple[float, float, float] = (0.0, 0.5, -0.6),
         gain: float = 1.0,
     ) -> tuple[int, int, int]:
-        """A colour as the camera sees it."""
+        """A colour after light and haze, as the camera sees it."""
         east, up, north = map(float, normal)
         slope = gain * max(0.0, east * self.sun[0] + up * self.sun[1] + north * self.sun[2])
         red, green, blue = map(float, colour)
@@ -186,14 +186,14 @@ class Brush:
         )
 
     def fill(self, points: np.ndarray, colour: tuple[float, float, float], **tone: object) -> None:
-        """A polygon of world points (N, 3)."""
+        """Fill a polygon of world points (N, 3)."""
         self.canvas.polygon(self.camera.project(points), self.tone(colour, **tone), self.label)
 
     def stroke(self, points: np.ndarray, colour: tuple[float, float, float], width: float, **tone: object) -> None:
-        """A line through world points (N, 3), ``width`` metres wide."""
+        """Draw a line through world points (N, 3), ``width`` metres wide."""
         self.canvas.line(self.camera.project(points), self.tone(colour, **tone), self.label, width * self.scale)
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    """Pixels with the origin at the corner of a pixel -> cv2's fixed point with the origin at its middle."""
+    """Convert pixels, with the origin at a pixel's corner, to cv2's fixed point, with the origin at its middle."""
     return np.rint(np.asarray(points) * (1 << SHIFT) - (1 << SHIFT) / 2).astype(np.int32)

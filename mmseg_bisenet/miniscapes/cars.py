@@ -1,4 +1,4 @@
-"""Cars: a few outlines, lofted over their width and painted face by face."""
+"""Cars: a few profiles, extended over the width of the car and painted face by face."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ PAINT = np.array(
     ]
 )  # fmt: skip
 
-# From the rear bumper over the roof to the front bumper: metres ahead of the rear, height, half of the width.
+# Profile from the rear bumper over the roof to the front bumper: metres ahead of the rear, height, half of the width.
 # Points 2 and 6 are the ends of the belt line, points 3 to 5 the roof.
 SHAPES = {
     'hatch': (
@@ -46,7 +46,7 @@ RUBBER = np.array([30, 30, 32])
 
 @dataclass
 class Car(Standing):
-    """A car that stands or drives; ``t``, ``z`` is the middle of its ground."""
+    """A parked or moving car; ``t``, ``z`` is the middle of its base."""
 
     ahead: tuple[float, float]  # unit vector (t, z) from its rear to its front
     shape: str
@@ -60,12 +60,12 @@ class Car(Standing):
         self.rear = np.array([self.t - self.length / 2 * east, 0, self.z - self.length / 2 * north])
 
     def outline(self) -> np.ndarray:
-        """The corners on the ground (4, 2)."""
+        """The corners of its base (4, 2)."""
         wide = SHAPES[self.shape][1][2]
         return self._ground([(0.1, -wide), (0.1, wide), (self.length - 0.1, wide), (self.length - 0.1, -wide)])
 
     def cast(self, shadows: Shadows) -> None:
-        """The shadows of body and cabin, and the dark beneath."""
+        """Cast the shadows of body and cabin, and darken the ground under the car."""
         shape = SHAPES[self.shape]
         shadows.cast(self.outline(), 0.2, shape[6][1])
         cabin = [(shape[3][0], -0.62), (shape[3][0], 0.62), (shape[5][0], 0.62), (shape[5][0], -0.62)]
@@ -76,11 +76,11 @@ class Car(Standing):
         return self._world([(along, 0, right) for along, right in points])[:, [0, 2]]
 
     def _world(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 3) ahead, up, right of the rear -> world."""
+        """Convert points (..., 3), ahead, above and right of the rear, to world points."""
         return np.asarray(points, np.float64) @ self.turn + self.rear
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """Wheels, then the faces that look at the camera, far ones first."""
+        """Paint the wheels, then the visible faces from far to near."""
         camera = canvas.camera
         lit = shadows.lit(self.t + 0.3, self.z)
         brush = canvas.brush(CAR, self.z, 0.25 + 0.75 * lit)
@@ -88,7 +88,7 @@ class Car(Standing):
         eye = np.array([camera.side - camera.bend / 2 * self.z**2, camera.eye, 0])
 
         def seen(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            """Faces (F, N, 3) -> which look at the camera, their normals, their distances."""
+            """For faces (F, N, 3), return which are visible, their normals and their distances."""
             world = self._world(faces)
             normals = np.cross(world[:, -1] - world[:, 0], world[:, 1] - world[:, 0])
             normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
@@ -99,7 +99,7 @@ class Car(Standing):
             brush.fill(self._world(points), colour, normal=normal, gain=gain)
 
         def strip(i: int, low: float, high: float, left: float, right: float) -> np.ndarray:
-            """A part of the face between rings i and i + 1, in shares of its length and of its half width."""
+            """A part of the face between rings i and i + 1, given as shares of its length and half width."""
             a, b = rings[i] + (rings[i + 1] - rings[i]) * low, rings[i] + (rings[i + 1] - rings[i]) * high
             return np.array(
                 [(*a[:2], a[2] * left), (*a[:2], a[2] * right), (*b[:2], b[2] * right), (*b[:2], b[2] * left)]
@@ -131,7 +131,7 @@ class Car(Standing):
                 self._side(side, rings, face, normals[place], axles, radius, fine)
 
     def _end(self, i: int, strip: Callable, face: Callable, normal: np.ndarray, fine: bool) -> None:
-        """The face between two rings: bumper, tail, window, roof, bonnet or nose."""
+        """Paint the face between two rings: bumper, tail, window, roof, bonnet or nose."""
         body = self.colour
         face(strip(i, 0, 1, -1, 1), body * (0.8 if i in (0, 8) else 1), normal)
         sedan = self.shape == 'sedan'
@@ -165,7 +165,7 @@ class Car(Standing):
 
     @staticmethod
     def _flank(rings: np.ndarray, side: int) -> np.ndarray:
-        """The lower half of a side, from sill to belt; its first, second and last point give the normal."""
+        """The lower half of a side, from sill to belt. Its first, second and last point define the normal."""
         points = np.array([(x, y, side * w) for x, y, w in rings[[0, 9, 8, 7, 6, 2, 1]]])
         return points if side > 0 else np.roll(points[::-1], 1, axis=0)
 
@@ -213,7 +213,7 @@ class Car(Standing):
                 wheel = np.column_stack(
                     [x + circle[:, 0] * radius * size, radius + circle[:, 1] * radius * size, np.full(18, belt)]
                 )
-                if size > 1.1:  # the arch is part of the body, it does not reach the ground
+                if size > 1.1:  # the wheel arch is part of the body and ends above the ground
                     wheel[:, 1] = np.maximum(wheel[:, 1], 0.25)
                 face(wheel, colour, normal)
         x = rings[6, 0] - 0.25

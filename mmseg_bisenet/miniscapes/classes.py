@@ -22,7 +22,7 @@ VOID, ROAD, SIDEWALK, BUILDING, POLE, SIGN, VEGETATION, SKY, PERSON, CAR, BICYCL
 
 
 def train_ids(labels: np.ndarray) -> np.ndarray:
-    """labelIds (H, W) uint8 -> trainIds (H, W) uint8, 255 where the class is not trained on."""
+    """labelIds (H, W) uint8 -> trainIds (H, W) uint8, 255 for classes that are not trained on."""
     table = np.full(256, 255, np.uint8)
     for label, train, _ in TABLE.values():
         table[label] = train

@@ -16,7 +16,7 @@ PAINT, KERBSTONE = np.array((228, 226, 218)), np.array((176, 173, 167))  # RGB
 
 @dataclass(frozen=True)
 class Street:
-    """The plan of a street. Metres; the middle line is t = 0, z = 0 is under the camera."""
+    """The layout of a street, in metres. The middle line is at t = 0, the camera at z = 0."""
 
     lane: float  # width of one of the two lanes
     left: float  # t of the left kerb, negative
@@ -31,7 +31,7 @@ class Street:
 
 
 class Shadows:
-    """What stands on the ground darkens it: a map from above of the sun's shadows and of the gloom under things."""
+    """Two maps of the ground seen from above: the shadows of the sun, and the dark spots under objects."""
 
     CELL = 0.08  # metres
     REACH = (-26.0, 26.0, 100.0)  # metres: t from, t to, z to
@@ -41,34 +41,34 @@ class Shadows:
         shape = round(far / self.CELL), round((right - left) / self.CELL)
         self.sun, self.gloom = np.full(shape, 255, np.uint8), np.full(shape, 255, np.uint8)
         up = max(float(light.sun[1]), 0.2)
-        self.slant = -np.array([light.sun[0], light.sun[2]]) / up  # metres of shadow a metre of height
+        self.slant = -np.array([light.sun[0], light.sun[2]]) / up  # metres of shadow per metre of height
 
     def cast(self, outline: np.ndarray, bottom: float, top: float) -> None:
-        """The shadow of a prism over the ground ``outline`` (N, 2) of t, z, between two heights."""
+        """Draw the shadow of a prism between two heights. ``outline`` (N, 2) is its base, points t, z."""
         outline = np.asarray(outline, np.float64)
         points = np.concatenate([outline + self.slant * bottom, outline + self.slant * top])
         cv2.fillConvexPoly(self.sun, cv2.convexHull(self._cells(points)), 0)
 
     def dim(self, outline: np.ndarray) -> None:
-        """The gloom under a thing that stands on ``outline`` (N, 2)."""
+        """Darken the ground under an object with the base ``outline`` (N, 2)."""
         cv2.fillConvexPoly(self.gloom, cv2.convexHull(self._cells(np.asarray(outline, np.float64))), 0)
 
     def _cells(self, points: np.ndarray) -> np.ndarray:
         return np.round((points - [self.REACH[0], 0]) / self.CELL).clip(-20000, 20000).astype(np.int32)
 
     def finish(self) -> None:
-        """Soften the edges; nothing is cast afterwards."""
+        """Soften the edges, after all shadows are drawn."""
         self.sun = cv2.blur(cv2.blur(self.sun, (3, 3)), (5, 5))
         self.gloom = cv2.blur(cv2.blur(self.gloom, (7, 7)), (7, 7))
 
     def lit(self, t: float, z: float) -> float:
-        """The share of the sun, 0 to 1, that reaches a point of the ground."""
+        """The share of the sunlight, 0 to 1, that reaches a point of the ground."""
         column, row = (np.array([t - self.REACH[0], z]) / self.CELL).astype(int)
         row, column = np.clip(row, 0, len(self.sun) - 1), np.clip(column, 0, self.sun.shape[1] - 1)
         return float(self.sun[row, column]) / 255
 
     def over(self, t: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sun and openness, 0 to 1, at points of the ground."""
+        """The share of sunlight and of ambient light, 0 to 1, at points of the ground."""
         x = ((t - self.REACH[0]) / self.CELL).astype(np.float32)
         y = np.ascontiguousarray(np.broadcast_to(z / self.CELL, t.shape).astype(np.float32))
         x, y = x.clip(0, self.sun.shape[1] - 1), y.clip(0, len(self.sun) - 1)
@@ -78,19 +78,19 @@ class Shadows:
 
 @dataclass
 class Standing:
-    """A thing that stands at one spot of the ground."""
+    """An object at one point of the ground."""
 
     t: float  # metres
     z: float  # metres
 
     @property
     def order(self) -> float:
-        """Things are painted from the largest to the smallest."""
+        """Objects are painted from the largest ``order`` to the smallest, that is, from far to near."""
         return self.z
 
 
 def paint_sky(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A gradient from the haze to the zenith, clouds in perspective and the glow around the sun."""
+    """Paint a gradient from the horizon to the zenith, clouds in perspective, and the glow around the sun."""
     camera, light = canvas.camera, canvas.light
     rows = int(np.ceil(camera.horizon))
     columns = camera.size[1]
@@ -113,7 +113,7 @@ def paint_sky(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def paint_ground(canvas: Canvas, street: Street, shadows: Shadows, rng: np.random.Generator) -> None:
-    """Road and pavements, seen right to the pixel: each pixel under the horizon is traced to the ground."""
+    """Paint road and pavements. Each pixel below the horizon is projected onto the ground."""
     camera, light = canvas.camera, canvas.light
     low_t, low_z = camera.ground(0)
     high_t, high_z = camera.ground(KERB)
@@ -136,7 +136,7 @@ def paint_ground(canvas: Canvas, street: Street, shadows: Shadows, rng: np.rando
 
 
 def _mix(shares: tuple[np.ndarray, ...], colours: tuple[np.ndarray, ...]) -> np.ndarray:
-    """The sum of colours, each by its share (R, W) -> (R, W, 3) float32."""
+    """The sum of the colours, weighted by their shares (R, W) -> (R, W, 3) float32."""
     return cv2.transform(cv2.merge(shares), np.stack(colours, 1).astype(np.float32))
 
 
@@ -148,7 +148,7 @@ def _raised(street: Street, t: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _band(distance: np.ndarray, half: float, pixel: np.ndarray) -> np.ndarray:
-    """How much of each pixel a stripe covers; ``pixel`` is its size in metres."""
+    """The share of each pixel that a stripe covers; ``pixel`` is the size of a pixel in metres."""
     return np.clip((half - np.abs(distance)) / np.maximum(pixel, 1e-3) + 0.5, 0, 1) * np.minimum(2 * half / pixel, 1)
 
 
@@ -161,9 +161,9 @@ def _asphalt(
     x, y = rng.random(2)
     grain = sample(fractal(64, 3), x + t / 2.5, y + z / 2.5) * (near * 5)
     spots = sample(fractal(2, 6), x + t / 17, y + z / 29) * 4
-    tracks = np.abs(np.abs(np.abs(t) - street.lane / 2) - 0.75)  # metres from where the tyres run
+    tracks = np.abs(np.abs(np.abs(t) - street.lane / 2) - 0.75)  # metres from the tyre tracks
     grey = 1 + (grain + spots - np.maximum(5 - tracks * 12, 0)) / 100
-    for _ in range(int(rng.integers(0, 4))):  # where the road was mended
+    for _ in range(int(rng.integers(0, 4))):  # repaired patches of the road
         middle, depth, width = rng.uniform(4, 40), rng.uniform(1, 6), rng.uniform(0.5, 1.6)
         centre, shade = rng.uniform(street.left, street.right), rng.uniform(0.82, 1.1)
         grey = grey * (1 + (shade - 1) * _band(t - centre, width, across) * _band(z - middle, depth, along))

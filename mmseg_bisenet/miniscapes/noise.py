@@ -1,4 +1,4 @@
-"""Smooth noise that tiles, made once: asphalt, clouds, plaster and leaves are cut from it."""
+"""Smooth tileable noise, computed once. Asphalt, clouds, plaster and leaves are samples of it."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ SIZE = 512
 
 @cache
 def fractal(first: int, octaves: int) -> np.ndarray:
-    """Noise (SIZE, SIZE) float32 with mean 0 and deviation 1; its coarsest spots are ``SIZE / first`` wide."""
+    """Noise (SIZE, SIZE) float32, mean 0, standard deviation 1; its coarsest spots are ``SIZE / first`` pixels wide."""
     rng = np.random.default_rng((first, octaves))
     total = np.zeros((SIZE, SIZE), np.float32)
     for octave in range(octaves):
@@ -23,14 +23,14 @@ def fractal(first: int, octaves: int) -> np.ndarray:
 
 
 def sample(noise: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Noise at points given in tiles: one unit of x or y is the whole of ``noise``."""
+    """Sample the noise at points. One unit of x or y is the whole tile."""
     x, y = ((axis - np.floor(axis)).astype(np.float32) * SIZE for axis in (x, y))  # much faster than np.mod
     x, y = (np.ascontiguousarray(axis) for axis in np.broadcast_arrays(x, y))
     return cv2.remap(noise, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
 def crop(noise: np.ndarray, rng: np.random.Generator, part: float, shape: tuple[int, int]) -> np.ndarray:
-    """A random square, ``part`` of the tile wide, resized to ``shape`` (h, w)."""
+    """Cut out a random square with a side of ``part`` of the tile, and resize it to ``shape`` (h, w)."""
     width = int(part * SIZE)
     row, column = rng.integers(0, SIZE - width + 1, 2)
     return cv2.resize(noise[row : row + width, column : column + width], shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -24,7 +24,7 @@ CIRCLE = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.
 
 
 class Figure:
-    """Draws in a plane that faces the camera: points are right and up of a foot point, in heights of the person."""
+    """Draws in a plane that faces the camera. Points are right of and above the foot, in heights of the person."""
 
     def __init__(self, brush: Brush, foot: tuple[float, float, float], size: float, flip: int) -> None:
         self.brush, self.size = brush, size * brush.scale
@@ -36,7 +36,7 @@ class Figure:
         return self.origin + np.asarray(points) * self.size * [self.flip, -1]
 
     def shape(self, points: list[tuple[float, float]], colour: np.ndarray, gain: float = 1.0) -> None:
-        """A filled outline with a lighter half towards the sun."""
+        """Fill an outline; the half towards the sun is lighter."""
         pixels = self._pixels(points)
         brush = self.brush
         brush.canvas.polygon(pixels, brush.tone(colour, gain=gain * 0.8), brush.label)
@@ -49,7 +49,7 @@ class Figure:
     def limb(
         self, points: list[tuple[float, float]], widths: tuple[float, ...], colour: np.ndarray, gain: float = 1.0
     ) -> None:
-        """Rounded pieces from point to point, as thick as ``widths`` there."""
+        """Draw a rounded limb through the points; ``widths`` are its thickness at each point."""
         for (start, stop), (thick, thin) in zip(pairwise(points), pairwise(widths), strict=True):
             rounds = np.concatenate([CIRCLE * (thick / 2) + np.float32(start), CIRCLE * (thin / 2) + np.float32(stop)])
             self.shape(cv2.convexHull(rounds)[:, 0], colour, gain)
@@ -57,21 +57,21 @@ class Figure:
 
 @dataclass
 class Person(Standing):
-    """A person who stands or walks at ``t``, ``z``."""
+    """A standing or walking person."""
 
     height: float  # metres
-    base: float  # metres, what it stands on
+    base: float  # metres, height of the ground
     seed: int
-    across: bool = False  # walks across the picture
+    across: bool = False  # walks across the image
 
     def cast(self, shadows: Shadows) -> None:
-        """A narrow shadow."""
+        """Cast a narrow shadow."""
         foot = np.array([self.t, self.z]) + CIRCLE * 0.22
         shadows.cast(foot, 0, self.height * 0.95)
         shadows.dim(foot)
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """Far limbs first."""
+        """Paint the limbs from far to near."""
         rng = np.random.default_rng(self.seed)
         brush = canvas.brush(PERSON, self.z, 0.3 + 0.7 * shadows.lit(self.t, self.z))
         figure = Figure(brush, (self.t, self.base, self.z), self.height, 1 if rng.random() < 0.5 else -1)
@@ -162,7 +162,7 @@ class Person(Standing):
         figure.shape(face, clothes.skin)
         back = -0.022 if profile else 0.0
         behind = clothes.behind and not profile
-        if clothes.long:  # one broad fall of hair on the back, or a lock on each side of the face
+        if clothes.long:  # long hair on the back, or on both sides of the face
             locks = ((-0.042, 0.05),) if profile else ((0.0, 0.1),) if behind else ((-0.047, 0.03), (0.047, 0.03))
             for shift, wide in locks:
                 figure.limb([(x + shift, 0.95), (x + shift, 0.84)], (wide, wide * 0.9), clothes.hair)
@@ -172,7 +172,7 @@ class Person(Standing):
 
 
 class Clothes:
-    """What a person looks like."""
+    """The colours and clothes of a person."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.skin, self.hair = SKIN[rng.integers(len(SKIN))], HAIR[rng.integers(len(HAIR))]
@@ -188,7 +188,7 @@ class Clothes:
 
 @dataclass
 class Bicycle(Standing):
-    """A bicycle in an upright plane; with a rider, who is labelled person."""
+    """A bicycle in an upright plane, maybe with a rider, who is labelled person."""
 
     ahead: tuple[float, float]  # unit vector (t, z)
     base: float
@@ -196,7 +196,7 @@ class Bicycle(Standing):
     ridden: bool = False
 
     def cast(self, shadows: Shadows) -> None:
-        """A line on the ground, and the rider's shadow."""
+        """Cast a line, and the shadow of the rider."""
         ahead = np.array(self.ahead)
         across = np.array([ahead[1], -ahead[0]]) * 0.06
         here = np.array([self.t, self.z])
@@ -211,7 +211,7 @@ class Bicycle(Standing):
         return np.asarray(points, np.float64) @ turn + [self.t, self.base, self.z]
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """Wheels with a sheen of spokes, the frame, and the rider between near and far leg."""
+        """Paint wheels, frame, and the rider between far and near leg."""
         rng = np.random.default_rng(self.seed)
         lit = 0.3 + 0.7 * shadows.lit(self.t, self.z)
         brush = canvas.brush(BICYCLE, self.z, lit)
@@ -226,7 +226,7 @@ class Bicycle(Standing):
         count = 6 if brush.scale > 15 else 2
         for hub in (-0.53, 0.53):
             axle = np.array([hub, 0.34])
-            if abs(self.ahead[0]) < 0.35:  # seen from behind a wheel is an upright bar
+            if abs(self.ahead[0]) < 0.35:  # from behind, a wheel is an upright bar
                 brush.stroke(self._world([(hub, 0.03), (hub, 0.66)]), black, 0.085)
             for spoke in np.arange(count) * np.pi / count + 0.2:
                 end = np.array([np.cos(spoke), np.sin(spoke)]) * 0.33
@@ -255,16 +255,16 @@ class Bicycle(Standing):
 
 
 class Rider:
-    """Who sits on a bicycle; drawn in the plane of the bicycle and as wide as a person."""
+    """The rider of a bicycle, drawn in its plane and as wide as a person."""
 
     def __init__(self, canvas: Canvas, bicycle: Bicycle, lit: float, rng: np.random.Generator) -> None:
         self.brush = canvas.brush(PERSON, bicycle.z, lit)
         self.clothes = Clothes(rng)
         self.across = np.array([bicycle.ahead[1], 0, -bicycle.ahead[0]])
-        self.wide = 0.5 + 0.5 * (1 - abs(bicycle.ahead[0]))  # the trunk is broader from behind
+        self.wide = 0.5 + 0.5 * (1 - abs(bicycle.ahead[0]))  # the torso is wider from behind
 
     def leg(self, world: Callable, side: float, knee: float, foot: tuple[float, float], gain: float) -> None:
-        """One leg from the saddle to a pedal, ``side`` metres off the frame."""
+        """Draw a leg from the saddle to a pedal, ``side`` metres from the frame."""
         out = self.across * side
         along, low = foot
         points = world([(-0.2, 0.92), (knee, 0.55 + low * 0.4), (along + 0.05, low)]) + out
@@ -274,7 +274,7 @@ class Rider:
         )
 
     def body(self, world: Callable) -> None:
-        """The near leg, trunk, arm and head."""
+        """Draw the near leg, torso, arm and head."""
         clothes = self.clothes
         self.leg(world, 0.1, 0.16, (0.02, 0.22), 1.0)
         self.brush.stroke(world([(-0.22, 0.95), (-0.06, 1.22), (0.06, 1.4)]), clothes.top, 0.4 * self.wide)

@@ -10,7 +10,7 @@ from mmseg_bisenet.miniscapes.classes import VEGETATION
 from mmseg_bisenet.miniscapes.ground import KERB, Shadows, Standing
 from mmseg_bisenet.miniscapes.noise import crop, fractal
 
-# dark, middle, bright leaves
+# colours of dark, medium and bright leaves
 LEAVES = {
     'green': ((30, 48, 22), (70, 104, 44), (134, 160, 74)),
     'deep': ((22, 40, 26), (48, 84, 46), (98, 130, 76)),
@@ -21,7 +21,7 @@ LEAVES = {
 
 
 def crown(rng: np.random.Generator, light: Light, leaves: str, pixels: int, slim: bool) -> np.ndarray:
-    """The crown of a tree, RGB and alpha (pixels, pixels, 4) uint8."""
+    """Draw the crown of a tree, RGB and alpha (pixels, pixels, 4) uint8."""
     shape = (pixels, pixels)
     y, x = (np.mgrid[:pixels, :pixels].astype(np.float32) + 0.5) / pixels * 2 - 1
     lumps, tufts, specks = (
@@ -51,7 +51,7 @@ class Tree(Standing):
     width: float  # metres
     bare: float  # metres of trunk under the crown
     sprite: np.ndarray
-    behind: float = 0.0  # metres, more than the depth of a hedge or wall that hides its foot
+    behind: float = 0.0  # metres; more than the depth of a hedge or wall that hides the trunk
 
     @property
     def order(self) -> float:
@@ -59,7 +59,7 @@ class Tree(Standing):
         return self.z + self.behind
 
     def cast(self, shadows: Shadows) -> None:
-        """The crown throws an ellipse, the trunk a line."""
+        """Cast an ellipse for the crown and a line for the trunk."""
         turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
         round_ = np.stack([np.cos(turn), np.sin(turn)], 1)
         here = np.array([self.t, self.z])
@@ -68,7 +68,7 @@ class Tree(Standing):
         shadows.dim(here + round_ * 0.4)
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """Trunk, boughs, crown."""
+        """Paint trunk, branches and crown."""
         lit = 0.4 + 0.6 * shadows.lit(self.t, self.z)
         brush = canvas.brush(VEGETATION, self.z, lit)
         foot, fork = KERB, self.bare + 0.25 * (self.height - self.bare)
@@ -99,7 +99,7 @@ class Hedge:
 
     @property
     def order(self) -> float:
-        """Painted before what stands in front of it."""
+        """Painted before everything in front of it."""
         return self.far - 0.1
 
     def cast(self, shadows: Shadows) -> None:
@@ -110,7 +110,7 @@ class Hedge:
         shadows.dim([(self.front - self.side * 0.2, z) for z in (self.near, self.far)] + box[1:3])
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """The end, the face towards the street and the top if it is below the eye."""
+        """Paint the end, the face towards the street, and the top if the camera is above it."""
         camera, light = canvas.camera, canvas.light
         back = self.front + self.side * self.deep
         quarter = len(self.sprite) // 4

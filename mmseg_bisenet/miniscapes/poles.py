@@ -1,4 +1,4 @@
-"""Street lamps, traffic signs, bollards, and the litter bins that are void."""
+"""Street lamps, traffic signs, bollards, and litter bins, which are void."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ RED, WHITE, BLUE, YELLOW, BLACK = (
     np.array(colour) for colour in ((200, 30, 36), (240, 240, 236), (24, 82, 172), (244, 196, 28), (26, 26, 28))
 )
 
-# (outline, colour, size) from the back of the plate to its front, in half widths of the plate
+# Layers from back to front: (outline, colour, size in half widths of the plate).
 SIGNS = {
     'limit': (
         (CIRCLE, RED, 1.0),
@@ -54,11 +54,11 @@ SIGNS = {
     ),
 }
 
-GAP = 2.3  # from plate to plate, in half widths
+GAP = 2.3  # distance between plates, in half widths
 
 
 def _upright(brush: Brush, t: float, z: float, low: float, high: float, width: float, colour: np.ndarray) -> None:
-    """A round post: its body and a lighter edge towards the sun."""
+    """Paint a round post with a lighter edge towards the sun."""
     half = width / 2
     brush.fill([(t - half, low, z), (t + half, low, z), (t + half, high, z), (t - half, high, z)], colour, gain=0.8)
     if width * brush.scale > 2.5:
@@ -77,12 +77,12 @@ class Lamp(Standing):
     colour: np.ndarray
 
     def cast(self, shadows: Shadows) -> None:
-        """A line."""
+        """Cast a line."""
         shadows.cast(np.array([self.t, self.z]) + CIRCLE * 0.09, 0, self.height)
         shadows.dim(np.array([self.t, self.z]) + CIRCLE * 0.2)
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """Foot, mast, arm and head."""
+        """Paint foot, mast, arm and head."""
         brush = canvas.brush(POLE, self.z, 0.3 + 0.7 * shadows.lit(self.t, self.z))
         _upright(brush, self.t, self.z, KERB, 1.2, 0.27, self.colour)
         _upright(brush, self.t, self.z, 1.2, self.height, 0.17, self.colour)
@@ -105,14 +105,14 @@ class Sign(Standing):
     low: float  # metres, the lower edge of the lowest plate
 
     def cast(self, shadows: Shadows) -> None:
-        """The post and the plates."""
+        """Cast the shadows of post and plates."""
         here = np.array([self.t, self.z])
         top = self.low + GAP * self.half * len(self.kinds)
         shadows.cast(here + CIRCLE * 0.05, 0, top)
         shadows.cast(here + CIRCLE * [self.half, 0.05], self.low, top)
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """Post, then plates."""
+        """Paint the post, then the plates."""
         lit = 0.45 + 0.55 * shadows.lit(self.t, self.z)
         top = self.low + GAP * self.half * len(self.kinds)
         _upright(canvas.brush(POLE, self.z, lit), self.t, self.z, KERB, top, 0.11, np.array((150, 152, 154)))
@@ -131,11 +131,11 @@ class Bollard(Standing):
     colour: np.ndarray
 
     def cast(self, shadows: Shadows) -> None:
-        """A short line."""
+        """Cast a short line."""
         shadows.cast(np.array([self.t, self.z]) + CIRCLE * 0.08, 0, 1.0)
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """Post, white ring."""
+        """Paint a post with a white ring."""
         brush = canvas.brush(POLE, self.z, 0.3 + 0.7 * shadows.lit(self.t, self.z))
         _upright(brush, self.t, self.z, KERB, 1.1, 0.17, self.colour)
         _upright(brush, self.t, self.z, 0.85, 0.97, 0.17, WHITE)
@@ -143,17 +143,17 @@ class Bollard(Standing):
 
 @dataclass
 class Bin(Standing):
-    """A litter bin: void, as Cityscapes does not train on it."""
+    """A litter bin. It is void, because it is no class that Cityscapes trains on."""
 
     colour: np.ndarray
 
     def cast(self, shadows: Shadows) -> None:
-        """A blob."""
+        """Cast a round shadow."""
         shadows.cast(np.array([self.t, self.z]) + CIRCLE * 0.25, 0, 1.0)
         shadows.dim(np.array([self.t, self.z]) + CIRCLE * 0.35)
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """A barrel with a rim."""
+        """Paint a barrel with a rim."""
         brush = canvas.brush(VOID, self.z, 0.3 + 0.7 * shadows.lit(self.t, self.z))
         _upright(brush, self.t, self.z, KERB, 1.0, 0.5, self.colour)
         _upright(brush, self.t, self.z, 0.95, 1.06, 0.56, self.colour * 0.6)

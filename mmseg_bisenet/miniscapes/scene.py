@@ -1,4 +1,4 @@
-"""One street scene: the plan of the street, what stands where, and the order in which it is painted."""
+"""One synthetic street scene: choose the street, place the objects, and paint them from far to near."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from mmseg_bisenet.miniscapes.cars import PAINT
 from mmseg_bisenet.miniscapes.ground import Shadows, Street, paint_ground, paint_sky
 from mmseg_bisenet.miniscapes.town import Town
 
-SMALLEST = 64  # pixels a side; below that a street is a smudge
+SMALLEST = 64  # pixels a side; smaller streets cannot be recognised
 
 # share of the scenes, glow, ambient, haze, zenith, elevation of the sun in degrees, clouds, reach of the haze in metres
 HOURS = (
@@ -23,19 +23,19 @@ HOURS = (
 
 
 def draw_scene(seed: int, size: tuple[int, int] = (256, 512)) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a street scene as seen from the driver's seat.
+    """Draw a synthetic street scene, seen from the driver's seat.
 
-    The same seed gives the same street at every size, with more detail at a larger one.
+    The same seed gives the same street at every size, with more detail at larger sizes.
 
     Args:
         seed: any integer from 0.
         size: pixels (H, W), each at least 64.
 
     Returns:
-        The photo (H, W, 3) uint8 BGR, as cv2 writes it, and its Cityscapes labelIds (H, W) uint8.
+        The image (H, W, 3) uint8 BGR, and its Cityscapes labelIds (H, W) uint8.
 
     Raises:
-        InputError: the seed is negative or the size too small.
+        InputError: the seed is negative, or the size is too small.
     """
     check(seed, size)
     plan, look, film = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
@@ -69,11 +69,15 @@ def draw_scene(seed: int, size: tuple[int, int] = (256, 512)) -> tuple[np.ndarra
 
 
 def check(seed: int, size: tuple[int, int]) -> None:
-    """Raise InputError unless a scene can be drawn from these."""
+    """Check the arguments of :func:`draw_scene`.
+
+    Raises:
+        InputError: the seed is negative, or the size is too small.
+    """
     if seed < 0:
-        raise InputError(f'seed {seed} is negative: use an integer from 0')
+        raise InputError(f'seed {seed} is negative; use an integer from 0')
     if len(size) != 2 or min(size) < SMALLEST:
-        raise InputError(f'size {tuple(size)} is too small for a street: use (H, W) of at least {SMALLEST} pixels each')
+        raise InputError(f'size {tuple(size)} is too small; use (H, W) of at least {SMALLEST} pixels each')
 
 
 def _light(rng: np.random.Generator) -> Light:
@@ -118,7 +122,7 @@ def _street(rng: np.random.Generator) -> Street:
 
 
 def _skyline(canvas: Canvas, sprite: np.ndarray, rng: np.random.Generator) -> None:
-    """Hazy houses and trees behind the end of the street, so that the road never runs into the sky."""
+    """Draw hazy houses and trees behind the end of the street, so that the road never meets the sky."""
     camera = canvas.camera
     small = round(camera.size[0] * 0.12)
     sprite = cv2.resize(sprite, (small, small), interpolation=cv2.INTER_AREA)
@@ -139,7 +143,7 @@ def _skyline(canvas: Canvas, sprite: np.ndarray, rng: np.random.Generator) -> No
 
 
 def _bonnet(canvas: Canvas, rng: np.random.Generator) -> None:
-    """The bonnet of one's own car, void."""
+    """Draw the bonnet of the own car, void."""
     height, width = canvas.camera.size
     x = np.linspace(-0.1, 1.1, 25)
     top = 1.0 - rng.uniform(0.03, 0.055) + 0.05 * (2 * x - 1) ** 4
@@ -152,7 +156,7 @@ def _bonnet(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _develop(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What lens and sensor add: a soft focus, darker corners, noise; RGB -> BGR."""
+    """Add the effects of lens and sensor: blur, dark corners, noise; RGB -> BGR."""
     height, width = photo.shape[:2]
     soft = cv2.GaussianBlur(photo, (0, 0), height * rng.uniform(0.0012, 0.0017)).astype(np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]

@@ -1,4 +1,4 @@
-"""What stands in a street, and where."""
+"""Place the objects of a street."""
 
 import itertools
 from typing import Protocol
@@ -17,21 +17,21 @@ FAR = 90.0  # metres to the last house
 
 
 class Thing(Protocol):
-    """Whatever a street is furnished with."""
+    """An object in a street."""
 
     @property
     def order(self) -> float:
-        """Metres ahead; things are painted from the largest to the smallest."""
+        """Metres ahead of the camera. Objects are painted from far to near."""
 
     def cast(self, shadows: Shadows) -> None:
-        """Cast its shadow."""
+        """Draw its shadow."""
 
     def paint(self, canvas: Canvas, shadows: Shadows) -> None:
-        """Paint itself, photo and label."""
+        """Draw it into image and labels."""
 
 
 class Town:
-    """Puts things into a street, nothing into another's place."""
+    """Places objects in a street, without overlap."""
 
     def __init__(self, street: Street, light: Light, camera: Camera, rng: np.random.Generator) -> None:
         self.street, self.rng, self.camera = street, rng, camera
@@ -48,7 +48,7 @@ class Town:
         self.kerbs = {-1: street.left, 1: street.right}
 
     def build(self) -> list[Thing]:
-        """All that stands in the scene, in no order."""
+        """Return all objects of the scene, unordered."""
         rng = self.rng
         kind = ('city', 'old', 'house')[rng.choice(3, p=[0.4, 0.33, 0.27])]
         park = int(rng.choice([-1, 1])) if rng.random() < 0.22 else 0
@@ -63,7 +63,7 @@ class Town:
         return self.things
 
     def _seen(self, t: float) -> float:
-        """The z from which on a point of the ground ``t`` metres across is in the picture."""
+        """The smallest z at which a point of the ground at ``t`` is inside the image."""
         camera = self.camera
         room = (camera.size[1] - camera.centre) if t > camera.side else camera.centre
         return max(
@@ -73,7 +73,7 @@ class Town:
     def _place(
         self, thing: Car | Person | Bicycle | Tree | Lamp | Sign | Bollard | Bin, half: tuple[float, float]
     ) -> bool:
-        """Add a thing unless its box of ``half`` (t, z) metres touches another's."""
+        """Add an object, unless its box overlaps another. ``half`` is half its size (t, z) in metres."""
         box = thing.t - half[0], thing.t + half[0], thing.z - half[1], thing.z + half[1]
         if any(box[0] < b[1] and b[0] < box[1] and box[2] < b[3] and b[2] < box[3] for b in self.taken):
             return False
@@ -85,14 +85,14 @@ class Town:
         return int(self.rng.integers(1 << 32))
 
     def _junction(self, z: float, room: float) -> bool:
-        """Whether a spot at the kerb is in the mouth of a street that crosses, or on a pedestrian crossing."""
+        """Whether a point at the kerb is on a crossing street or a pedestrian crossing."""
         street = self.street
         if street.crossing and street.crossing[0] - room < z < street.crossing[1] + room:
             return True
         return street.zebra is not None and street.zebra - room / 2 < z < street.zebra + 3 + room / 2
 
     def _row(self, side: int, kind: str) -> None:
-        """Houses along one side, with gaps where a street crosses or a garden lies."""
+        """Place houses along one side, with gaps for a crossing street and gardens."""
         rng, line = self.rng, self.lines[side]
         mouth = self._mouth(side)
         z, last = rng.uniform(-4, 3), 0.0
@@ -128,7 +128,7 @@ class Town:
                 self._garden(side, far, z)
 
     def _mouth(self, side: int) -> tuple[float, float]:
-        """From which z to which no house stands, as a street crosses; empty and behind the camera if none does."""
+        """The z range without houses at a crossing street; without one, an empty range behind the camera."""
         if not self.street.crossing:
             return -100.0, -100.0
         walk = abs(self.lines[side] - self.kerbs[side])
@@ -138,7 +138,7 @@ class Town:
         self.things.append(Hedge(side, front, deep, near, far, height, self.crowns[2]))
 
     def _garden(self, side: int, near: float, far: float) -> None:
-        """A hedge and two trees between houses."""
+        """Place a hedge and two trees between houses."""
         rng, line = self.rng, self.lines[side]
         if far < 4:
             return
@@ -148,7 +148,7 @@ class Town:
             self.things.append(Tree(t, max(z, 4), height, width, 1.0, self.crowns[0], behind=5))
 
     def _park(self, side: int) -> None:
-        """A hedge and behind it rows of trees, instead of houses."""
+        """Place a hedge and rows of trees behind it, instead of houses."""
         rng, line = self.rng, self.lines[side]
         mouth = self._mouth(side)
         height = rng.uniform(1.5, 2.0)
@@ -163,7 +163,7 @@ class Town:
                     self.things.append(Tree(t, z, tall, tall * rng.uniform(0.75, 0.95), 1.2, kind, behind=7))
 
     def _traffic(self) -> None:
-        """Cars: ahead, oncoming, crossing, parked."""
+        """Place cars: ahead, oncoming, crossing and parked."""
         rng, street = self.rng, self.street
         lane = street.lane / 2
         along, back = (0.0, 1.0), (0.0, -1.0)
@@ -196,18 +196,18 @@ class Town:
         )
 
     def _drive(self, t: float, z: float, ahead: tuple[float, float], across: bool = False) -> None:
-        """A moving car, unless it would stand on a crossing or in cross traffic."""
+        """Place a moving car, unless it would block a crossing."""
         if across or not self._junction(z, 3.2):
             self._place(self._car(t, z, ahead), (2.6, 1.2) if across else (1.1, 3.4))
 
     def _kerbside(self, side: int) -> None:
-        """Trees, lamps, signs, bicycles, bollards and bins along the kerb."""
+        """Place trees, lamps, signs, bicycles, bollards and bins along the kerb."""
         rng, kerb = self.rng, self.kerbs[side]
         strip = kerb + side * 0.65
         seen = self._seen(strip)
         steel = np.array(((74, 78, 82), (46, 62, 54), (150, 152, 150), (60, 58, 66))[rng.integers(4)])
 
-        z = max(seen, 8.5) + rng.uniform(0.2, 5)  # signs first: they are few and have to be seen
+        z = max(seen, 8.5) + rng.uniform(0.2, 5)  # signs first, so that nothing takes their places
         for _ in range(int(rng.integers(1, 5))):
             two = 2 if rng.random() < 0.35 else 1
             kinds = tuple(str(name) for name in rng.choice(list(SIGNS), two, replace=False))
@@ -224,7 +224,7 @@ class Town:
                 self._place(Lamp(kerb + side * 0.45, float(z), height, -side * arm, steel), (0.2, 0.4))
             z += step
 
-        for _ in range(int(rng.integers(1, 3))):  # racks of bicycles, across the pavement or leaning along it
+        for _ in range(int(rng.integers(1, 3))):  # rows of parked bicycles
             z = seen + rng.uniform(1.5, 12)
             slant = rng.uniform(0.0, 0.7) * rng.choice([-1, 1])
             ahead = (float(np.cos(slant)), float(np.sin(slant)))
@@ -256,7 +256,7 @@ class Town:
             self._place(Bin(kerb + side * 0.5, float(seen + rng.uniform(1, 16)), colour), (0.3, 0.3))
 
     def _crossers(self) -> None:
-        """Persons on the pedestrian crossing, and cyclists on the road."""
+        """Place persons on the pedestrian crossing, and cyclists on the road."""
         rng, street = self.rng, self.street
         if street.zebra is not None:
             for _ in range(int(rng.integers(0, 4))):
@@ -277,7 +277,7 @@ class Town:
                 self._place(Bicycle(t, z, ahead, 0.0, self._seed(), ridden=True), half)
 
     def _walkers(self, side: int) -> None:
-        """Persons on a pavement, alone or in pairs, more of them close by."""
+        """Place persons on a pavement, alone or in pairs, more of them near the camera."""
         rng = self.rng
         inner, outer = sorted((self.kerbs[side] + side * 1.0, self.lines[side] - side * 0.9))
         for _ in range(int(rng.integers(5, 9))):

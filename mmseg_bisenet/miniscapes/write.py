@@ -1,9 +1,7 @@
-"""Write miniscapes to disk as Cityscapes lays out its own folders."""
+"""Write synthetic scenes to disk in the folder layout of Cityscapes."""
 
 import json
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -11,10 +9,11 @@ import cv2
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import replacing
 from mmseg_bisenet.miniscapes.classes import colours, train_ids
 from mmseg_bisenet.miniscapes.scene import check, draw_scene
 
-VERSION = 1  # of the drawings: raise it when the same seed gives other pictures
+VERSION = 1  # to be raised if the same seed gives other pictures
 NAME = 'miniscapes.json'
 SPLITS = ('train', 'val')
 TOWNS = {
@@ -27,15 +26,15 @@ FAST = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PN
 def write_miniscapes(
     root: str | Path, train: int = 200, val: int = 40, size: tuple[int, int] = (256, 512), seed: int = 0
 ) -> Path:
-    """Write a data set of drawn street scenes that every reader of Cityscapes reads.
+    """Write a data set of synthetic street scenes in the format of Cityscapes.
 
-    A folder that holds the same data set already is used as it is, an empty one is filled. The first scenes do not
-    depend on how many are asked for. The folder appears when all is written, or not at all.
+    The folder appears when it is complete. If it already contains the same data set, nothing is written. The first
+    scenes do not depend on the number of scenes.
 
     Args:
-        root: the folder to make.
-        train: number of scenes to train on.
-        val: number of scenes to validate on; none of them is a scene of ``train``.
+        root: the folder to create; it may exist if it is empty.
+        train: number of scenes for training.
+        val: number of scenes for validation, different from those for training.
         size: pixels (H, W), each at least 64.
         seed: any integer from 0.
 
@@ -43,37 +42,33 @@ def write_miniscapes(
         ``root``, with leftImg8bit/, gtFine/ and miniscapes.json.
 
     Raises:
-        InputError: an argument is wrong, or ``root`` holds something else.
+        InputError: an argument is wrong, or ``root`` contains something else or cannot be written.
     """
     root = Path(root).expanduser()
     size = tuple(map(int, size))
     for name, count in (('train', train), ('val', val)):
         if count < 0:
-            raise InputError(f'{name} {count} is negative: use a number of scenes from 0')
+            raise InputError(f'{name} {count} is negative; use a number of scenes from 0')
     check(seed, size)
     facts = {'version': VERSION, 'seed': int(seed), 'train': train, 'val': val, 'size': list(size)}
     if root.exists() and not _empty(root):
         if _facts(root) == facts:
             return root
-        held = 'miniscapes of other parameters' if _facts(root) else 'something else'
-        raise InputError(f'{root} already holds {held}: name another folder, or remove this one')
+        content = 'miniscapes of other parameters' if _facts(root) else 'something else'
+        raise InputError(f'{root} already contains {content}; name another folder, or remove this one')
 
-    root.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f'.{root.name}.', dir=root.parent))
     try:
-        part.chmod(0o755)  # mkdtemp makes it private
-        _write(part, {'train': train, 'val': val}, size, seed)
-        (part / NAME).write_text(json.dumps(facts) + '\n')
-        if root.exists() and _facts(root) == facts:  # another process was quicker
-            return root
-        part.rename(root)  # fails rather than replace a folder that is not empty
-    finally:
-        shutil.rmtree(part, ignore_errors=True)  # not there any more if all went well
+        with replacing(root) as partial:
+            _write(partial, {'train': train, 'val': val}, size, seed)
+            (partial / NAME).write_text(json.dumps(facts) + '\n')
+    except InputError:
+        if _facts(root) != facts:  # if equal, another process was faster
+            raise
     return root
 
 
 def scene_seed(seed: int, split: str, index: int) -> int:
-    """The seed of one scene of a data set, another for each split and index."""
+    """The seed of a scene, different for each split and index."""
     return int(np.random.SeedSequence((seed, SPLITS.index(split), index)).generate_state(1, np.uint64)[0])
 
 
@@ -110,11 +105,11 @@ def _write(root: Path, counts: dict[str, int], size: tuple[int, int], seed: int)
 
 def _png(path: Path, picture: np.ndarray) -> None:
     if not cv2.imwrite(str(path), picture, FAST):
-        raise OSError(f'{path} could not be written')
+        raise OSError(f'OpenCV cannot write {path}')
 
 
 def _progress(done: int, total: int, seconds: float) -> None:
-    """A line on stderr, rewritten in place on a terminal, else one line for each tenth."""
+    """Print progress to stderr: on a terminal one line that is overwritten, else a line for each 10 %."""
     line = f'miniscapes: {done}/{total} scenes, {seconds * (total - done) / done:.0f} s left'
     if sys.stderr.isatty():
         print(f'\r{line:<60}', end='\n' if done == total else '', file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""One HTML page of what a test left in a work dir: ``mmseg-bisenet report``. No network, no framework is imported."""
+"""The results of a test as one HTML page (``mmseg-bisenet report``). Imports neither PyTorch nor MMSegmentation."""

@@ -1,7 +1,7 @@
-"""Curves of a training as SVG in the page: loss, mIoU and learning rate, from what MMEngine logged.
+"""The curves of a training as SVG: loss, mIoU and learning rate, from the log of MMEngine.
 
-``draw_curves`` of the engine is not used here: it wants the loss of each iteration out of a message hub, where the log
-has means at intervals, and its picture keeps a white ground and small letters in dark mode and on a phone.
+The engine's ``draw_curves`` is not used, for two reasons. It needs the loss of every iteration from a message hub, and
+the log has only averages over intervals. Its picture would stay white in dark mode, and its text small on a phone.
 """
 
 import json
@@ -12,24 +12,24 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
-PLOT = dict(left=44, right=378, top=10, bottom=190)  # in the SVG of 400 x 220
+PLOT = dict(left=44, right=378, top=10, bottom=190)  # the area of the curve, in an SVG of 400 x 220
 MOST_POINTS = 600
 
 
 @dataclass
 class Chart:
-    """A curve, in units of the SVG; ticks are (position, text)."""
+    """A curve in SVG units. Ticks are (position, text)."""
 
     title: str
     summary: str
     points: list[tuple[float, float]]
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
-    dots: list[tuple[float, float, str]]  # x, y, what a pointer over it says
+    dots: list[tuple[float, float, str]]  # x, y, tooltip
 
 
 def charts(work_dir: Path) -> list[Chart]:
-    """The charts that the trainings in ``work_dir`` have values for."""
+    """The charts of the trainings in ``work_dir``; a chart without values is left out."""
     lines = read(work_dir)
     shown = []
     if len(loss := _series(lines, 'loss')):
@@ -45,16 +45,16 @@ def charts(work_dir: Path) -> list[Chart]:
 
 
 def read(work_dir: Path) -> list[dict]:
-    """The lines that MMEngine logged, each with its ``step``.
+    """Read the lines that MMEngine logged, each with its ``step``.
 
-    A run that resumed takes over from its first step on; so does one that started anew, from the beginning. The last
-    line of a run that was cut off may be half a line, and is left out.
+    Each later run, resumed or started again, replaces the lines from its first step on. If a run was killed, its last
+    line may be incomplete, and is left out.
     """
     lines = []
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):  # the folders are named by the time
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):  # the folder names are dates
         run = [line for text in path.read_text(errors='replace').splitlines() if (line := _parse(text))]
         training = [line['step'] for line in run if 'loss' in line]
-        if training:  # an evaluation alone logs its scores too, at step 0
+        if training:  # a test without training also logs its scores, at step 0
             lines = [line for line in lines if line['step'] < training[0]] + run
     return lines
 
@@ -68,7 +68,7 @@ def _parse(text: str) -> dict | None:
 
 
 def _series(lines: list[dict], key: str) -> np.ndarray:
-    """(N, 2) of step and value, those that are finite."""
+    """(N, 2) steps and finite values."""
     points = [(line['step'], line[key]) for line in lines if key in line and math.isfinite(line[key])]
     return np.array(points, float).reshape(-1, 2)
 
@@ -93,10 +93,10 @@ def _chart(title: str, summary: str, values: np.ndarray, log: bool = False, dots
 def _axis(
     values: np.ndarray, locator: Locator, log: bool, start: float, end: float, form: str
 ) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Positions of the values between ``start`` and ``end``, and the ticks within."""
+    """Map the values to positions between ``start`` and ``end``; return the positions and the ticks."""
     scale = np.log10 if log else np.asarray
     low, high = values.min(), values.max()
-    if low == high:  # one evaluation, a constant rate
+    if low == high:  # a single evaluation, or a constant learning rate
         low, high = (low / 2, high * 2) if low > 0 else (low - 1, high + 1)
     position = lambda v: start + (end - start) * (scale(v) - scale(low)) / (scale(high) - scale(low))  # noqa: E731
     ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]

@@ -1,4 +1,4 @@
-"""The page: what ``mmseg_bisenet.SegmentationMetric`` wrote into ``WORK_DIR/evaluation``, for a person to look at."""
+"""The HTML page of the results in ``WORK_DIR/evaluation``."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import numpy as np
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.report import curves, pictures
 
-TABLE_CLASSES = 30  # a matrix of more is a picture
-LARGEST = 15
+TABLE_CLASSES = 30  # with more classes, the confusion matrix is a picture
+LARGEST = 15  # confusions in the list
 KEYS = {
     *('config', 'checkpoint', 'created', 'versions', 'classes', 'palette', 'summary'),
     *('per_class', 'confusion', 'per_image', 'skipped', 'samples'),
@@ -20,15 +20,21 @@ KEYS = {
 
 
 def render(work_dir: Path, folder: Path) -> str:
-    """The page of a work dir as HTML; it asks for no other file, and links the numbers as seen from ``folder``.
+    """Render the page of a work dir as HTML. Everything but the links to the scores is embedded.
+
+    If a picture is missing, the page says which.
+
+    Args:
+        work_dir: the work dir of a test.
+        folder: the folder of the page; links are relative to it.
 
     Raises:
-        InputError: there are no scores, or they are damaged. A picture that is missing is named in its place.
+        InputError: there are no scores, or they are damaged.
     """
     evaluation = work_dir / 'evaluation'
     scores = _load(evaluation / 'scores.json', work_dir)
     classes = scores['classes']
-    # A data set may have no colours.
+    # Not every data set has a palette.
     palette = scores['palette'] or np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
     samples = []
     for sample in scores['samples']:
@@ -63,9 +69,9 @@ def _load(path: Path, work_dir: Path) -> dict:
     try:
         scores = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f'{path} is not there; {again} first') from error
+        raise InputError(f'{path} does not exist; {again} first') from error
     except OSError as error:
-        raise InputError(f'{path} cannot be read ({error.strerror}); give yourself the right to read it') from error
+        raise InputError(f'{path} cannot be read ({error.strerror}); make it readable') from error
     except ValueError as error:
         raise InputError(f'{path} is damaged ({error}); {again} again') from error
     missing = KEYS - set(scores if isinstance(scores, dict) else ())
@@ -75,10 +81,10 @@ def _load(path: Path, work_dir: Path) -> dict:
 
 
 def _confusion(classes: list[str], counts: np.ndarray) -> dict:
-    """What the page shows of the matrix: cells or a picture, and the largest confusions.
+    """The confusion matrix as cells or as a picture, and its largest confusions.
 
     Args:
-        counts: (C, C) pixels, rows are truth.
+        counts: (C, C) pixels; rows are the truth.
     """
     share = counts / counts.sum(axis=1, keepdims=True).clip(1)
     wrong = counts - np.diag(counts.diagonal())
@@ -106,5 +112,5 @@ def _cell(classes: list[str], share: np.ndarray, counts: np.ndarray, i: int, j: 
         text='' if not counts[i, j] else f'{percent:.0f}' if percent >= 99.95 else f'{percent:.1f}',
         depth=np.sqrt(share[i, j]),
         hit=i == j,
-        title=f'{classes[i]} taken for {classes[j]}: {percent:.2f} %, {counts[i, j]:,} pixels',
+        title=f'{classes[i]} predicted as {classes[j]}: {percent:.2f} %, {counts[i, j]:,} pixels',
     )

@@ -1,6 +1,4 @@
-"""Pictures of the page as data URIs: photo, truth, prediction and error map of a sample; the map of a large confusion
-matrix.
-"""
+"""Pictures of the page as data URIs: image, truth, prediction and errors of a sample; large confusion matrices."""
 
 import base64
 from collections.abc import Sequence
@@ -12,7 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-LONGEST_SIDE = 640
+from mmseg_bisenet.palette import paint
+
+LONGEST_SIDE = 640  # pixels
 IGNORED = 255
 WRONG = (225, 40, 40)
 HIT, MISS = (59, 111, 182), (200, 68, 47)  # on the diagonal of a confusion matrix, and off it
@@ -20,7 +20,7 @@ HIT, MISS = (59, 111, 182), (200, 68, 47)  # on the diagonal of a confusion matr
 
 @dataclass
 class Picture:
-    """A data URI, or None where it could not be drawn; the text then says which file is the reason."""
+    """A picture as data URI. If it could not be drawn, the URI is None and the text names the file."""
 
     label: str
     text: str
@@ -30,11 +30,11 @@ class Picture:
 def of_sample(
     sample: dict, folder: Path, classes: Sequence[str], palette: Sequence[Sequence[int]]
 ) -> tuple[list[Picture], set[int]]:
-    """Photo, truth, prediction and error map of a sample of ``scores.json``, and the classes that the labels show.
+    """Draw image, truth, prediction and errors of a sample, and find the classes that occur in its labels.
 
     Args:
-        sample: ``img_path``, and ``truth`` and ``prediction`` as paths below ``folder``.
-        folder: where ``scores.json`` lies.
+        sample: ``img_path``, and ``truth`` and ``prediction`` as paths relative to ``folder``.
+        folder: the folder of ``scores.json``.
     """
     name = Path(sample['img_path']).name
     pixels, photo_problem = _open(sample['img_path'], cv2.IMREAD_COLOR)
@@ -58,22 +58,22 @@ def of_sample(
     wrong = counts & (truth != prediction)
     share = 100 * wrong.sum() / max(counts.sum(), 1)
     drawn = _jpeg(_shrunk(_errors(photo, wrong, ~counts), Image.Resampling.BOX))
-    return [*pictures, Picture('errors', f'wrong pixels of {name}: {share:.1f} % of those that count', drawn)], shown
+    return [*pictures, Picture('errors', f'wrong pixels of {name}: {share:.1f} % of the labelled pixels', drawn)], shown
 
 
 def _open(path: str | Path, flag: int) -> tuple[np.ndarray | None, str | None]:
-    """The pixels, by the decoder that the test read them with, and what is wrong; one of them is None."""
+    """Decode with OpenCV, as the test does. Return (pixels, None), or (None, problem)."""
     try:
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), flag)
     except (OSError, cv2.error) as error:  # OpenCV refuses empty and very large files
-        return None, f'{path} {"is not there" if isinstance(error, FileNotFoundError) else "cannot be read"}'
+        return None, f'{path} {"does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"}'
     return pixels, None if pixels is not None else f'{path} cannot be read'
 
 
 def _errors(photo: Image.Image | None, wrong: np.ndarray, ignored: np.ndarray) -> Image.Image:
-    """Wrong pixels red over the grey photo, ignored ones black; the photo takes the size of the labels.
+    """Draw wrong pixels red over the grey image, and ignored pixels black. The image is resized to the labels.
 
-    The photo is lightened, so that its shadows are not taken for ignored pixels.
+    The image is lightened, so that shadows do not look like ignored pixels.
     """
     height, width = wrong.shape
     grey = Image.new('L', (width, height), 160) if photo is None else photo.convert('L').resize((width, height))
@@ -84,25 +84,21 @@ def _errors(photo: Image.Image | None, wrong: np.ndarray, ignored: np.ndarray) -
 
 
 def _coloured(ids: np.ndarray, palette: Sequence[Sequence[int]]) -> str:
-    image = Image.fromarray(ids.astype(np.uint8), 'P')
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(palette)] = palette
-    image.putpalette(colours.tobytes())
-    return _uri(_shrunk(image, Image.Resampling.NEAREST), 'png', optimize=True)
+    return _uri(_shrunk(Image.fromarray(paint(ids, palette)), Image.Resampling.NEAREST), 'png', optimize=True)
 
 
 def _most(ids: np.ndarray, classes: Sequence[str]) -> str:
-    """The five largest classes in words."""
+    """The five most frequent classes as text."""
     pixels = np.bincount(ids[ids < len(classes)], minlength=len(classes))
     largest = [index for index in pixels.argsort()[::-1][:5] if pixels[index]]
     return ', '.join(f'{classes[index]} {100 * pixels[index] / ids.size:.0f} %' for index in largest) or 'nothing'
 
 
 def of_confusion(share: np.ndarray) -> str:
-    """The matrix as a picture of four pixels a cell, on any ground.
+    """Draw a confusion matrix with 4 x 4 pixels a cell, transparent, for light and dark pages.
 
     Args:
-        share: (C, C) of the truth of each row, in 0 to 1.
+        share: (C, C) share of each row, 0 to 1.
     """
     cells = np.empty((*share.shape, 4), np.uint8)
     cells[..., :3] = MISS

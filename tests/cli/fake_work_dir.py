@@ -1,4 +1,4 @@
-"""A work dir as ``SegmentationMetric`` and a training leave it, without running either."""
+"""A work dir with the files of a training and a test, without running either."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ HEIGHT, WIDTH = 60, 120
 
 
 def fake_work_dir(folder: Path, count: int = 4, samples: int = 2) -> Path:
-    """What ``SegmentationMetric`` and a training leave, in numbers that belong together."""
+    """Write consistent scores, labels and images."""
     rng = np.random.default_rng(0)
     evaluation = folder / 'evaluation'
     (evaluation / 'samples').mkdir(parents=True)
@@ -73,5 +73,5 @@ def log(folder: Path, run: str, *lines: dict, end: str = '') -> None:
 
 def train(folder: Path) -> None:
     log(folder, '20260101_000000', dict(loss=8.0, lr=0.01, step=10), dict(mIoU=50.0, step=10), dict(loss=1, step=20))
-    log(folder, '20260101_000001', dict(mIoU=99.0, step=0))  # an evaluation alone
+    log(folder, '20260101_000001', dict(mIoU=99.0, step=0))  # a test without training
     log(folder, '20260101_000002', dict(loss=2.0, lr=0.005, step=20), dict(mIoU=60.0, step=20), end='{"loss": 3')

@@ -1,4 +1,4 @@
-"""``check-labels`` on the drawn streets: its table against counts by hand, and its exit status."""
+"""``check-labels`` on synthetic scenes: its table against counts by hand, and its exit status."""
 
 import csv
 import shutil
@@ -15,7 +15,7 @@ NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 
 @pytest.fixture
 def data(drawn, tmp_path, monkeypatch) -> Path:
-    """A copy of the drawn streets, to be spoiled."""
+    """A copy of the synthetic scenes, for tests that damage files."""
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(tmp_path / 'data'))
     return shutil.copytree(drawn, tmp_path / 'data') / 'miniscapes'
 
@@ -35,9 +35,9 @@ def test_right_data_gives_a_table_and_pictures(data, tmp_path, capsys, name):
     folder = tmp_path / 'work' / 'check_labels'
     out = capsys.readouterr().out
     assert 'train: 6 images, 0 without label; 0 labels without image; 0 files are wrong' in out
-    # The benchmark's test set is that for validation, five times.
+    # The test set of this config is the validation set, repeated five times.
     assert 'val-test: 3 images, 0 without label' in out
-    assert f'all files are right; table and pictures are in {folder}' in out
+    assert f'all files are correct; table and pictures are in {folder}' in out
     assert {path.name for path in folder.iterdir()} == {'problems.txt', 'classes.csv', 'train.png', 'val-test.png'}
     assert (folder / 'problems.txt').read_text() == ''
     with (folder / 'classes.csv').open(newline='') as file:
@@ -62,7 +62,7 @@ def test_wrong_files_are_listed_and_the_status_is_two(data, tmp_path, capsys):
     assert check(tmp_path) == 2
     out, err = capsys.readouterr()
     problems = tmp_path / 'work' / 'check_labels' / 'problems.txt'
-    assert f'error: 2 files are wrong; mend those in {problems}, and run this again' in err
+    assert f'error: 2 files are wrong; fix those in {problems}, then run this again' in err
     assert 'train: 6 images, 1 without label; 0 labels without image; 2 files are wrong' in out
     assert f'    {first}: the label cannot be read (empty, cut short or not an image)' in out.splitlines()
     lines = problems.read_text().splitlines()
@@ -71,7 +71,7 @@ def test_wrong_files_are_listed_and_the_status_is_two(data, tmp_path, capsys):
 
 
 def test_label_ids_are_recognised(data, tmp_path, capsys):
-    """Somebody copied labelIds over labelTrainIds: 20 files on the terminal, all in the list."""
+    """labelIds copied over labelTrainIds: 20 files are printed, all are in problems.txt."""
     for copy in range(8):
         for path in labels(data, 'train')[:3]:
             image = Path(str(path).replace('gtFine', 'leftImg8bit').replace('_labelTrainIds', ''))
@@ -81,7 +81,7 @@ def test_label_ids_are_recognised(data, tmp_path, capsys):
         Image.fromarray(np.full((64, 128), 26, np.uint8)).save(path)
     assert check(tmp_path) == 2
     out = capsys.readouterr().out
-    assert '  30 x these look like Cityscapes labelIds in place of labelTrainIds: run ' in out
+    assert '  30 x these look like Cityscapes labelIds instead of labelTrainIds: run ' in out
     assert sum('the label has ids 26 outside the 19 classes' in line for line in out.splitlines()) == 20
     assert len((tmp_path / 'work' / 'check_labels' / 'problems.txt').read_text().splitlines()) == 30
 
@@ -99,4 +99,5 @@ def test_workers(data, tmp_path, capsys):
 def test_a_work_dir_that_cannot_be_written(data, tmp_path, capsys):
     (tmp_path / 'work').touch()
     assert check(tmp_path) == 2
-    assert 'check_labels cannot be written: Not a directory; give another --work-dir' in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert 'check_labels/problems.txt cannot be written (Not a directory); name another place' in err

@@ -1,4 +1,4 @@
-"""``report`` on a work dir as a test leaves it: every number and picture of the page, read back in a browser."""
+"""``report`` on the work dir of a test: every number and picture of the page, also in a browser."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ def page(folder: Path) -> str:
 
 
 def pictures(text: str) -> dict[str, Image.Image]:
-    """By their alternative text."""
+    """The pictures of the page by their alternative text."""
     found = re.findall(r'<img src="data:image/\w+;base64,([^"]+)" alt="([^"]+)"', text)
     return {alt: Image.open(io.BytesIO(base64.b64decode(data))) for data, alt in found}
 
@@ -79,7 +79,7 @@ def test_pictures_show_the_labels(work_dir):
             np.testing.assert_array_equal(np.asarray(picture.convert('RGB')), colours[ids[key]])
         counts = ids['truth'] != 255
         share = 100 * (counts & (ids['truth'] != ids['prediction'])).sum() / counts.sum()
-        assert f'wrong pixels of {name}: {share:.1f} % of those that count' in found
+        assert f'wrong pixels of {name}: {share:.1f} % of the labelled pixels' in found
         assert found[f'photo {name}'].size == (WIDTH, HEIGHT)
 
 
@@ -102,12 +102,12 @@ def test_large_pictures_are_made_smaller(work_dir):
 
 
 def test_photos_are_those_that_the_test_read(work_dir, monkeypatch):
-    """Grey of 16 bits is not white, a picture on its side is turned, and Pillow's limit of pixels is none."""
+    """16-bit grey is scaled, the EXIF orientation is applied, and Pillow's pixel limit has no effect."""
     grey, side, *_ = (sample['img_path'] for sample in read_scores(work_dir)['samples'])
     ramp = np.linspace(0, 65535, WIDTH).astype(np.uint16)[None].repeat(HEIGHT, 0)
     Image.fromarray(ramp).save(grey)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # turned by 90 degrees
     Image.new('RGB', (HEIGHT, WIDTH)).save(side, exif=exif)
     with monkeypatch.context() as patch:
         patch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
@@ -126,9 +126,9 @@ def test_pictures_that_are_gone_are_named(work_dir):
     text = page(work_dir)
     assert len(pictures(text)) == 4 * 4 - 4
     assert re.findall(r'<div class="missing">(.*?)</div>', text) == [
-        f'{first["img_path"]} is not there',
+        f'{first["img_path"]} does not exist',
         f'{second["img_path"]} cannot be read',
-        *[f'{work_dir / "evaluation" / third["truth"]} is not there'] * 2,
+        *[f'{work_dir / "evaluation" / third["truth"]} does not exist'] * 2,
     ]
 
 
@@ -218,7 +218,7 @@ def error(capsys, *options: object) -> str:
 
 def test_no_scores(tmp_path, capsys):
     assert error(capsys, tmp_path) == (
-        f'mmseg-bisenet: error: {tmp_path}/evaluation/scores.json is not there; '
+        f'mmseg-bisenet: error: {tmp_path}/evaluation/scores.json does not exist; '
         f'run mmseg-bisenet test CONFIG CHECKPOINT --work-dir {tmp_path} first\n'
     )
 
@@ -234,11 +234,11 @@ def test_damaged_scores(work_dir, capsys):
 
 
 def test_target_that_cannot_be_written(work_dir, capsys):
-    assert 'a.html cannot be written (Not a directory); name another file' in error(
+    assert 'a.html cannot be written (Not a directory); name another place' in error(
         capsys, work_dir, '--out', work_dir / 'evaluation' / 'scores.json' / 'x' / 'a.html'
     )
     before = page(work_dir)
-    (work_dir / 'report.html.partial').mkdir()  # a write that fails leaves the page of before
+    (work_dir / f'.report.html.{os.getpid()}.partial').mkdir()  # a write that fails keeps the earlier page
     assert 'cannot be written' in error(capsys, work_dir)
     assert (work_dir / 'report.html').read_text() == before
 
@@ -259,7 +259,7 @@ def test_the_page_in_a_browser(work_dir, tmp_path):
                 shown = browser.ask('[...document.images].map(image => image.naturalWidth * image.width)')
                 assert len(shown) == count and all(shown)
                 sides = browser.ask('[document.documentElement.scrollWidth, document.documentElement.clientWidth]')
-                assert sides[0] == sides[1]  # nothing sticks out
+                assert sides[0] == sides[1]  # nothing overflows
                 ground = browser.ask('getComputedStyle(document.body).backgroundColor')
                 assert ground == ('rgb(20, 24, 29)' if dark else 'rgb(255, 255, 255)')
                 told = [event for event in browser.events if event['method'] != 'Network.dataReceived']

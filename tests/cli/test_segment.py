@@ -1,4 +1,4 @@
-"""`segment` never writes over a photo that it was given."""
+"""`segment` never overwrites its input images."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ REFUSAL = 'is one of the images, and would be overwritten; name another folder w
 @pytest.fixture
 def photo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    # Nothing may be loaded before the refusal.
+    # The error must come before anything is loaded.
     monkeypatch.setattr('mmseg_bisenet.zoo.get_model', lambda *_: pytest.fail('the network was loaded'))
     cv2.imwrite('street.jpg', np.random.RandomState(0).randint(0, 256, (96, 160, 3), dtype=np.uint8))
     return tmp_path / 'street.jpg'

@@ -15,7 +15,7 @@ from mmseg.structures import SegDataSample
 from mmseg_bisenet.checkpoints import Checkpoint, read, write
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.config import find
-from mmseg_bisenet.data import KeepGoingDataset
+from mmseg_bisenet.data import SkipUnreadableDataset
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.zoo import get_model
 
@@ -204,7 +204,7 @@ class Numbers:
 
 
 def test_the_next_right_sample_stands_in():
-    samples = KeepGoingDataset(Numbers(right=1))
+    samples = SkipUnreadableDataset(Numbers(right=1))
     assert len(samples) == 3 and samples.metainfo['classes'] == ('odd', 'even')
     assert samples[0]['data_samples'].metainfo == {}
     for index in (1, 2):
@@ -215,6 +215,6 @@ def test_the_next_right_sample_stands_in():
 
 def test_no_sample_is_right():
     with pytest.raises(
-        InputError, match='no image of the data set can be used, with its label; one of them: 2 is wrong'
+        InputError, match='no image of the data set can be read together with its label; the first problem: 2 is wrong'
     ):
-        KeepGoingDataset(Numbers(right=0))[2]
+        SkipUnreadableDataset(Numbers(right=0))[2]

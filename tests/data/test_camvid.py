@@ -153,7 +153,7 @@ def test_a_folder_of_both_suffixes_needs_the_option(tmp_path):
     for name in ('a.jpg', 'b.png'):
         save(image, tmp_path / 'images' / 'train' / name)
     save(label, tmp_path / 'labels' / 'train' / 'a.png')
-    with pytest.raises(InputError, match=r'images/train: the folder holds both .* set img_suffix'):
+    with pytest.raises(InputError, match=r'images/train: the folder contains both .* set img_suffix'):
         build(tmp_path, 'train')
     assert len(build(tmp_path, 'train', img_suffix='.jpg')) == 1
 
@@ -162,7 +162,7 @@ def test_a_missing_or_empty_image_folder_is_named(tmp_path):
     with pytest.raises(InputError, match=r'images/train: no such folder; set data_root'):
         build(tmp_path, 'train')
     (tmp_path / 'images' / 'train').mkdir(parents=True)
-    with pytest.raises(InputError, match=r'images/train: the folder holds no \.png or \.jpg image'):
+    with pytest.raises(InputError, match=r'images/train: the folder contains no \.png or \.jpg image'):
         build(tmp_path, 'train')
 
 
@@ -180,7 +180,7 @@ def test_the_target_is_never_overwritten(segnet, tmp_path, kind):
         'dangling link': lambda: target.symlink_to('gone'),
     }[kind]()
     message = refused(segnet, target)
-    assert message.startswith(f'{target}: exists already') and 'give another target' in message
+    assert message == f'{target} exists already and is not overwritten; remove it, or give another target'
     if kind == 'file':
         assert target.read_text() == 'mine'
 
@@ -198,7 +198,7 @@ def test_a_folder_without_png_is_named(tmp_path):
     for folder in ('train', 'trainannot'):
         (tmp_path / 'SegNet' / folder).mkdir(parents=True)
     message = refused(tmp_path / 'SegNet', tmp_path / 'camvid')
-    assert message.startswith(f'{tmp_path / "SegNet" / "train"}: the folder holds no .png image')
+    assert message.startswith(f'{tmp_path / "SegNet" / "train"}: the folder contains no .png image')
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_an_unreadable_file_is_named(segnet, tmp_path, folder, damage):
     content = path.read_bytes()
     path.write_bytes({'empty': b'', 'garbage': b'not a PNG', 'cut short': content[: len(content) // 2]}[damage])
     message = refused(segnet, tmp_path / 'camvid')
-    assert message.startswith(f'{path}: not a readable image') and message.endswith('fetch the file again')
+    assert message.startswith(f'{path}: not a readable image') and message.endswith('download the file again')
 
 
 @pytest.mark.parametrize(
@@ -231,17 +231,20 @@ def test_an_unreadable_file_is_named(segnet, tmp_path, folder, damage):
             np.zeros((8, 6), np.uint8),
             r'the label is 6x8 and its image 8x6 \(width x height\); give the label of this image',
         ),
-        (np.zeros((6, 8, 3), np.uint8), 'the label has 3 channels, wanted 1; give the class ids'),
-        (np.full((6, 8), 12, np.uint8), 'the label has ids 12, wanted 0 to 11; give the labels of the SegNet tutorial'),
-        (np.full((6, 8), 256, np.uint16), 'the label has ids 256, wanted 0 to 11'),
+        (np.zeros((6, 8, 3), np.uint8), 'the label has 3 channels instead of 1; give the class ids'),
+        (
+            np.full((6, 8), 12, np.uint8),
+            'the label has ids 12, expected 0 to 11; give the labels of the SegNet tutorial',
+        ),
+        (np.full((6, 8), 256, np.uint16), 'the label has ids 256, expected 0 to 11'),
         (
             np.arange(48, dtype=np.uint8).reshape(6, 8),
-            r'the label has ids 12, 13, 14, 15, 16, 17, 18, 19, \.\.\., wanted',
+            r'the label has ids 12, 13, 14, 15, 16, 17, 18, 19, \.\.\., expected',
         ),
     ],
 )
 def test_a_wrong_label_is_named(segnet, tmp_path, label, problem):
-    path = segnet / 'testannot' / '0001TP_2.png'  # the last file of all: everything before it has been written
+    path = segnet / 'testannot' / '0001TP_2.png'  # the last file: all others have been written
     save(label, path)
     message = refused(segnet, tmp_path / 'camvid')
     with pytest.raises(AssertionError, match=f'{path}: {problem}'):
@@ -269,4 +272,4 @@ def test_a_target_that_cannot_be_written_is_named(segnet, tmp_path):
     target = tmp_path / 'file' / 'camvid'
     with pytest.raises(InputError) as caught:
         convert_camvid(segnet, target)
-    assert str(caught.value) == f'{target}: cannot be written (Not a directory); give another target'
+    assert str(caught.value) == f'{target} cannot be written (Not a directory); name another place'

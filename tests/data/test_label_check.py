@@ -1,4 +1,4 @@
-"""The walk through a data set: counts by hand, and each way in which a file is wrong."""
+"""The check of a data set: counts against counts by hand, and each kind of wrong file."""
 
 import math
 import os
@@ -96,7 +96,7 @@ def test_a_cut_off_image_is_found(root, suffix, rest):
         (root / 'masks' / other.name).unlink()
     result = walked(root, img_suffix=suffix)
     assert result.problems == [
-        f'{cut}: the image cannot be read (empty, cut short or not an image); replace the file, or mend data_root and '
+        f'{cut}: the image cannot be read (empty, cut short or not an image); replace the file, or fix data_root and '
         'img_suffix'
     ]
     assert (result.images, result.counted) == (2, 2)
@@ -136,7 +136,7 @@ def test_every_wrong_label_is_named_and_the_right_ones_count(root, pipeline):
     result = walked(root, pipeline)
     lines = [line.removeprefix(f'{root}/masks/') for line in result.problems]
     expected = [
-        'c.png: the label has shape (2, 4, 3), wanted one channel',
+        'c.png: the label has shape (2, 4, 3) instead of one channel',
         'd.png: the label has ids 3 outside the 3 classes',
         'e.png: the label has ids 256 outside the 3 classes',
         'f.png: the label is 2x4 and its image 4x2',
@@ -147,8 +147,8 @@ def test_every_wrong_label_is_named_and_the_right_ones_count(root, pipeline):
     assert [line[: len(start)] for line, start in zip(lines, expected, strict=True)] == expected
     assert (result.images, result.without_label, result.without_image, result.counted) == (8, 1, 1, 2)
     assert result.pixels.tolist() == [10, 3, 0]
-    assert result.cures()[0] == ('mend the label, or set num_classes and ignore_index to what the labels hold', 2)
-    assert sum(count for _, count in result.cures()) == 7
+    assert result.fixes()[0] == ('fix the label, or set num_classes and ignore_index to the ids of the labels', 2)
+    assert sum(count for _, count in result.fixes()) == 7
 
 
 @pytest.mark.parametrize('choice', [dict(ann_file='names.txt'), dict(indices=1)])
@@ -177,7 +177,7 @@ def test_no_classes(root):
 
 def test_a_killed_worker_ends_the_walk(root, monkeypatch):
     monkeypatch.setattr(LabelCheck, '_image_size', lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(InputError, match='a worker was killed, mostly for want of memory; give fewer --workers'):
+    with pytest.raises(InputError, match='a worker was killed, probably because memory ran out; give fewer --workers'):
         walked(root)
 
 

@@ -97,7 +97,7 @@ def test_the_highest_class_and_the_ignored_id_pass_and_the_next_does_not(tmp_pat
     message = refusal(LoadAnnotations(num_classes=5), sample(path))
     assert message == (
         f'{path}: the label has ids 5 outside the 5 classes (0 to 4, 255 is ignored); '
-        'mend the label, or set num_classes and ignore_index to what the labels hold'
+        'fix the label, or set num_classes and ignore_index to the ids of the labels'
     )
     assert 'ids 255 outside' in refusal(LoadAnnotations(num_classes=6, ignore_index=200), sample(path))
 
@@ -121,11 +121,11 @@ def test_cityscapes_label_ids_are_named(tmp_path, shared_data):
     message = refusal(LoadAnnotations(num_classes=19), sample(path))
     found = sorted(value for value in set(Image.open(path).tobytes()) if value >= 19)
     assert message.startswith(f'{path}: the label has ids {", ".join(map(str, found))} outside the 19 classes')
-    assert 'labelIds in place of labelTrainIds' in message
+    assert 'labelIds instead of labelTrainIds' in message
     assert "seg_map_suffix='_gtFine_labelTrainIds.png'" in message
 
     renamed = label_file(tmp_path, np.array([[7, 23], [33, 0]], np.uint8))
-    assert 'labelIds in place of labelTrainIds' in refusal(LoadAnnotations(num_classes=19), sample(renamed))
+    assert 'labelIds instead of labelTrainIds' in refusal(LoadAnnotations(num_classes=19), sample(renamed))
     other = label_file(tmp_path, np.array([[7, 23], [34, 0]], np.uint8))
     assert 'labelIds' not in refusal(LoadAnnotations(num_classes=19), sample(other))
 
@@ -134,7 +134,7 @@ def test_a_label_of_another_size_is_named(tmp_path):
     path = label_file(tmp_path, np.zeros((4, 6), np.uint8))
     message = refusal(LoadAnnotations(num_classes=2), sample(path, ori_shape=(6, 4)))
     assert message == (
-        f'{path}: the label is 6x4 and its image 4x6 (width x height); make the label anew at the size of the image'
+        f'{path}: the label is 6x4 and its image 4x6 (width x height); create the label again at the size of the image'
     )
     LoadAnnotations(num_classes=2)(sample(path, ori_shape=(4, 6)))
 
@@ -153,7 +153,7 @@ def test_the_label_of_a_resized_image_is_compared_with_the_file(tmp_path):
 def test_a_colour_label_is_named(tmp_path):
     path = label_file(tmp_path, np.zeros((4, 6, 3), np.uint8))
     message = refusal(LoadAnnotations(num_classes=2), sample(path))
-    assert message.startswith(f'{path}: the label has shape (4, 6, 3), wanted one channel of class ids (H, W); turn')
+    assert message.startswith(f'{path}: the label has shape (4, 6, 3) instead of one channel of class ids (H, W); convert')
 
 
 @pytest.mark.parametrize('backend', ['pillow', 'cv2'])

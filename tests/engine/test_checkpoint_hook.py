@@ -1,4 +1,4 @@
-"""A write that is cut off: what was there stays, and a resumed run goes on from it as if nothing had been."""
+"""If writing a checkpoint fails, the earlier one stays, and a resumed run continues from it exactly."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ def files(folder: Path) -> set[str]:
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory) -> list[float]:
-    """Losses of a run that nobody ended."""
+    """The losses of a run without interruption."""
     runner = toy(tmp_path_factory.mktemp('whole'))
     runner.train()
     return losses(runner)
@@ -35,7 +35,7 @@ def resume(folder: Path, **changes) -> list[float]:
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """The third checkpoint does not fit on the disk."""
+    """The disk is full at the third checkpoint."""
     calls = []
 
     def fsync(descriptor: int) -> None:
@@ -43,7 +43,7 @@ def full_disk(monkeypatch):
         if len(calls) == 3:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint_hook.os, 'fsync', fsync)
+    monkeypatch.setattr(os, 'fsync', fsync)
 
 
 @pytest.mark.parametrize('keep', [1, -1])
@@ -68,7 +68,7 @@ def test_old_checkpoints_go_and_their_files_are_those_of_stock(tmp_path):
 
 
 def spoil(path: Path) -> None:
-    """One bit of a weight is wrong, as after a fault of the disk."""
+    """Flip one bit of a weight, like a disk error."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -76,7 +76,7 @@ def spoil(path: Path) -> None:
 
 @pytest.fixture
 def scores():
-    """mIoU in percent at each evaluated iteration: 8 is the best."""
+    """mIoU in percent at each evaluation. Iteration 8 is the best."""
     return {4: 50.0, 8: 60.0, 12: 55.0}
 
 
@@ -150,14 +150,14 @@ def test_the_name_of_the_last_checkpoint_is_found_again(tmp_path, whole, damage)
 def test_no_whole_checkpoint_is_said(tmp_path):
     toy(tmp_path, max_iters=4).train()
     SPOILED['cut off'](tmp_path / 'iter_4.pth')
-    with pytest.raises(InputError, match=f'no checkpoint in {tmp_path} is whole; start anew without --resume'):
+    with pytest.raises(InputError, match=f'no checkpoint in {tmp_path} is whole; start again without --resume'):
         resume(tmp_path)
 
 
 def test_leftovers_of_a_killed_write_are_removed(tmp_path):
-    (tmp_path / 'iter_4.pth.part').write_bytes(b'half')
+    (tmp_path / '.iter_4.pth.123.partial').write_bytes(b'half')
     toy(tmp_path, max_iters=1).train()
-    assert files(tmp_path) == {'iter_1.pth'}
+    assert files(tmp_path) == {'iter_1.pth'} and not list(tmp_path.glob('.*'))
 
 
 def test_other_storage_is_refused(tmp_path):
@@ -166,7 +166,7 @@ def test_other_storage_is_refused(tmp_path):
 
 
 def test_an_evaluation_without_a_checkpoint_saves_none(tmp_path):
-    """The scores are added to the checkpoint of the same iteration, not to those of later ones."""
+    """Scores are added to the checkpoint of the same iteration only."""
     scores = dict.fromkeys(range(1, 13), 50.0)
     loop = dict(type='mmseg_bisenet.ResumableTrainLoop', max_iters=6, val_interval=1)
     toy(tmp_path, scores=scores, train_cfg=loop).train()

@@ -1,4 +1,4 @@
-"""A compiled backbone trains as an eager one."""
+"""A compiled backbone has the gradients of an eager one."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from mmseg_bisenet.engine import CompileHook
 
 
 def test_gradients_are_those_of_the_eager_network(configs):
-    """In float64, and without the last step of the compiler, machine code, which takes minutes."""
+    """In float64. The backend does not generate machine code, which would take minutes."""
     cfg = read(str(configs / 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'), (64, 96)).model
     eager, compiled = build(cfg).double(), build(cfg).double()
     compiled.load_state_dict(eager.state_dict())

@@ -1,7 +1,7 @@
-"""Several processes on CPUs, over gloo: gradients, evaluation and the order of images are one process's.
+"""With several processes on CPUs, over gloo, gradients, evaluation and the order of images are those of one process.
 
-Processes take seconds to start, so one start for each number of them does all that needs it (:func:`work`), and the
-tests look at what it left.
+The processes are started once for each number of processes. They do all the work (:func:`work`), and the tests check
+the files that they wrote.
 """
 
 import copy
@@ -22,7 +22,9 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS, METRICS
 from models.test_segmentor import batch, read
-from torch import Tensor, distributed, multiprocessing, nn
+from processes import METHOD
+from torch import Tensor, distributed, nn
+from torch.multiprocessing import start_processes
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_bisenet.cli import main
@@ -34,7 +36,8 @@ NETWORKS = {
     'V2': 'bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024.py',
 }
 OHEM = dict(type='mmseg_bisenet.OHEMCrossEntropyLoss')
-# The loss, the rows without a label of each of four images, and whether parts of the batch give what the whole gives.
+# The loss, the number of unlabelled rows in each of four images, and whether the whole batch has the same gradients as
+# the mean of its parts.
 LOSSES = {
     'cross entropy': (dict(type='mmseg_bisenet.CrossEntropyLoss'), (4, 8, 12, 16), True),
     'OHEM of all pixels, equally many': (dict(OHEM, threshold=1.0), (8, 8, 8, 8), True),
@@ -47,12 +50,12 @@ TOTAL_BATCH = 8
 SIZE = (32, 32)
 
 
-# -- what the processes do ---------------------------------------------------------------------------------------------
+# -- the work of the processes -----------------------------------------------------------------------------------------
 
 
 @METRICS.register_module()
 class Predictions(BaseMetric):
-    """Name of each image and checksum of its labels, in the order in which all processes' results were put together."""
+    """Writes the name of each image and the checksum of its prediction, in the order of the combined results."""
 
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
         for sample in data_samples:
@@ -65,7 +68,7 @@ class Predictions(BaseMetric):
 
 @HOOKS.register_module()
 class Samples(Hook):
-    """Checksums of the images and labels that this process trained on, in their order."""
+    """Writes the checksums of the images and labels that this process trained on, in order."""
 
     def before_train(self, runner: Runner) -> None:
         self.seen = []
@@ -83,10 +86,10 @@ def checksum(values: Tensor) -> int:
 
 
 def work(rank: int, processes: int, folder: Path, config: Path, ports: list[int]) -> None:
-    """One of the processes: it evaluates, trains, measures and computes gradients, and writes into ``folder``.
+    """One process: it evaluates, trains, measures and computes gradients, and writes into ``folder``.
 
-    Each works in a folder of its own, as if it were on another machine. (In one work dir, all of them write the scores
-    of a test into the same file: MMEngine's ``LoggerHook`` asks no process to wait.)
+    Each process has its own work dir, as if it were on another machine. In a shared one, all processes would write the
+    scores of a test into the same file, because of MMEngine's ``LoggerHook``.
     """
     own = folder / str(rank)
     own.mkdir()
@@ -104,7 +107,7 @@ def work(rank: int, processes: int, folder: Path, config: Path, ports: list[int]
     for command, port in zip(commands, ports, strict=False):
         os.environ['MASTER_PORT'] = str(port)
         assert main([*map(str, command), *launcher]) == 0
-        assert not distributed.is_initialized()  # they ended together
+        assert not distributed.is_initialized()  # the process group is closed
     if processes > 1:
         os.environ['MASTER_PORT'] = str(ports[-1])
         distributed.init_process_group('gloo')
@@ -115,7 +118,7 @@ def work(rank: int, processes: int, folder: Path, config: Path, ports: list[int]
 
 
 def deviations(name: str) -> dict[str, tuple[float, float]]:
-    """How far DDP's gradients are from the whole batch's, and from the mean of its parts'; for each loss, relative."""
+    """For each loss, how far DDP's gradients are from the whole batch's and from the mean of its parts', relative."""
     cfg = read(str(ROOT / 'configs' / NETWORKS[name]), SIZE).model
     for head in (cfg.decode_head, *cfg.auxiliary_head):
         head.update(channels=16, dropout_ratio=0)
@@ -143,7 +146,7 @@ def deviations(name: str) -> dict[str, tuple[float, float]]:
 
 
 def gradients(model: nn.Module, data: dict, part: slice) -> Tensor:
-    """Of all parameters, in a row."""
+    """The gradients of all parameters, concatenated."""
     model.zero_grad()
     losses = model(data['inputs'][part].double(), data['data_samples'][part], mode='loss')
     sum(value for key, value in losses.items() if 'loss' in key).backward()
@@ -152,12 +155,12 @@ def gradients(model: nn.Module, data: dict, part: slice) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in each])
 
 
-# -- what they left ----------------------------------------------------------------------------------------------------
+# -- the tests ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope='module')
 def config(drawn, tmp_path_factory) -> Path:
-    """The demo's, for small images and with records; and random weights beside it."""
+    """The config of the demo with small images and the classes above, and random weights beside it."""
     path = tmp_path_factory.mktemp('processes') / 'small.py'
     path.write_text(f"""
 _base_ = '{ROOT}/configs/{NAME}'
@@ -206,14 +209,14 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope='module')
 def done(config) -> Callable[[int], Path]:
-    """The folder with what so many processes wrote; they run once."""
+    """Runs :func:`work` once in that many processes, and returns their folder."""
     folders = {}
 
     def run(processes: int) -> Path:
         if processes not in folders:
             folders[processes] = folder = config.parent / str(processes)
             folder.mkdir()
-            multiprocessing.spawn(work, (processes, folder, config, free_ports(4)), nprocs=processes)
+            start_processes(work, (processes, folder, config, free_ports(4)), processes, start_method=METHOD)
         return folders[processes]
 
     return run
@@ -233,19 +236,19 @@ def test_gradients(done, network, loss, processes):
 
 @pytest.mark.parametrize('processes', [2, 4])
 def test_evaluation_sees_every_image_once(done, processes):
-    """Three images: with 2 processes and with 4, one is predicted twice."""
+    """There are three images, so with 2 or 4 processes one is predicted twice."""
     one, many = (json.loads((done(n) / '0/predictions.json').read_text()) for n in (1, processes))
     assert len({name for name, _ in many}) == len(many) == 3
     assert many == one
     found = scores(done(processes))
     assert found == scores(done(1))
-    # JSON has stock's float32 in all its digits.
+    # The JSON has all digits of stock's float32.
     assert all(round(found[key], 2) == found[f'ours/{key}'] for key in ('aAcc', 'mIoU', 'mAcc'))
 
 
 @pytest.mark.parametrize('processes', [2, 4])
 def test_what_an_evaluation_leaves_is_one_process_s(done, processes):
-    """Scores and samples are the main process's. Each process writes the predictions of its own images."""
+    """Only the main process writes scores and samples. Each process writes the predictions of its own images."""
     one, many = (done(n) / '0/test/evaluation' for n in (1, processes))
     ours, wanted = (json.loads((folder / 'scores.json').read_text()) for folder in (many, one))
     assert ours | dict(created=None) == wanted | dict(created=None)
@@ -260,10 +263,10 @@ def contents(folder: Path, pattern: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize('processes', [2, 4])
 def test_training_sees_what_one_process_sees(done, processes):
-    """The same images under the same augmentation, for the same total batch, dealt to the processes in turn."""
+    """With the same total batch size, the same images with the same augmentation, divided among the processes."""
     (one,), many = samples(done(1)), samples(done(processes))
     assert len(one) == 2 * TOTAL_BATCH
-    assert [sample for deal in zip(*many, strict=True) for sample in deal] == one
+    assert [sample for turn in zip(*many, strict=True) for sample in turn] == one
 
 
 def samples(folder: Path) -> list[list]:

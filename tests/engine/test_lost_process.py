@@ -1,4 +1,4 @@
-"""A job that loses a process ends with an error, on all its nodes, instead of waiting for ever."""
+"""If a job loses a process, it ends with an error on all its nodes, instead of waiting forever."""
 
 import os
 import signal
@@ -24,13 +24,13 @@ OPTIONS = [
 
 
 class Job:
-    """A training that would go on for hours, on several nodes that are all this machine."""
+    """A training of hours on several nodes, which are all this machine."""
 
     def __init__(self, data: Path, folder: Path, nodes: int, processes: int) -> None:
         with socket.socket() as free:
             free.bind(('127.0.0.1', 0))
             port = free.getsockname()[1]
-        # What `mim train mmseg_bisenet CONFIG --launcher pytorch --gpus N --port P` runs, on each node.
+        # The command that `mim train mmseg_bisenet CONFIG --launcher pytorch --gpus N --port P` runs on each node.
         command = [sys.executable, '-m', 'torch.distributed.launch', f'--nproc_per_node={processes}']
         command += [f'--master_port={port}', ROOT / 'tools/train.py', CONFIG, '--launcher', 'pytorch']
         command += ['--work-dir', folder, '--cfg-options', *OPTIONS]
@@ -91,7 +91,7 @@ def test_a_killed_process_ends_the_job(job):
 
 
 def test_a_killed_data_worker_ends_the_job_on_every_node(job):
-    """No launcher sees it: its process raises, and the other node's process loses its peer."""
+    """No launcher notices it, but its process raises, and the process on the other node loses the connection."""
     killed = job(nodes=2, processes=1)
     (worker,) = children(killed.processes()[1])
     os.kill(worker, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A training that diverges: one line, and the checkpoints from before."""
+"""If a training diverges, it ends with one line, and the good checkpoints stay."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from toy import SIZE, toy
 
 from mmseg_bisenet.errors import InputError
 
-CURE = 'look at these images and labels, lower optim_wrapper.optimizer.lr, or set optim_wrapper.clip_grad'
+FIX = 'check these images and labels, lower optim_wrapper.optimizer.lr, or set optim_wrapper.clip_grad'
 
 
 def refusal(runner) -> str:
@@ -24,17 +24,17 @@ def batch(runner) -> str:
 
 @pytest.mark.parametrize(('nan_at', 'saved'), [(1, None), (4, None), (5, 4), (8, 4), (12, 8)])
 def test_nan_names_iteration_files_and_checkpoint(tmp_path, nan_at, saved):
-    """8 and 12 are iterations that save."""
+    """Iterations 8 and 12 save a checkpoint."""
     runner = toy(tmp_path, model=dict(nan_at=nan_at), checkpoint=dict(max_keep_ckpts=1))
     last = f'{tmp_path}/iter_{saved}.pth' if saved else 'none'
     assert refusal(runner) == (
-        f'iteration {nan_at} on {batch(runner)}: the loss is nan; the last good checkpoint is {last}; {CURE}'
+        f'iteration {nan_at} on {batch(runner)}: the loss is nan; the last good checkpoint is {last}; {FIX}'
     )
     assert [path.name for path in tmp_path.glob('*.pth')] == ([Path(last).name] if saved else [])
 
 
 class Spoiler(Hook):
-    """The step of iteration 8 overflows."""
+    """Makes the step of iteration 8 overflow."""
 
     def after_train_iter(self, runner, **others) -> None:
         if runner.iter + 1 == 8:
@@ -44,8 +44,8 @@ class Spoiler(Hook):
 def test_weights_that_a_step_spoiled_are_not_saved(tmp_path):
     runner = toy(tmp_path, custom_hooks=[dict(type='mmseg_bisenet.NonFiniteLossHook'), Spoiler()])
     assert refusal(runner) == (
-        f'iteration 8 on {batch(runner)}: its step made weights NaN or infinite; '
-        f'the last good checkpoint is {tmp_path}/iter_4.pth; {CURE}'
+        f'iteration 8 on {batch(runner)}: the optimizer step made weights NaN or infinite; '
+        f'the last good checkpoint is {tmp_path}/iter_4.pth; {FIX}'
     )
     assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_4.pth']
 

@@ -7,31 +7,12 @@ from mmengine.config import Config
 from mmengine.visualization import LocalVisBackend
 from mmseg.datasets import CityscapesDataset
 
-from mmseg_bisenet.cli import main
 from mmseg_bisenet.engine import ValidationPicturesHook
 from mmseg_bisenet.engine.pictures_hook import side_by_side
 from mmseg_bisenet.miniscapes.classes import train_ids
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 PALETTE = np.array(CityscapesDataset.METAINFO['palette'], np.uint8)
-# Images go into the network as they are; the last batch of the evaluation is not full.
-OPTIONS = [
-    'model.data_preprocessor.size=(64,64)',
-    'train_dataloader.dataset.pipeline.2.scale=(128,64)',
-    'train_dataloader.dataset.pipeline.2.crop_size=(64,64)',
-    'val_dataloader.dataset.pipeline.1.scale=(128,64)',
-    'train_dataloader.batch_size=2',
-    'val_dataloader.batch_size=2',
-    *(f'{name}_dataloader.{key}' for name in ('train', 'val') for key in ('num_workers=0', 'persistent_workers=False')),
-    'train_cfg.max_iters=2',
-    'train_cfg.val_interval=1',
-]
-
-
-def train(work_dir, *options: str) -> None:
-    # MMEngine keeps visualizers by name for as long as the process lives.
-    options = [*OPTIONS, f'visualizer.name={work_dir}', *options]
-    assert main(['train', NAME, '--work-dir', str(work_dir), '--cfg-options', *options]) == 0
 
 
 def read(path):
@@ -59,30 +40,27 @@ def test_side_by_side_has_the_size_of_the_prediction():
     np.testing.assert_array_equal(picture[:, 4:8], np.array([[(9, 8, 7)] * 2 + [(0, 0, 0)] * 2] * 2))
 
 
-def test_each_evaluation_of_a_training_is_shown(drawn, tmp_path, monkeypatch):
-    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
-    train(tmp_path, 'custom_hooks.0.count=2')
-    (folder,) = tmp_path.glob('*/vis_data/vis_image')
+def test_each_evaluation_of_a_training_is_shown(drawn, trained):
+    (folder,) = trained.glob('*/vis_data/vis_image')
     photos = sorted((drawn / 'miniscapes/leftImg8bit/val').rglob('*.png'))
-    chosen = [photos[0], photos[2]]  # of three, spread evenly
-    names = {f'val_{photo.stem}.png_{step}.png' for photo in chosen for step in (1, 2)}
+    chosen = [photos[0], photos[2]]  # spread evenly over three
+    names = {f'val_{photo.stem}.png_{step}.png' for photo in chosen for step in (2, 4, 5)}
     assert {path.name for path in folder.glob('val_*')} == names
     for photo in chosen:
         labels = read(str(photo).replace('leftImg8bit', 'gtFine', 1).replace('_leftImg8bit', '_gtFine_labelIds'))
         truth = side_by_side(read(photo), train_ids(labels), np.zeros((64, 128), int), PALETTE[:, ::-1])[:, :256]
-        for step in (1, 2):
+        for step in (2, 4, 5):
             picture = read(folder / f'val_{photo.stem}.png_{step}.png')
             np.testing.assert_array_equal(picture[:, :256], truth)
             assert set(map(tuple, picture[:, 256:].reshape(-1, 3))) <= set(map(tuple, PALETTE[:, ::-1]))
 
 
-def test_a_backend_that_fails_costs_no_training(drawn, tmp_path, monkeypatch):
+def test_a_backend_that_fails_costs_no_training(train, tmp_path, monkeypatch):
     def add_image(*arguments) -> None:
         raise OSError('disk full')
 
-    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
     monkeypatch.setattr(LocalVisBackend, 'add_image', add_image)
-    train(tmp_path, 'train_cfg.val_interval=2')
+    train(tmp_path, 'custom_hooks.0.count=4', 'train_cfg.max_iters=2')
     (log,) = tmp_path.glob('*/*.log')
     warnings = [line for line in log.read_text().splitlines() if 'disk full' in line]
     assert len(warnings) == 3 + 1, 'each of the three images, and the curves'
@@ -93,7 +71,7 @@ def test_a_backend_that_fails_costs_no_training(drawn, tmp_path, monkeypatch):
 def test_only_the_main_process_draws(monkeypatch):
     monkeypatch.setattr('mmengine.dist.utils.is_main_process', lambda: False)
     hook = ValidationPicturesHook()
-    hook.before_train(None)  # would look for the runner's data
+    hook.before_train(None)  # would use the runner
     hook.after_val_iter(None, 0)
     assert not hook.wanted
 

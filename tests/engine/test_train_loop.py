@@ -1,21 +1,22 @@
-"""Killed and resumed, a training goes on as the one that nobody killed: in numbers, to the last digit."""
+"""A training that is killed and resumed gives exactly the same numbers as one without interruption."""
 
 import itertools
 import json
-import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.runner import Runner
+from processes import CONTEXT
 from toy import SIZE, losses, toy
 
 from mmseg_bisenet.checkpoints.files import read
+from mmseg_bisenet.cli import main
 from mmseg_bisenet.engine.sampler import ResumableSampler
 from mmseg_bisenet.errors import InputError
 
@@ -28,7 +29,7 @@ def trained(runner: Runner) -> Runner:
 
 
 def state(runner: Runner) -> list[float]:
-    """Losses of all iterations, then all weights of the last checkpoint, those of EMA with them."""
+    """The losses of all iterations, then all weights of the last checkpoint, including EMA."""
     last = torch.load(f'{runner.work_dir}/iter_12.pth', weights_only=False)
     weights = last['state_dict'] | last.get('ema_state_dict', {})
     return [*losses(runner), *(number for value in weights.values() for number in value.flatten().tolist())]
@@ -56,7 +57,7 @@ WHOLE = {
 
 @pytest.mark.parametrize('kind', WHOLE)
 def test_resumed_equals_whole(tmp_path, kind):
-    """The resumed run is the second part of the whole run's own checkpoints."""
+    """Resume from an earlier checkpoint of the whole run."""
     whole = trained(toy(tmp_path, **WHOLE[kind]))
     (tmp_path / 'last_checkpoint').write_text(f'{tmp_path}/iter_8.pth')
     before = state(whole)
@@ -84,7 +85,7 @@ def test_resuming_reads_nothing_that_was_trained_on(tmp_path, workers):
     fed = [round(row[0] * SIZE) for rows in runner.model.fed for row in rows]
     draws = [int(draw) for draw in itertools.islice(ResumableSampler(range(SIZE), seed=3), 32)]
     assert fed == draws[16:24]
-    if workers:  # each worker holds two batches in advance
+    if workers:  # each worker reads two batches in advance
         assert set(fed) <= set(reads) <= set(draws[16:32])
     else:
         assert reads == fed
@@ -104,10 +105,9 @@ def process(rank: int, folder: Path, changes: dict, apart: bool) -> None:
 
 
 def two_processes(folder: Path, apart: bool = False, **changes) -> list[int]:
-    """Train on two processes, each with a work dir of its own if they are ``apart``; how they ended."""
+    """Train on two processes, with a work dir each if ``apart``. Return their exit codes."""
     Path(f'{folder}.meet').unlink(missing_ok=True)
-    fork = multiprocessing.get_context('fork')  # spares the imports
-    processes = [fork.Process(target=process, args=(rank, folder, changes, apart)) for rank in range(2)]
+    processes = [CONTEXT.Process(target=process, args=(rank, folder, changes, apart)) for rank in range(2)]
     for one in processes:
         one.start()
     for one in processes:
@@ -128,14 +128,14 @@ def test_two_processes_killed_and_resumed(tmp_path):
 
 
 def test_machines_that_see_different_checkpoints_do_not_resume(tmp_path):
-    """The second process has none, and would begin anew beside the first."""
+    """The second process has no checkpoint, and would start at iteration 0."""
     assert two_processes(tmp_path / 'run', apart=True, max_iters=8) == [0, 0]
     assert two_processes(tmp_path / 'run', apart=True, resume=True) == [1, 1]
     assert {path.name for path in tmp_path.rglob('*.pth')} == {'iter_4.pth', 'iter_8.pth'}
 
 
 def test_the_stock_loops_resume_our_sampler(tmp_path):
-    """Upstream's discards what was trained on, the fork's skips it; both come to the same images."""
+    """The upstream loop reads and discards earlier batches, that of the fork skips them. Both continue the same."""
     trained(toy(tmp_path, max_iters=8))
     runner = trained(toy(tmp_path, resume=True, train_cfg=dict(type='IterBasedTrainLoop', max_iters=12)))
     fed = [round(row[0] * SIZE) for rows in runner.model.fed for row in rows]
@@ -181,40 +181,52 @@ custom_hooks = [dict(type='EMAHook'), dict(type='mmseg_bisenet.NonFiniteLossHook
 """
 
 
+def command_line(arguments: list[str], data: Path, output: Path) -> None:
+    """``mmseg-bisenet ARGUMENTS`` as a process of its own: the leader of a session, with its output in a file."""
+    os.setsid()
+    with output.open('w') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ['MMSEG_BISENET_DATA'] = str(data)
+    torch.set_num_threads(1)
+    sys.exit(main(arguments))
+
+
 class Training:
-    """``mmseg-bisenet train`` on the drawn streets, with dropout, AdamW, EMA, warm-up and evaluation."""
+    """``mmseg-bisenet train`` on synthetic scenes, with dropout, AdamW, EMA, warm-up and evaluation."""
 
     def __init__(self, folder: Path, data: Path, configs: Path, workers: int) -> None:
         self.work_dir, config = folder / 'work', folder / 'config.py'
         base = configs / 'bisenetv2' / 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
         config.write_text(CONFIG.format(base=base, workers=workers))
-        self.command = [sys.executable, '-m', 'mmseg_bisenet.cli', 'train', config, '--work-dir', self.work_dir]
-        self.env = os.environ | dict(MMSEG_BISENET_DATA=str(data), OMP_NUM_THREADS='1')
-        self.output = folder / 'output'
+        self.command = ['train', str(config), '--work-dir', str(self.work_dir)]
+        self.data, self.output = data, folder / 'output'
 
-    def start(self, *options: str) -> subprocess.Popen:
-        with self.output.open('w') as output:
-            return subprocess.Popen(
-                [*self.command, *options], env=self.env, stdout=output, stderr=output, start_new_session=True
-            )
+    def start(self, *options: str) -> BaseProcess:
+        started = CONTEXT.Process(target=command_line, args=([*self.command, *options], self.data, self.output))
+        started.start()
+        return started
 
     def finish(self, *options: str) -> None:
-        assert self.start(*options).wait() == 0, self.output.read_text()[-3000:]
+        started = self.start(*options)
+        started.join()
+        assert started.exitcode == 0, self.output.read_text()[-3000:]
 
     def kill_after(self, steps: int) -> None:
-        """As soon as that many steps are in the log, kill the process and its data workers."""
+        """Kill the process and its data workers as soon as the log has that many steps."""
         started = self.start()
-        while started.poll() is None and max(self.log('loss'), default=0) < steps:
+        while started.is_alive() and max(self.log('loss'), default=0) < steps:
             time.sleep(0.01)
         os.killpg(started.pid, signal.SIGKILL)
-        assert started.wait() == -signal.SIGKILL, self.output.read_text()[-3000:]
+        started.join()
+        assert started.exitcode == -signal.SIGKILL, self.output.read_text()[-3000:]
 
     def log(self, key: str) -> dict[int, dict]:
-        """What was logged in each step that has ``key``, by the last run that came to it, but for the times."""
+        """The last log entry of each step that has ``key``, without the times."""
         steps = {}
         for file in sorted(self.work_dir.glob('*/vis_data/2*.json')):
             for line in file.read_text().splitlines():
-                entry = json.loads(line) if line.endswith('}') else {}  # a line may be cut off
+                entry = json.loads(line) if line.endswith('}') else {}  # a line may be incomplete
                 if key in entry:
                     steps[entry['step']] = {name: value for name, value in entry.items() if 'time' not in name}
         return steps

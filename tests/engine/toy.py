@@ -1,4 +1,4 @@
-"""A training of milliseconds: one small layer with dropout, on images of random numbers."""
+"""A training that takes milliseconds: one small layer with dropout, on images of random numbers."""
 
 import itertools
 import os
@@ -24,9 +24,9 @@ names = map('toy{}'.format, itertools.count())
 
 @DATASETS.register_module()
 class ToyDataset(Dataset):
-    """An image is its index, and a random number of each kind that a pipeline may draw.
+    """An image is its index, and a number from each random generator that a pipeline may use.
 
-    Each index that is read is a line of the file ``log``, for data workers are other processes.
+    Each index that is read is written to the file ``log``, because data workers are other processes.
     """
 
     metainfo = dict(classes=('a',))
@@ -35,7 +35,7 @@ class ToyDataset(Dataset):
         self.log = log
 
     def full_init(self) -> None:
-        """Wrappers call it."""
+        """Called by wrappers."""
 
     def __len__(self) -> int:
         return SIZE
@@ -49,7 +49,7 @@ class ToyDataset(Dataset):
 
 @MODELS.register_module()
 class ToyModel(BaseModel):
-    """It keeps what it was fed. In its ``nan_at``-th step the loss is NaN, in the ``kill_at``-th the process dies."""
+    """Records its inputs. In step ``nan_at`` the loss is NaN; in step ``kill_at`` the process is killed."""
 
     def __init__(self, nan_at: int | None = None, kill_at: int | None = None) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class ToyModel(BaseModel):
 
 
 class ToyMetric(BaseMetric):
-    """``scores`` has the mIoU of each number of iterations."""
+    """Reports the mIoU that ``scores`` has for the number of iterations."""
 
     def __init__(self, scores: dict[int, float]) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class ToyMetric(BaseMetric):
 def toy(
     work_dir: Path, max_iters: int = 12, model: dict | None = None, scores: dict | None = None, **changes
 ) -> Runner:
-    """A runner with everything that we have against loss, on batches of 2; ``changes`` are keys of a config.
+    """A runner with our loop, sampler and hooks, and batches of 2; ``changes`` are keys of a config.
 
     With ``scores`` it evaluates every 4 iterations.
     """
@@ -106,7 +106,7 @@ def toy(
         log_processor=dict(by_epoch=False),
         default_scope='mmseg',
         randomness=dict(seed=3),
-        experiment_name=next(names),  # mmengine keeps what is logged under it
+        experiment_name=next(names),  # MMEngine keeps the logged values under this name
         log_level='WARNING',
     )
     if scores:

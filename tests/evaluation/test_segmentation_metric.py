@@ -25,7 +25,7 @@ CITYSCAPES = CityscapesDataset.METAINFO
 
 
 def corrupt(truth: np.ndarray, classes: int, share: float = 0.3) -> np.ndarray:
-    """Blocks of other classes, so that there are boundaries."""
+    """Add blocks of other classes, so that there are boundaries."""
     height, width = truth.shape
     ids, wrong = (np.random.rand(height // 8 + 1, width // 8 + 1) for _ in range(2))
     blocks = [cv2.resize(noise, (width, height), interpolation=cv2.INTER_NEAREST) for noise in (ids, wrong)]
@@ -34,14 +34,14 @@ def corrupt(truth: np.ndarray, classes: int, share: float = 0.3) -> np.ndarray:
 
 
 def pairs(count: int, classes: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Truth and prediction of images; the last class is nowhere, and the first image has no truth in its first rows."""
+    """Truth and prediction of images. The last class does not occur; the first rows of the first image are ignored."""
     truths = [corrupt(np.zeros(SHAPE, np.uint8), classes - 1, 1) for _ in range(count)]
     truths[0][:10] = 255
     return [(truth, corrupt(truth, classes - 1)) for truth in truths]
 
 
 def sample(number: int, truth: np.ndarray, prediction: np.ndarray, folder: str = 'images') -> dict:
-    """As the evaluator hands it over."""
+    """A sample as the evaluator passes it."""
     return dict(
         img_path=f'{folder}/{number}.png',
         gt_sem_seg=dict(data=torch.from_numpy(truth)[None]),
@@ -65,7 +65,7 @@ def evaluate(made, images: list[dict], size: int | None = None) -> dict[str, flo
 
 @pytest.fixture(autouse=True)
 def log(monkeypatch) -> list[str]:
-    """What was logged, by stock too."""
+    """The log lines, also those of stock."""
     lines = []
     for module in (segmentation_metric, iou_metric):
         monkeypatch.setattr(module, 'print_log', lambda message, *_, **__: lines.append(message))
@@ -89,7 +89,7 @@ def test_full_precision_equals_stock_areas():
     evaluate(made, [sample(i, *pair) for i, pair in enumerate(data)])
     areas = [IoUMetric.intersect_and_union(*map(torch.from_numpy, pair[::-1]), 5, 255) for pair in data]
     right, union, _, truth = (sum(area).double().numpy() for area in zip(*areas, strict=True))
-    right, union, truth = right[:4], union[:4], truth[:4]  # the last class is nowhere
+    right, union, truth = right[:4], union[:4], truth[:4]  # the last class does not occur
     for key, wanted in (('IoU', right / union), ('Acc', right / truth), ('pixels', truth / truth.sum())):
         found = [row[key] for row in made.report['per_class'][:4]]
         np.testing.assert_allclose(found, 100 * wanted, rtol=1e-12)
@@ -113,7 +113,7 @@ def test_ids_are_the_official_ones():
 
 
 def assert_equal_to_the_official_script(folder: Path, truths: list[Path], report: dict) -> None:
-    """Predictions as they go to the test server, and what we found of them."""
+    """Compare our scores with those that the official script computes from the files for the test server."""
     with pytest.MonkeyPatch.context() as patch:
         options = dict(predictionPath=str(folder), predictionWalk=None, evalInstLevelScore=False, JSONOutput=False)
         for name, value in (options | dict(quiet=True)).items():
@@ -128,7 +128,7 @@ def assert_equal_to_the_official_script(folder: Path, truths: list[Path], report
 
 
 def test_equals_the_official_script(drawn, tmp_path):
-    """On drawn streets, predicted in all 19 classes, through the files that go to the test server."""
+    """On synthetic scenes with predictions of all 19 classes, from the files for the test server."""
     truths = sorted(drawn.glob('miniscapes/gtFine/*/*/*_labelIds.png'))
     made = SegmentationMetric(output_dir=str(tmp_path / 'labels'))
     made.dataset_meta = CITYSCAPES
@@ -146,7 +146,7 @@ def test_equals_the_official_script(drawn, tmp_path):
 @pytest.mark.parametrize('size', [1, 5, 8])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_processes_count_what_one_counts(size, processes, batch, monkeypatch):
-    """Each process by itself, on the images of stock's sampler, and their results put together by plain code."""
+    """Run each process separately on its images of stock's sampler, and combine the results by plain code."""
     images = [sample(i, *pair) for i, pair in enumerate(pairs(size, 5))]
     whole = metric(boundary=True, samples=2)
     wanted = evaluate(whole, images)
@@ -224,11 +224,11 @@ def test_ids_that_8_bits_do_not_hold(wrong, tmp_path):
         data = right[key]['data'].long().clone()
         data[0, 20, 20] = wrong
         with pytest.raises(
-            InputError, match=rf'^images/7\.png: the {what} has ids from .*{wrong}.*, which 8 bits do not'
+            InputError, match=rf'^images/7\.png: the {what} has ids from .*{wrong}.*, but labels have 8 bits'
         ):
             evaluate(metric(), [right | {key: dict(data=data)}])
         if what == 'prediction':
-            with pytest.raises(InputError, match='which 8 bits do not hold; give ids of 0 to 255'):
+            with pytest.raises(InputError, match='but labels have 8 bits; give ids from 0 to 255'):
                 evaluate(metric(format_only=True, output_dir=str(tmp_path / 'out')), [right | {key: dict(data=data)}])
 
 
@@ -240,10 +240,10 @@ def test_a_label_of_another_size_than_the_prediction():
 
 
 def test_a_stock_configs_arguments():
-    """So that `test_evaluator.type` alone makes it ours."""
+    """Setting `test_evaluator.type` is enough to use ours."""
     images = [sample(0, *pairs(1, 5)[0])]
     assert evaluate(metric(iou_metrics=['mIoU']), images) == evaluate(metric(), images)
-    with pytest.raises(InputError, match=r"iou_metrics is \['mIoU', 'mDice'\], and it has mIoU alone; remove"):
+    with pytest.raises(InputError, match=r"iou_metrics is \['mIoU', 'mDice'\], but it computes only mIoU; remove"):
         metric(iou_metrics=['mIoU', 'mDice'])
 
 
@@ -255,7 +255,7 @@ def test_image_without_truth_has_no_score():
 
 
 def plain_boundary(mask: np.ndarray, distance: int) -> np.ndarray:
-    """Pixels of a mask that a square of ``distance`` takes away, with nothing outside of the image."""
+    """The pixels that an erosion by a square of ``distance`` removes. Outside the image, the mask is empty."""
     inside = np.pad(mask, distance)
     windows = np.lib.stride_tricks.sliding_window_view(inside, (2 * distance + 1,) * 2)
     return mask & ~windows.all((2, 3))
@@ -274,20 +274,20 @@ def test_boundary_iou_class_by_class(shape):
 
 
 def test_boundary_iou_of_an_image():
-    """A square of 40 by 40 in an image of 100 by 100, d 3, found as large as it is but 3 pixels to the right."""
+    """A square of 40x40 in an image of 100x100, d = 3; the prediction is shifted by 3 pixels to the right."""
     truth, prediction = np.zeros((2, 100, 100), np.uint8)
     truth[20:60, 20:60] = prediction[20:60, 23:63] = 1
     made = metric(classes=2, boundary=True)
     evaluate(made, [sample(0, truth, prediction)])
     ring = 40 * 40 - 34 * 34
-    both = 2 * 3 * 37  # of the upper and the lower side; the left and the right are elsewhere
+    both = 2 * 3 * 37  # only of the upper and the lower side
     assert made.report['per_class'][1]['boundary_IoU'] == pytest.approx(100 * both / (2 * ring - both))
     evaluate(made, [sample(0, truth, truth)])
     assert made.report['summary']['boundary_mIoU'] == 100
 
 
 def test_an_ignored_class_has_no_boundary_iou():
-    """Class 2 of 3 is ignored: nothing of it counts, where it is and where it is predicted."""
+    """Class 2 of 3 is ignored: its pixels do not count, neither in the truth nor in the prediction."""
     truth, prediction = np.zeros((2, 100, 100), np.uint8)
     truth[20:60, 20:60] = prediction[20:60, 20:60] = 1
     truth[70:] = 2
@@ -309,7 +309,7 @@ def test_counts_are_exact_where_float32_is_not():
 
 
 def test_samples_ignore_what_the_metric_ignores():
-    """Whatever its id in the data set, it is 255 in the samples."""
+    """The ignored id is 255 in the samples, whatever it is in the data set."""
     truth = np.full(SHAPE, 4, np.uint8)
     truth[:10] = 1
     made = metric(ignore_index=4, samples=1)
@@ -325,6 +325,6 @@ def test_predictions_of_two_evaluations_do_not_mix(tmp_path):
     evaluate(made, [sample(0, *pair)])
     before = [path.read_bytes() for path in (tmp_path / 'out').rglob('*.png')]
     made.process({}, [sample(0, *pair)])
-    with pytest.raises(InputError, match='exists already; predictions are of one test'):
+    with pytest.raises(InputError, match='exists already, with the predictions of another test'):
         made.evaluate(1)
     assert [path.read_bytes() for path in (tmp_path / 'out').rglob('*.png')] == before

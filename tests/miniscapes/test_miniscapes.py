@@ -1,4 +1,4 @@
-"""miniscapes: the drawings, their labels, and the Cityscapes layout on disk."""
+"""miniscapes: the synthetic scenes, their labels, and the Cityscapes layout on disk."""
 
 import itertools
 import json
@@ -60,7 +60,7 @@ def test_labels_hold_the_ten_classes_and_void_only(scenes):
 
 
 def test_every_class_is_seen_often_and_large_enough(scenes):
-    """A class that hides in a corner of a few scenes cannot be learned from them."""
+    """A class that is small, or in few scenes, could not be learned."""
     share = {name: np.array([(labels == IDS[name]).mean() for _, labels in scenes]) for name in CLASSES}
     least = dict.fromkeys(CLASSES, 0.005) | {'road': 0.2, 'building': 0.1, 'sky': 0.03, 'vegetation': 0.03, 'car': 0.03}
     for name in CLASSES:
@@ -69,7 +69,7 @@ def test_every_class_is_seen_often_and_large_enough(scenes):
 
 
 def test_photo_and_label_agree(scenes):
-    """Colours under a label are those of the thing: next to the road, the sky is bright and blue, leaves are green."""
+    """The colours under a label fit its class: compared with the road, the sky is bright and blue, leaves are green."""
 
     def mean(photo, labels, name):
         return photo[labels == IDS[name]].mean(0)
@@ -86,7 +86,7 @@ def test_photo_and_label_agree(scenes):
 
 
 def test_labels_follow_edges_of_the_photo(scenes):
-    """Shifted labels fit the photo worse: colours vary more under each label than where the labels belong."""
+    """Shifted labels fit the image worse: the colours under each label vary more."""
 
     def spread(photo, labels):
         total = 0.0
@@ -212,8 +212,8 @@ def test_files_of_a_user_are_kept(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['holiday.jpg']
 
 
-@pytest.mark.parametrize('error', [OSError, KeyboardInterrupt])
-def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch, error):
+@pytest.mark.parametrize(('error', 'raised'), [(OSError, InputError), (KeyboardInterrupt, KeyboardInterrupt)])
+def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch, error, raised):
     draw, done = write.draw_scene, []
 
     def fail(*arguments):
@@ -223,7 +223,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch, error):
         return draw(*arguments)
 
     monkeypatch.setattr(write, 'draw_scene', fail)
-    with pytest.raises(error):
+    with pytest.raises(raised, match='in the middle'):
         write_miniscapes(tmp_path / 'deep' / 'mini', train=4, val=1, size=SMALL)
     assert len(done[-1]) == 8  # two scenes were on disk
     assert not (tmp_path / 'deep' / 'mini').exists()
