@@ -1,8 +1,17 @@
-# What every data set file here takes from one place: the steps of the pipelines, the loaders and the evaluators. Each
-# step has a name. To change one, write the pipeline again with `_base_.NAME` for the others, as the data set files do.
-# A data set file needs this file beside it: copy both.
+# What all data set files share: steps of the pipelines, loaders and evaluators. A data set file needs this file beside
+# it: copy both. At its top, a data set file sets `crop_size` and `scale`. Change them there, and the pipelines
+# follow. To change the crop in a leaf config instead, write there:
+#
+#     crop_size = (512, 1024)
+#     random_crop = dict(_base_.random_crop, crop_size=crop_size)
+#     train_pipeline = [_base_.load_image, _base_.load_labels, random_crop, _base_.flip, _base_.distort, _base_.pack]
+#     train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+#     model = dict(data_preprocessor=dict(size=crop_size))
+#
+# With the stock scripts, `--cfg-options crop_size=...` does not reach the pipelines: MMEngine applies options
+# after it has built the pipelines.
 
-# These loaders check what they read; an error names the file of a wrong image or label.
+# `_scope_` selects our loaders, which check what they read: an error names the file of a wrong image or label.
 load_image = dict(type='LoadImageFromFile', _scope_='mmseg_bisenet')
 flip = dict(type='RandomFlip', prob=0.5)
 distort = dict(type='mmseg_bisenet.PhotoMetricDistortion')
