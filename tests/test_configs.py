@@ -1,8 +1,10 @@
-"""Every config: it builds, trains and predicts, and where stock has the same file name it is the same recipe."""
+"""Every config builds, trains and predicts. If stock has a config of the same file name, ours is the same recipe."""
 
+import ast
 import inspect
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,91 @@ def test_recipes_of_the_authors(name):
         base = cfg.optim_wrapper.optimizer
         assert rates[id(parameter)]['lr'] == base.lr * (10 if re.match(fast, key) else 1)
         assert rates[id(parameter)]['weight_decay'] == (0 if parameter.ndim == 1 else base.weight_decay)
+
+
+# -- the files ---------------------------------------------------------------------------------------------------------
+
+
+def bases(path: Path) -> list[Path]:
+    """The files that a config names in ``_base_``."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '_base_':
+            names = ast.literal_eval(node.value)
+            return [(path.parent / name).resolve() for name in ([names] if isinstance(names, str) else names)]
+    return []
+
+
+def levels(path: Path) -> int:
+    return max((1 + levels(base) for base in bases(path)), default=0)
+
+
+@pytest.mark.parametrize('name', OURS)
+def test_at_most_two_levels_of_bases(name):
+    assert levels(OURS[name]) <= 2
+    assert all(base.is_relative_to(ROOT / '_base_') for base in bases(OURS[name]))
+
+
+@pytest.mark.parametrize('path', sorted(ROOT.rglob('*.py')), ids=lambda path: path.stem)
+def test_nothing_of_a_base_is_taken_by_position(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Subscript):
+            of, index = ast.unparse(node.value), ast.unparse(node.slice)
+            assert not (re.search('_base_|pipeline', of) and re.search(r'\d|:', index)), f'{of}[{index}]'
+
+
+def steps(node: object, kind: str) -> list[dict]:
+    """Every transform whose type ends in ``kind``, at any depth."""
+    if isinstance(node, dict):
+        found = [node] if str(node.get('type')).endswith(kind) else []
+        return found + [step for item in node.values() for step in steps(item, kind)]
+    return [step for item in node for step in steps(item, kind)] if isinstance(node, list | tuple) else []
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A leaf from a copy of all configs; ``name = ...`` has a new value in the leaf, or else in its data set file."""
+
+    def copy(leaf: str, name: str, value: tuple[int, int]) -> Config:
+        shutil.copytree(ROOT, tmp_path, dirs_exist_ok=True)
+        path = tmp_path / OURS[leaf].relative_to(ROOT)
+        line = re.compile(rf'^{name} = .*$', re.MULTILINE)
+        file = next(file for file in (path, *bases(path)) if line.search(file.read_text()))
+        file.write_text(line.sub(f'{name} = {value}', file.read_text()))
+        return Config.fromfile(path)
+
+    return copy
+
+
+@pytest.mark.parametrize('name', OURS)
+def test_a_new_crop_reaches_the_pipeline_and_the_preprocessor(name, copied):
+    cfg = copied(name, 'crop_size', (96, 160))
+    crops = steps([cfg.train_pipeline, cfg.train_dataloader], 'Crop')
+    assert [crop.crop_size for crop in crops] == [(96, 160)] * 2
+    assert cfg.crop_size == cfg.model.data_preprocessor.size == (96, 160)
+
+
+@pytest.mark.parametrize('name', OURS)
+def test_a_new_scale_reaches_every_pipeline(name, copied):
+    cfg = copied(name, 'scale', (320, 160))
+    tests = [cfg.test_pipeline, cfg.val_dataloader, cfg.test_dataloader]
+    assert [resize.scale for resize in steps(tests, 'Resize')] == [(320, 160)] * 3
+    views = steps(cfg.tta_pipeline, 'Resize')
+    if 'torchseg' in name or 'x39' in name:  # six scales to choose from instead
+        assert all('scale' not in crop for crop in steps(cfg.train_dataloader, 'Crop'))
+    else:
+        assert [crop.scale for crop in steps([cfg.train_pipeline, cfg.train_dataloader], 'Crop')] == [(320, 160)] * 2
+    if 'speed' in name:
+        assert [view.scale for view in views] == [(int(320 * ratio), int(160 * ratio)) for ratio in cfg.tta_ratios]
+    else:
+        assert [view.scale_factor for view in views] == list(cfg.tta_ratios)
+
+
+def test_a_leaf_changes_its_crop_as_shared_py_shows(tmp_path):
+    text = (ROOT / '_base_' / 'datasets' / 'shared.py').read_text()
+    example = '\n'.join(re.findall(r'^#     (.*)$', text, re.MULTILINE))
+    leaf = tmp_path / 'leaf.py'
+    leaf.write_text(f"_base_ = '{OURS['bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024']}'\n{example}\n")
+    cfg = Config.fromfile(leaf)
+    crops = steps([cfg.train_pipeline, cfg.train_dataloader], 'Crop')
+    assert [crop.crop_size for crop in crops] == [(512, 1024)] * 2
+    assert cfg.crop_size == cfg.model.data_preprocessor.size == (512, 1024)

@@ -1,5 +1,6 @@
 """The model index, as mim reads it, against the configs."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -73,8 +74,21 @@ def test_every_metafile_says_what_its_config_does():
         assert not name['context'] or f'{name["context"]}-d32' in weights
 
 
+def test_every_metafile_says_what_its_network_costs():
+    """The figures of ``benchmarks/complexity.py``, whose first row of a model has the model's own number of classes."""
+    costs = {}
+    with (ROOT / 'results' / 'complexity.csv').open(encoding='utf-8') as file:
+        for row in csv.DictReader(file):
+            costs.setdefault(row['model'], row)
+    for model in models():
+        row, meta = costs[model['Name']], model['Metadata']
+        assert int(row['classes']) == Config.fromfile(ROOT / model['Config']).model.num_classes
+        assert meta['Parameters (M)'] == round(int(row['parameters']) / 1e6, 2)
+        assert meta['Multiply-adds (G)'] == round(int(row['multiply_adds_1024x2048']) / 1e9, 2)
+
+
 def test_weights_that_ship():
-    """Of a model of the index, small enough for a package, and with a card that names it."""
+    """The weights belong to a model of the index, are small enough for a package, and have a card that names them."""
     assert SHIPPED == {'bisenetv2_camvid'}
     for name in SHIPPED:
         path = ROOT / 'mmseg_bisenet' / 'weights' / f'{name}.safetensors'

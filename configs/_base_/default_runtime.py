@@ -7,7 +7,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 vis_backends = [dict(type='LocalVisBackend')]
-# No import statement: MMEngine 0.10.7 takes a config with one for another kind of config.
+# Not an import statement: MMEngine 0.10.7 treats a config that has one as a lazy-import config.
 if __import__('importlib.util').util.find_spec('tensorboard'):
     vis_backends.append(dict(type='TensorboardVisBackend'))
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')

@@ -1,5 +1,5 @@
-# TorchSeg's model/bisenet/cityscapes.bisenet.R101; `mmseg-bisenet convert` makes its checkpoints ours. Its ResNet
-# starts from ImageNet weights that are not published with this stem.
+# TorchSeg's model/bisenet/cityscapes.bisenet.R101. `mmseg-bisenet convert` converts its checkpoints to ours. Its ResNet
+# starts from ImageNet weights; none are published with this stem.
 _base_ = [
     '../_base_/models/bisenetv1_r101-d32-torchseg.py',
     '../_base_/datasets/cityscapes_1024x1024_torchseg.py',

@@ -1,3 +1,4 @@
+# MMSegmentation's recipe for COCO-Stuff 164k, from scratch.
 _base_ = [
     '../_base_/models/bisenetv1_r101-d32.py',
     '../_base_/datasets/coco-stuff164k.py',

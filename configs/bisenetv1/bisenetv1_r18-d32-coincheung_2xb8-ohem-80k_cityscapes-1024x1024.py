@@ -1,5 +1,5 @@
-# CoinCheung's configs/bisenetv1_city.py, without the ImageNet weights that its ResNet starts
-# from; `mmseg-bisenet convert` makes its checkpoints ours.
+# CoinCheung's configs/bisenetv1_city.py, without the ImageNet weights that its ResNet starts from. `mmseg-bisenet
+# convert` converts its checkpoints to ours.
 _base_ = [
     '../_base_/models/bisenetv1_r18-d32-coincheung.py',
     '../_base_/datasets/cityscapes_1024x1024.py',
@@ -7,19 +7,14 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=_base_.crop_size))
-train_pipeline = [
-    _base_.load_image,
-    _base_.load_labels,
-    dict(
-        type='mmseg_bisenet.RandomResizedCrop',
-        scale=(2048, 1024),
-        ratio_range=(0.75, 2.0),
-        crop_size=_base_.crop_size,
-    ),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='mmseg_bisenet.PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
+# Without `cat_max_ratio`: a crop may show one class only.
+crop = dict(
+    type='mmseg_bisenet.RandomResizedCrop',
+    scale=_base_.scale,
+    ratio_range=(0.75, 2.0),
+    crop_size=_base_.crop_size,
+)
+train_pipeline = [_base_.load_image, _base_.load_labels, crop, _base_.flip, _base_.distort, _base_.pack]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 param_scheduler = [

@@ -1,4 +1,4 @@
-# TorchSeg's model/bisenet/cityscapes.bisenet.R18.speed: a smaller image, and labels at an eighth of its size.
+# TorchSeg's model/bisenet/cityscapes.bisenet.R18.speed: smaller images, and labels at 1/8 of their size.
 _base_ = [
     '../_base_/models/bisenetv1_r18-d32-torchseg.py',
     '../_base_/datasets/cityscapes_768x1536_torchseg.py',

@@ -1,5 +1,5 @@
-# TorchSeg's model/bisenet/cityscapes.bisenet.R18; `mmseg-bisenet convert` makes its checkpoints ours. Its ResNet starts
-# from ImageNet weights: add `init_cfg` to backbone_cfg to train like that.
+# TorchSeg's model/bisenet/cityscapes.bisenet.R18. `mmseg-bisenet convert` converts its checkpoints to ours. Its ResNet
+# starts from ImageNet weights: to train the same, add `init_cfg` to backbone_cfg.
 _base_ = [
     '../_base_/models/bisenetv1_r18-d32-torchseg.py',
     '../_base_/datasets/cityscapes_1024x1024_torchseg.py',

@@ -1,4 +1,4 @@
-# The recipe of `bisenetv2_fcn_1xb8-4k_camvid-240x320`, which was chosen on validation images, at full size.
+# The recipe of `bisenetv2_fcn_1xb8-4k_camvid-240x320`, which was chosen on the validation images, at full size.
 _base_ = [
     '../_base_/models/bisenetv1_r18-d32.py',
     '../_base_/datasets/camvid.py',
@@ -13,10 +13,6 @@ model = dict(
     auxiliary_head=[dict(head, loss_decode=loss) for head in _base_.model.auxiliary_head],
     channels_last=True,
 )
-train_pipeline = [
-    _base_.load_image,
-    _base_.load_labels,
-    dict(_base_.train_pipeline[2], ratio_range=(0.5, 1.5)),
-    *_base_.train_pipeline[3:],
-]
+random_crop = dict(_base_.random_crop, ratio_range=(0.5, 1.5))
+train_pipeline = [_base_.load_image, _base_.load_labels, random_crop, _base_.flip, _base_.distort, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,4 +1,4 @@
-# Your own data: the three lines to change are in ../_base_/datasets/own-folder.py.
+# Your own data. The three lines to change are in ../_base_/datasets/own-folder.py.
 _base_ = [
     '../_base_/models/bisenetv1_r18-d32.py',
     '../_base_/datasets/own-folder.py',

@@ -1,4 +1,4 @@
-# The recipe of `bisenetv2_fcn_1xb8-400it_camvid-176x240`, as it is, for V1.
+# V1 with the recipe of `bisenetv2_fcn_1xb8-400it_camvid-176x240`, unchanged.
 _base_ = [
     '../_base_/models/bisenetv1_r18-d32.py',
     '../_base_/datasets/camvid.py',
@@ -7,10 +7,6 @@ _base_ = [
 ]
 crop_size = (176, 240)
 model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=crop_size), channels_last=True)
-train_pipeline = [
-    _base_.load_image,
-    _base_.load_labels,
-    dict(_base_.train_pipeline[2], ratio_range=(0.5, 1.25), crop_size=crop_size),
-    *_base_.train_pipeline[3:],
-]
+random_crop = dict(_base_.random_crop, ratio_range=(0.5, 1.25), crop_size=crop_size)
+train_pipeline = [_base_.load_image, _base_.load_labels, random_crop, _base_.flip, _base_.distort, _base_.pack]
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))

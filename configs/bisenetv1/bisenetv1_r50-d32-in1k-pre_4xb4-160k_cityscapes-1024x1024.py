@@ -1,9 +1,16 @@
-_base_ = './bisenetv1_r50-d32_4xb4-160k_cityscapes-1024x1024.py'
-# ImageNet weights of the network that is built, with its 7x7 stem (stock names `resnet50_v1c`, which has another).
+# MMSegmentation's recipe for Cityscapes, 4 images a GPU, from ImageNet weights.
+_base_ = [
+    '../_base_/models/bisenetv1_r50-d32.py',
+    '../_base_/datasets/cityscapes_1024x1024.py',
+    '../_base_/schedules/schedule_160k.py',
+    '../_base_/default_runtime.py',
+]
+# The ImageNet weights are of the ResNet that is built, with its 7x7 stem. Stock asks for `resnet50_v1c`, which has
+# another stem.
+init_cfg = dict(type='Pretrained', checkpoint='https://download.pytorch.org/models/resnet50-0676ba61.pth')
 model = dict(
-    backbone=dict(
-        backbone_cfg=dict(
-            init_cfg=dict(type='Pretrained', checkpoint='https://download.pytorch.org/models/resnet50-0676ba61.pth')
-        )
-    )
+    num_classes=_base_.num_classes,
+    data_preprocessor=dict(size=_base_.crop_size),
+    backbone=dict(backbone_cfg=dict(init_cfg=init_cfg)),
 )
+optim_wrapper = dict(optimizer=dict(lr=0.05))

@@ -1,3 +1,4 @@
+# MMSegmentation's recipe for Cityscapes, from scratch.
 _base_ = [
     '../_base_/models/bisenetv1_r50-d32.py',
     '../_base_/datasets/cityscapes_1024x1024.py',

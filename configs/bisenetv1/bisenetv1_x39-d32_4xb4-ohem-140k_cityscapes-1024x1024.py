@@ -1,4 +1,5 @@
-# TorchSeg's model/bisenet/cityscapes.bisenet.X39, from scratch; `mmseg-bisenet convert` makes its checkpoints ours.
+# TorchSeg's model/bisenet/cityscapes.bisenet.X39, from scratch. `mmseg-bisenet convert` converts its checkpoints to
+# ours.
 _base_ = [
     '../_base_/models/bisenetv1_x39-d32.py',
     '../_base_/datasets/cityscapes_1024x1024_torchseg.py',

@@ -1,3 +1,4 @@
+# V2-Large with the schedule of V2's paper.
 _base_ = [
     '../_base_/models/bisenetv2-l.py',
     '../_base_/datasets/cityscapes_1024x1024.py',

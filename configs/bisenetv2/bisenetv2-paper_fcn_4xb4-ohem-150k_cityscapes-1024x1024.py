@@ -1,3 +1,4 @@
+# V2 in the reading that is closest to the paper's cost, with the schedule of the paper.
 _base_ = [
     '../_base_/models/bisenetv2-paper.py',
     '../_base_/datasets/cityscapes_1024x1024.py',

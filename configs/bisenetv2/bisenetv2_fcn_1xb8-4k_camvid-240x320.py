@@ -1,19 +1,23 @@
-# The recipe of the weights that ship with the package (`bisenetv2_camvid`), at the size of two CPU cores.
-_base_ = ['./bisenetv2_fcn_1xb8-400it_camvid-176x240.py']
+# The recipe of the weights that ship with the package (`bisenetv2_camvid`), at a size for two CPU cores.
+_base_ = [
+    '../_base_/models/bisenetv2.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/schedule_400_adamw.py',
+    '../_base_/default_runtime.py',
+]
 crop_size = (240, 320)
 loss = dict(type='mmseg_bisenet.CrossEntropyLoss', class_weight=_base_.class_weight)
 model = dict(
+    num_classes=_base_.num_classes,
     data_preprocessor=dict(size=crop_size),
+    backbone=dict(zero_init_last_norm=True),
     decode_head=dict(loss_decode=loss),
     auxiliary_head=[dict(head, loss_decode=loss) for head in _base_.model.auxiliary_head],
+    channels_last=True,
 )
-train_pipeline = [
-    _base_.load_image,
-    _base_.load_labels,
-    dict(_base_.train_pipeline[2], ratio_range=(0.5, 1.5), crop_size=crop_size),
-    *_base_.train_pipeline[3:],
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+random_crop = dict(_base_.random_crop, ratio_range=(0.5, 1.5), crop_size=crop_size)
+train_pipeline = [_base_.load_image, _base_.load_labels, random_crop, _base_.flip, _base_.distort, _base_.pack]
+train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=100, by_epoch=False),
     dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=100, end=4000, by_epoch=False),

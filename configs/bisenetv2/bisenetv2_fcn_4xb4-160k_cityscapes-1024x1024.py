@@ -1,3 +1,4 @@
+# MMSegmentation's recipe for Cityscapes.
 _base_ = [
     '../_base_/models/bisenetv2.py',
     '../_base_/datasets/cityscapes_1024x1024.py',

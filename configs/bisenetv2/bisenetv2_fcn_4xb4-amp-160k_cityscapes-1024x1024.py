@@ -1,3 +1,10 @@
-_base_ = './bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024.py'
-# The scale of the loss follows the gradients; stock fixes it at 512.
-optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic')
+# MMSegmentation's recipe for Cityscapes, in mixed precision. The loss scale follows the gradients; stock fixes it at
+# 512.
+_base_ = [
+    '../_base_/models/bisenetv2.py',
+    '../_base_/datasets/cityscapes_1024x1024.py',
+    '../_base_/schedules/schedule_160k.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=_base_.crop_size))
+optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', optimizer=dict(lr=0.05))

@@ -1,4 +1,4 @@
-# CoinCheung's configs/bisenetv2_ade20k.py, on MMSegmentation's crops of 512x512 in place of 640x640.
+# CoinCheung's configs/bisenetv2_ade20k.py, but with MMSegmentation's crops of 512x512 instead of 640x640.
 _base_ = [
     '../_base_/models/bisenetv2-ohem.py',
     '../_base_/datasets/ade20k.py',

@@ -1,7 +1,10 @@
-_base_ = './bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024.py'
-# Stock writes `models = dict(`, so that it trains without mining, and its sampler averages over easy pixels too.
-loss_decode = dict(type='mmseg_bisenet.OHEMCrossEntropyLoss', threshold=0.7, min_kept_fraction=1 / 16)
-model = dict(
-    decode_head=dict(loss_decode=loss_decode),
-    auxiliary_head=[dict(head, loss_decode=loss_decode) for head in _base_.model.auxiliary_head],
-)
+# MMSegmentation's recipe for Cityscapes, with mining. Stock writes `models = dict(`, so its config trains without
+# mining; its sampler also averages over easy pixels.
+_base_ = [
+    '../_base_/models/bisenetv2-ohem.py',
+    '../_base_/datasets/cityscapes_1024x1024.py',
+    '../_base_/schedules/schedule_160k.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=_base_.crop_size))
+optim_wrapper = dict(optimizer=dict(lr=0.05))

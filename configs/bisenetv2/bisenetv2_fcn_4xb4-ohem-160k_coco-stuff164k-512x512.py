@@ -1,5 +1,5 @@
-# CoinCheung's rates of learning and decay on COCO-Stuff 164k (configs/bisenetv2_coco.py, which runs 180k iterations on
-# crops of 640x640); iterations, crop and scales are those of MMSegmentation's V1.
+# CoinCheung's learning rate and weight decay for COCO-Stuff 164k (configs/bisenetv2_coco.py, which trains 180k
+# iterations on crops of 640x640). Iterations, crop and scales are those of MMSegmentation's V1.
 _base_ = [
     '../_base_/models/bisenetv2-ohem.py',
     '../_base_/datasets/coco-stuff164k.py',

@@ -1,4 +1,4 @@
-# V2's paper on COCO-Stuff: 20k iterations from scratch, as third parties note it.
+# V2's paper on COCO-Stuff, as third parties quote it: 20k iterations from scratch.
 _base_ = [
     '../_base_/models/bisenetv2-ohem.py',
     '../_base_/datasets/coco-stuff10k.py',

@@ -1,52 +1,27 @@
 # ADE20K, 150 classes, crops of 512x512. The data set class turns label 0 into 255, and 1 to 150 into 0 to 149.
+_base_ = './shared.py'
 data_root = '{{$MMSEG_BISENET_DATA:data}}/ade/ADEChallengeData2016'
 dataset_type = 'ADE20KDataset'
 num_classes = 150
-crop_size = (512, 512)
-# The checked versions of the stock loaders: they name the file where an image or a label is wrong.
-load_image = dict(type='LoadImageFromFile', _scope_='mmseg_bisenet')
+crop_size = (512, 512)  # height, width of a training crop
+scale = (2048, 512)  # width, height; images are resized to fit in it, for training and for testing
 load_labels = dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=num_classes)
-train_pipeline = [
-    load_image,
-    load_labels,
-    dict(
-        type='mmseg_bisenet.RandomResizedCrop',
-        scale=(2048, 512),
-        ratio_range=(0.5, 2.0),
-        crop_size=crop_size,
-        cat_max_ratio=0.75,
-    ),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='mmseg_bisenet.PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
-# Labels come after the resize: the score is taken at their own size.
-test_pipeline = [
-    load_image,
-    dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    load_labels,
-    dict(type='PackSegInputs'),
-]
+random_crop = dict(
+    type='mmseg_bisenet.RandomResizedCrop',
+    scale=scale,
+    ratio_range=(0.5, 2.0),
+    crop_size=crop_size,
+    cat_max_ratio=0.75,
+)
+train_pipeline = [_base_.load_image, load_labels, random_crop, _base_.flip, _base_.distort, _base_.pack]
+# Labels are loaded after the resize, so that they keep their own size: the score is computed at that size.
+test_pipeline = [_base_.load_image, dict(type='Resize', scale=scale, keep_ratio=True), load_labels, _base_.pack]
 tta_pipeline = [
-    load_image,
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)],
-            [
-                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
-                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
-            ],
-            [load_labels],
-            [dict(type='PackSegInputs')],
-        ],
-    ),
+    _base_.load_image,
+    dict(type='TestTimeAug', transforms=[_base_.tta_resizes, _base_.tta_flips, [load_labels], [_base_.pack]]),
 ]
 train_dataloader = dict(
     batch_size=4,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='mmseg_bisenet.ResumableSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -55,10 +30,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -67,5 +38,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='mmseg_bisenet.SegmentationMetric')
-test_evaluator = val_evaluator

@@ -1,14 +1,38 @@
 # Cityscapes with the augmentation of V1's authors (TorchSeg): six scales, flip and crop, no change of colours.
-_base_ = './cityscapes_1024x1024.py'
-train_pipeline = [
+_base_ = './shared.py'
+data_root = '{{$MMSEG_BISENET_DATA:data}}/cityscapes'
+dataset_type = 'CityscapesDataset'
+num_classes = 19
+crop_size = (1024, 1024)  # height, width of a training crop
+scale = (2048, 1024)  # width, height; test images are resized to fit in it
+load_labels = dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=num_classes)
+random_crop = dict(
+    type='mmseg_bisenet.RandomResizedCrop',
+    scales=[(1536, 768), (2048, 1024), (2560, 1280), (3072, 1536), (3584, 1792), (4096, 2048)],
+    crop_size=crop_size,
+)
+train_pipeline = [_base_.load_image, load_labels, random_crop, _base_.flip, _base_.pack]
+# Labels are loaded after the resize, so that they keep their own size: the score is computed at that size.
+test_pipeline = [_base_.load_image, dict(type='Resize', scale=scale, keep_ratio=True), load_labels, _base_.pack]
+tta_pipeline = [
     _base_.load_image,
-    _base_.load_labels,
-    dict(
-        type='mmseg_bisenet.RandomResizedCrop',
-        scales=[(1536, 768), (2048, 1024), (2560, 1280), (3072, 1536), (3584, 1792), (4096, 2048)],
-        crop_size=_base_.crop_size,
-    ),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackSegInputs'),
+    dict(type='TestTimeAug', transforms=[_base_.tta_resizes, _base_.tta_flips, [load_labels], [_base_.pack]]),
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader

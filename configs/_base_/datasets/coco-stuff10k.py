@@ -1,54 +1,29 @@
 # COCO-Stuff 10k, 171 classes, crops of 640x640 and scales of 0.75 to 2, as third parties quote V1's paper.
-# MMSegmentation's tools/dataset_converters/coco_stuff10k.py makes the labels: 0 there is no class, and 1 to 171 become
-# 0 to 170 when they are read.
+# MMSegmentation's tools/dataset_converters/coco_stuff10k.py makes the labels. In them, 0 is no class; when they are
+# read, 0 becomes 255, and 1 to 171 become 0 to 170.
+_base_ = './shared.py'
 data_root = '{{$MMSEG_BISENET_DATA:data}}/coco_stuff10k'
 dataset_type = 'COCOStuffDataset'
 num_classes = 171
-crop_size = (640, 640)
-# The checked versions of the stock loaders: they name the file where an image or a label is wrong.
-load_image = dict(type='LoadImageFromFile', _scope_='mmseg_bisenet')
+crop_size = (640, 640)  # height, width of a training crop
+scale = (2560, 640)  # width, height; images are resized to fit in it, for training and for testing
 load_labels = dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=num_classes)
-train_pipeline = [
-    load_image,
-    load_labels,
-    dict(
-        type='mmseg_bisenet.RandomResizedCrop',
-        scale=(2560, 640),
-        ratio_range=(0.75, 2.0),
-        crop_size=crop_size,
-        cat_max_ratio=0.75,
-    ),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='mmseg_bisenet.PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
-# Labels come after the resize: the score is taken at their own size.
-test_pipeline = [
-    load_image,
-    dict(type='Resize', scale=(2560, 640), keep_ratio=True),
-    load_labels,
-    dict(type='PackSegInputs'),
-]
+random_crop = dict(
+    type='mmseg_bisenet.RandomResizedCrop',
+    scale=scale,
+    ratio_range=(0.75, 2.0),
+    crop_size=crop_size,
+    cat_max_ratio=0.75,
+)
+train_pipeline = [_base_.load_image, load_labels, random_crop, _base_.flip, _base_.distort, _base_.pack]
+# Labels are loaded after the resize, so that they keep their own size: the score is computed at that size.
+test_pipeline = [_base_.load_image, dict(type='Resize', scale=scale, keep_ratio=True), load_labels, _base_.pack]
 tta_pipeline = [
-    load_image,
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)],
-            [
-                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
-                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
-            ],
-            [load_labels],
-            [dict(type='PackSegInputs')],
-        ],
-    ),
+    _base_.load_image,
+    dict(type='TestTimeAug', transforms=[_base_.tta_resizes, _base_.tta_flips, [load_labels], [_base_.pack]]),
 ]
 train_dataloader = dict(
     batch_size=4,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='mmseg_bisenet.ResumableSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -58,10 +33,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -71,5 +42,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='mmseg_bisenet.SegmentationMetric')
-test_evaluator = val_evaluator

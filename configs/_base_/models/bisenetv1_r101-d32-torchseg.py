@@ -1,5 +1,6 @@
-# BiSeNet V1 with ResNet-101 as the authors built it (TorchSeg, model/bisenet/cityscapes.bisenet.R101/network.py): a
-# stem of three 3x3 convolutions, twice as wide as MMSegmentation's, and the rest outside ResNet as narrow as with R18.
+# BiSeNet V1 with ResNet-101 as the authors built it (TorchSeg, model/bisenet/cityscapes.bisenet.R101/network.py). The
+# stem has three 3x3 convolutions and is twice as wide as MMSegmentation's. Outside the ResNet, the widths are those of
+# R18.
 _base_ = './bisenetv1_r18-d32-torchseg.py'
 model = dict(
     backbone=dict(

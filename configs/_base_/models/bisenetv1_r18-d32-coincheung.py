@@ -1,6 +1,6 @@
-# BiSeNet V1 with ResNet-18 as CoinCheung built it (lib/models/bisenetv1.py), with its normalisation of Cityscapes: mean
-# (0.3257, 0.3690, 0.3223) and deviation (0.2112, 0.2148, 0.2115) of images in 0 to 1. Every loss mines, and norms are
-# not synchronised, as in its config for Cityscapes.
+# BiSeNet V1 with ResNet-18 as CoinCheung built it (lib/models/bisenetv1.py). Images are normalised with its statistics
+# of Cityscapes, for values from 0 to 1: mean (0.3257, 0.3690, 0.3223), deviation (0.2112, 0.2148, 0.2115). Every loss
+# mines hard pixels, and the norms are not synchronised, as in its config for Cityscapes.
 _base_ = './bisenetv1_r18-d32.py'
 norm_cfg = dict(type='BN', requires_grad=True)
 head = dict(

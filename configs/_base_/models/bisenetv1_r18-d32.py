@@ -1,4 +1,4 @@
-# BiSeNet V1 with ResNet-18, head widths as MMSegmentation's. `num_classes` and the crop are the leaf's.
+# BiSeNet V1 with ResNet-18; the heads are as wide as MMSegmentation's. The leaf config sets `num_classes` and the crop.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='mmseg_bisenet.BiSeNetSegmentor',

@@ -1,6 +1,6 @@
-# BiSeNet V2 as CoinCheung built it (lib/models/bisenetv2.py), with its normalisation of Cityscapes: mean
-# (0.3257, 0.3690, 0.3223) and deviation (0.2112, 0.2148, 0.2115) of images in 0 to 1. Every loss mines. Its boosters
-# upsample in front of a second convolution; these have the first one only, as wide.
+# BiSeNet V2 as CoinCheung built it (lib/models/bisenetv2.py). Images are normalised with its statistics of Cityscapes,
+# for values from 0 to 1: mean (0.3257, 0.3690, 0.3223), deviation (0.2112, 0.2148, 0.2115). Every loss mines hard
+# pixels. CoinCheung's boosters upsample before a second convolution; these have only the first, of the same width.
 _base_ = './bisenetv2.py'
 head = dict(
     loss_decode=dict(type='mmseg_bisenet.OHEMCrossEntropyLoss', threshold=0.7, min_kept_fraction=1 / 16),

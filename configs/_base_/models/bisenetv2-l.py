@@ -1,4 +1,4 @@
-# BiSeNet V2-Large: alpha 2 and d 3. The boosters stay as wide as V2's.
+# BiSeNet V2-Large: alpha 2 and d 3, in the same reading of the paper. The boosters are as wide as V2's.
 _base_ = './bisenetv2-paper.py'
 model = dict(
     backbone=dict(alpha=2, depth=3),

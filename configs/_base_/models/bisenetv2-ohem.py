@@ -1,4 +1,4 @@
-# BiSeNet V2 whose every loss mines.
+# BiSeNet V2; every loss mines hard pixels.
 _base_ = './bisenetv2.py'
 loss_decode = dict(type='mmseg_bisenet.OHEMCrossEntropyLoss', threshold=0.7, min_kept_fraction=1 / 16)
 model = dict(

@@ -1,4 +1,4 @@
-# MMSegmentation's own BiSeNetV2 and heads, to compare with: its norms outside of the heads are plain BN.
+# MMSegmentation's own BiSeNetV2 and heads, for comparison. Outside the heads, its norms are plain BN.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 head = dict(type='FCNHead', concat_input=False, align_corners=False, norm_cfg=norm_cfg)
 model = dict(

@@ -1,4 +1,4 @@
-# BiSeNet V2, head widths as MMSegmentation's. `num_classes` and the crop are the leaf's.
+# BiSeNet V2; the heads are as wide as MMSegmentation's. The leaf config sets `num_classes` and the crop.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 booster = dict(type='mmseg_bisenet.BoosterHead', num_convs=2, norm_cfg=norm_cfg)
 model = dict(

@@ -1,4 +1,4 @@
-# For data sets of hundreds of images: linear warm-up, then poly, 10k iterations as BiSeNetV2's paper on CamVid.
+# For data sets of hundreds of images: linear warm-up, then poly. 10k iterations as in BiSeNetV2's paper on CamVid.
 _base_ = './schedule_160k.py'
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=500, by_epoch=False),

@@ -1,4 +1,5 @@
-# MMSegmentation's schedule for BiSeNet: linear warm-up, then poly. The leaf sets the learning rate.
+# MMSegmentation's schedule for BiSeNet: linear warm-up, then poly. The leaf config sets the learning rate. The other
+# schedules take the loops and hooks from this file.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.025, momentum=0.9, weight_decay=0.0005),
@@ -22,5 +23,5 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
-# Switched on, the learning rate is multiplied by the images of a step over these.
+# When enabled, the learning rate is multiplied by (images per step) / base_batch_size.
 auto_scale_lr = dict(enable=False, base_batch_size=16)

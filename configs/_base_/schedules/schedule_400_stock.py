@@ -1,5 +1,5 @@
-# MMSegmentation's recipe cut to 400 iterations of 8 images; the learning rate is that of 16, halved.
-_base_ = './schedule_10k.py'
+# MMSegmentation's recipe cut to 400 iterations of 8 images. The learning rate is half of that for 16 images.
+_base_ = './schedule_160k.py'
 optim_wrapper = dict(optimizer=dict(lr=0.025))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),

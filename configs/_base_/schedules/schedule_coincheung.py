@@ -1,7 +1,18 @@
-# CoinCheung's schedule (configs/bisenetv2_city.py, 16 images a step): warm-up, poly to zero; parameters by the rules of
-# V1's authors. Its mixed precision is the option --amp.
-_base_ = './schedule_torchseg.py'
-optim_wrapper = dict(optimizer=dict(lr=0.005))
+# CoinCheung's schedule (configs/bisenetv2_city.py, 16 images a step): warm-up, then poly to zero. The learning rate and
+# weight decay of each parameter follow the rules of V1's authors. For its mixed precision, train with --amp.
+_base_ = './schedule_160k.py'
+optim_wrapper = dict(
+    optimizer=dict(lr=0.005),
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        custom_keys={
+            'backbone.ffm': dict(lr_mult=10.0),
+            'decode_head': dict(lr_mult=10.0),
+            'auxiliary_head': dict(lr_mult=10.0),
+        },
+    ),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=1000, by_epoch=False),
     dict(type='PolyLR', eta_min=0, power=0.9, begin=1000, end=150000, by_epoch=False),

@@ -1,5 +1,5 @@
-# V1's authors' schedule (TorchSeg): poly from the first iteration on, ten times the learning rate on fusion and heads.
-# 140k iterations are for a network from scratch.
+# The schedule of V1's authors (TorchSeg) for a network from scratch: poly from the first iteration, 140k iterations.
+# The fusion and the heads have ten times the learning rate.
 _base_ = './schedule_160k.py'
 optim_wrapper = dict(
     optimizer=dict(lr=0.01),
