@@ -1,12 +1,14 @@
-"""``mmseg-bisenet check-labels CONFIG``: every file of its data sets, and how often each class occurs."""
+"""``mmseg-bisenet check-labels CONFIG``: check every file of its data sets, and count the classes."""
 
 import argparse
 import csv
+import io
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmseg_bisenet import files
 from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from mmseg.datasets import BaseSegDataset
     from torch.utils.data import Dataset
 
+    from mmseg_bisenet.cli.preflight import DataSets
     from mmseg_bisenet.data.label_check import LabelCheck, Report
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -21,9 +24,9 @@ SHOWN = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli import options
 
-    config.add_arguments(parser)
+    options.add_arguments(parser)
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes (default: %(default)s)')
 
 
@@ -31,16 +34,16 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli import options, preflight
     from mmseg_bisenet.data import label_check
 
     if args.workers < 1:
         raise InputError(f'--workers is {args.workers}; give 1 or more')
-    cfg = config.load(args)
+    cfg = options.load(args)
     loaders = [name for name in LOADERS if cfg.get(name)]
-    config.check_data(cfg, *loaders)
+    datasets = preflight.check_data(cfg, *loaders)
     reports = {}
-    for name, check in _checks(cfg, loaders).items():
+    for name, check in _checks(cfg, loaders, datasets).items():
         findings = label_check.walk(check, args.workers)
         shown = track(findings, name, total=len(check), console=Console(stderr=True))
         reports[name] = label_check.report(check, shown)
@@ -49,22 +52,24 @@ def run(args: argparse.Namespace) -> int:
     _write(folder, reports)
     wrong = sum(len(result.problems) for result in reports.values())
     if wrong:
-        raise InputError(f'{wrong} files are wrong; mend those in {folder / "problems.txt"}, and run this again')
+        raise InputError(f'{wrong} files are wrong; fix those in {folder / "problems.txt"}, and run this again')
     print(f'all files are right; table and pictures are in {folder}')
     return 0
 
 
-def _checks(cfg: 'Config', loaders: list[str]) -> dict[str, 'LabelCheck']:
-    """The data sets by name, such as ``train``, or ``val-test`` for one that stands in both."""
+def _checks(cfg: 'Config', loaders: list[str], datasets: 'DataSets') -> dict[str, 'LabelCheck']:
+    """The data sets by name, such as ``train``, or ``val-test`` for one that both dataloaders use."""
     from mmengine.registry import init_default_scope
     from mmseg.registry import DATASETS
 
+    from mmseg_bisenet.cli.launch import with_built
     from mmseg_bisenet.data.label_check import LabelCheck
 
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     names, checks = {}, {}
     for loader in loaders:
-        for number, dataset in enumerate(_inner(DATASETS.build(cfg[loader].dataset))):
+        built = DATASETS.build(with_built(cfg[loader].dataset, f'{loader}.dataset', datasets))
+        for number, dataset in enumerate(_inner(built)):
             key = repr((dataset.data_prefix, dataset.ann_file, dataset.img_suffix, dataset.seg_map_suffix))
             name = loader.removesuffix('_dataloader') + (str(number + 1) if number else '')
             names.setdefault(key, []).append(name)
@@ -80,7 +85,7 @@ def _inner(dataset: 'Dataset') -> list['BaseSegDataset']:
 
 
 def _summary(name: str, result: 'Report') -> str:
-    """The report as text: counts, what to do with examples, the table of classes, and for training their weights."""
+    """The report as text: counts, fixes with examples, the table of classes, and for training their weights."""
     lines = [
         f'{name}: {result.images} images, {result.without_label} without label; '
         f'{result.without_image} labels without image; {len(result.problems)} files are wrong'
@@ -105,18 +110,19 @@ def _write(folder: Path, reports: dict[str, 'Report']) -> None:
     """``problems.txt``, ``classes.csv`` and a picture for each data set."""
     from mmseg_bisenet.data.label_check import draw
 
+    problems = [line for result in reports.values() for line in result.problems]
+    rows = [['dataset', 'class', 'pixels', 'pixel_share', 'images', 'image_share']]
+    for name, result in reports.items():
+        columns = (result.classes, result.pixels, result.pixel_share, result.occurs, result.image_share)
+        rows += [[name, *row] for row in zip(*columns, strict=True)]
+    table = io.StringIO()
+    csv.writer(table).writerows(rows)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        problems = [line for result in reports.values() for line in result.problems]
-        (folder / 'problems.txt').write_text(''.join(f'{line}\n' for line in problems), encoding='utf-8')
-        with (folder / 'classes.csv').open('w', newline='', encoding='utf-8') as file:
-            writer = csv.writer(file)
-            writer.writerow(['dataset', 'class', 'pixels', 'pixel_share', 'images', 'image_share'])
-            for name, result in reports.items():
-                columns = (result.classes, result.pixels, result.pixel_share, result.occurs, result.image_share)
-                writer.writerows([name, *row] for row in zip(*columns, strict=True))
+        files.write_text(folder / 'problems.txt', ''.join(f'{line}\n' for line in problems))
+        files.write_text(folder / 'classes.csv', table.getvalue())
         for name, result in reports.items():
             draw(result, f'{name}: {result.counted} labels', folder / f'{name}.png')
     except OSError as error:
-        raise InputError(f'{folder} cannot be written: {error.strerror}; give another --work-dir') from error
+        raise InputError(f'{folder} cannot be written ({error.strerror}); give another --work-dir') from error
     print(f'written to {folder}', file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``mmseg-bisenet convert-camvid SOURCE DIR``: CamVid in the SegNet folders to ours."""
+"""``mmseg-bisenet convert-camvid SOURCE DIR``: convert the SegNet folders of CamVid to those of this package."""
 
 import argparse
 

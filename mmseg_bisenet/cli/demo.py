@@ -117,7 +117,7 @@ def _shorter(iters: int) -> list[str]:
 
 def _config(name: str) -> Path:
     """The config as one would type it in a checkout, or else that of the installed package."""
-    from mmseg_bisenet.cli.config import find
+    from mmseg_bisenet.cli.options import find
 
     typed = Path('configs', 'bisenetv2', f'{name}.py')
     return typed if typed.is_file() else find(name)

@@ -4,7 +4,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('root', metavar='DIR', help='folder to write; one drawn with the same options is kept')
+    parser.add_argument('root', metavar='DIR', help='folder to write; a folder drawn with the same options is kept')
     parser.add_argument('--train', type=int, default=200, help='scenes for training (default: %(default)s)')
     parser.add_argument('--val', type=int, default=40, help='scenes for evaluation (default: %(default)s)')
     parser.add_argument('--size', type=int, nargs=2, default=(256, 512), metavar=('H', 'W'), help='pixels')

@@ -1,4 +1,4 @@
-"""``mmseg-bisenet segment IMAGE …``: what a network sees in images, as pictures and as labels."""
+"""``mmseg-bisenet segment IMAGE …``: segment images, and write labels and pictures."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 SHIPPED = 'bisenetv2_camvid'
-BLEND = 0.6  # of the colours; the rest is the photo
+BLEND = 0.6  # share of the colours over the photo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--height',
         type=int,
         metavar='PIXELS',
-        help='of the image as the network sees it (default: as the config tests)',
+        help='height of the image that the network gets (default: as in the test pipeline of the config)',
     )
-    parser.add_argument('--output', default='segmented', metavar='DIR', help='where to write (default: %(default)s)')
+    parser.add_argument('--output', default='segmented', metavar='DIR', help='folder to write (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,14 +34,17 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from mmseg_bisenet import model_index
-    from mmseg_bisenet.cli.config import find, require_writable
+    from mmseg_bisenet.cli.options import find
+    from mmseg_bisenet.cli.preflight import require_writable
     from mmseg_bisenet.deploy import load
     from mmseg_bisenet.zoo import get_model
 
     require_writable('--output', args.output)
     names = [Path(image).stem for image in args.images]
     if len(set(names)) < len(names):
-        raise InputError(f'two images of one name: {" ".join(sorted(args.images))}; segment them one after the other')
+        raise InputError(
+            f'two images have the same name: {" ".join(sorted(args.images))}; segment them one after the other'
+        )
     folder = Path(args.output)
     _keep_photos(args.images, [folder / file for name in names for file in _files(name)])
     source = args.model if args.model in model_index.entries() else str(find(args.model))
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     for path, name in zip(args.images, names, strict=True):
         photo = cv2.imread(path)
         if photo is None:
-            raise InputError(f'image {path} is missing, or no image that OpenCV reads; give the path of a PNG or JPEG')
+            raise InputError(f'image {path} does not exist or cannot be read by OpenCV; give the path of a PNG or JPEG')
         width = max(1, round(height * photo.shape[1] / photo.shape[0]))
         labels = segment(cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA))
         labels = cv2.resize(labels, photo.shape[1::-1], interpolation=cv2.INTER_NEAREST)
@@ -68,12 +71,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _files(name: str) -> tuple[str, str]:
-    """What is written of an image: labels and picture."""
+    """Names of the files for an image: labels and picture."""
     return f'{name}_labels.png', f'{name}.jpg'
 
 
 def _keep_photos(images: list[str], files: list[Path]) -> None:
-    """Refuse to write over an image that was given, whatever its path is spelled like."""
+    """Refuse to overwrite an image that was given, however its path is spelled."""
     for file in files:
         if file.exists() and any(Path(image).exists() and file.samefile(image) for image in images):
             raise InputError(
@@ -90,7 +93,7 @@ def _tested_height(cfg: 'Config') -> int:
 
 
 def _picture(photo: 'np.ndarray', labels: 'np.ndarray', palette: list) -> 'np.ndarray':
-    """(H, W, 3) BGR: the photo, and beside it the same in the colours of the classes."""
+    """(H, W, 3) BGR: the photo, and beside it the photo under the colours of the classes."""
     import numpy as np
 
     colours = np.array(palette, np.uint8)[:, ::-1][labels]

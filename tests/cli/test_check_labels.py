@@ -15,7 +15,7 @@ NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 
 @pytest.fixture
 def data(drawn, tmp_path, monkeypatch) -> Path:
-    """A copy of the drawn streets, to be spoiled."""
+    """A copy of the drawn streets, that a test may spoil."""
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(tmp_path / 'data'))
     return shutil.copytree(drawn, tmp_path / 'data') / 'miniscapes'
 
@@ -62,7 +62,7 @@ def test_wrong_files_are_listed_and_the_status_is_two(data, tmp_path, capsys):
     assert check(tmp_path) == 2
     out, err = capsys.readouterr()
     problems = tmp_path / 'work' / 'check_labels' / 'problems.txt'
-    assert f'error: 2 files are wrong; mend those in {problems}, and run this again' in err
+    assert f'error: 2 files are wrong; fix those in {problems}, and run this again' in err
     assert 'train: 6 images, 1 without label; 0 labels without image; 2 files are wrong' in out
     assert f'    {first}: the label cannot be read (empty, cut short or not an image)' in out.splitlines()
     lines = problems.read_text().splitlines()
@@ -99,4 +99,4 @@ def test_workers(data, tmp_path, capsys):
 def test_a_work_dir_that_cannot_be_written(data, tmp_path, capsys):
     (tmp_path / 'work').touch()
     assert check(tmp_path) == 2
-    assert 'check_labels cannot be written: Not a directory; give another --work-dir' in capsys.readouterr().err
+    assert 'check_labels cannot be written (Not a directory); give another --work-dir' in capsys.readouterr().err

@@ -234,11 +234,11 @@ def test_damaged_scores(work_dir, capsys):
 
 
 def test_target_that_cannot_be_written(work_dir, capsys):
-    assert 'a.html cannot be written (Not a directory); name another file' in error(
+    assert 'a.html cannot be written (Not a directory); name another place' in error(
         capsys, work_dir, '--out', work_dir / 'evaluation' / 'scores.json' / 'x' / 'a.html'
     )
     before = page(work_dir)
-    (work_dir / 'report.html.partial').mkdir()  # a write that fails leaves the page of before
+    (work_dir / f'.report.html.{os.getpid()}.partial').mkdir()  # a write that fails leaves the earlier page
     assert 'cannot be written' in error(capsys, work_dir)
     assert (work_dir / 'report.html').read_text() == before
 
