@@ -6,7 +6,7 @@ A reader therefore finds the old content or the new one, never a part, even if t
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmseg_bisenet.errors import InputError
@@ -36,7 +36,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
         else:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # the error that is on its way says more
+                partial.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

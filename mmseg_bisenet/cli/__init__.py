@@ -33,6 +33,7 @@ GROUPS = {
 # For `mim run mmseg_bisenet demo`, which tries the whole chain; not a tool for daily work.
 UNLISTED = {'demo': 'draw streets, then train, test and benchmark on them, in minutes'}
 COMMANDS = {command: summary for group in (*GROUPS.values(), UNLISTED) for command, summary in group.items()}
+MODULES = {'list': 'list_models'}  # a module `list` would hide the builtin in this file
 STACK = ('mmengine', 'mmcv', 'mmseg')
 
 
@@ -52,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             subparser = subparsers.add_parser(command, description=summary)
             # Only the command that runs is imported: `env` has to work when the others cannot.
             if command in argv[:1]:
-                module = importlib.import_module(f'mmseg_bisenet.cli.{command.replace("-", "_")}')
+                name = MODULES.get(command, command.replace('-', '_'))
+                module = importlib.import_module(f'mmseg_bisenet.cli.{name}')
                 module.add_arguments(subparser)
         args = parser.parse_args(argv)
         return module.run(args)

@@ -118,6 +118,6 @@ def test_segment_refuses(checkpoint, tmp_path, capsys):
     assert main(['segment', str(tmp_path / 'none.png'), *arguments]) == 2
     assert 'none.png does not exist or cannot be read by OpenCV; give the path' in capsys.readouterr().err
     assert main(['segment', 'a/x.png', 'b/x.jpg', *arguments]) == 2
-    assert 'two images of one name: a/x.png b/x.jpg' in capsys.readouterr().err
+    assert 'two images have the same name: a/x.png b/x.jpg' in capsys.readouterr().err
     assert main(['segment', 'a.png', '--model', NAME]) == 2
     assert 'has no weights in the model index' in capsys.readouterr().err
