@@ -1,8 +1,8 @@
 """BiSeNet V1 and V2 for MMSegmentation 1.x.
 
-Importing the package makes the installed OpenMMLab stack usable (:mod:`mmseg_bisenet.compat`). The networks register
-themselves when a config first names one, and :func:`list_models` and :func:`get_model` are imported when first used:
-MMSegmentation takes seconds to import.
+Importing the package fixes the installed OpenMMLab stack (:mod:`mmseg_bisenet.compat`). The networks register
+themselves when a config first names one. :func:`list_models` and :func:`get_model` are imported at their first use,
+because MMSegmentation takes seconds to import.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,14 @@ def __getattr__(name: str) -> Any:
 
         return list_models
     if name == 'get_model':
-        from mmseg_bisenet.zoo import get_model
+        try:
+            from mmseg_bisenet.zoo import get_model
+        except ModuleNotFoundError as error:
+            if error.name not in ('mmengine', 'mmcv', 'mmseg'):
+                raise
+            from mmseg_bisenet import install
 
+            message = f'get_model needs {error.name}, which is not installed; run: {install.command("openmmlab")}'
+            raise ModuleNotFoundError(message, name=error.name) from error
         return get_model
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,13 +1,13 @@
-"""What the upstream OpenMMLab line lacks on today's PyTorch, and nothing else.
+"""Two fixes that make the upstream OpenMMLab line work with current versions of PyTorch.
 
-Two parts, each a function that looks whether it is needed and tells whether it is in force:
+Each is a function that applies its fix if the installed stack needs it, and returns whether the fix is active:
 
 - :func:`stand_in_for_ops`: mmsegmentation 1.2.2 cannot be imported without ``mmcv.ops``, which needs a compiled mmcv;
-- :func:`allow_training_checkpoints`: mmengine 0.10.7 cannot load its own training checkpoints from PyTorch 2.6 on.
+- :func:`allow_training_checkpoints`: with PyTorch 2.6 or newer, mmengine 0.10.7 cannot load its training checkpoints.
 
-The OneDL line mends the first itself, and of the second all but some of NumPy. A need is read from the installed
-source files rather than from versions or distribution names: it costs no import, and stays right when a later release
-mends its own code.
+The OneDL line fixes the first; for the second it lacks only some NumPy types. Whether a fix is needed is read from the
+installed source files instead of version numbers or distribution names. This costs no import, and stays right when a
+later release fixes its own code.
 """
 
 import importlib.abc
@@ -23,15 +23,14 @@ from typing import Any
 OPS = 'mmcv.ops'
 # The only ops that mmseg 1.2.2 imports unguarded.
 STAND_IN_OPS = ('point_sample', 'sigmoid_focal_loss')
-COMPILE_CURE = 'pip uninstall -y mmcv-lite && pip install --no-build-isolation "mmcv>=2.1,<2.2"'
+COMPILE_FIX = 'pip uninstall -y mmcv-lite && pip install --no-build-isolation "mmcv>=2.1,<2.2"'
 
-# What the state of a `HistoryBuffer` names. Methods that a user registers are pickled under their own name, and are
-# theirs to allow.
+# The methods that a pickled `HistoryBuffer` refers to. Users who register methods of their own must allow them.
 STATISTICS = ('min', 'max', 'current', 'mean')
 
 
 def apply() -> dict[str, bool]:
-    """Put each part in force where it is needed, and tell which are. A second call changes nothing."""
+    """Apply each fix that is needed, and return which are active. A second call changes nothing."""
     return {
         'stand-in for mmcv.ops': _try(stand_in_for_ops),
         'torch.load allow-list for training checkpoints': _try(allow_training_checkpoints),
@@ -41,7 +40,7 @@ def apply() -> dict[str, bool]:
 def _try(part: Callable[[], bool]) -> bool:
     try:
         return part()
-    except Exception:  # an import must not fail here for a broken stack: `mmseg-bisenet env` explains what is broken
+    except Exception:  # the package must import even with a broken stack: `mmseg-bisenet env` explains it
         return False
 
 
@@ -51,7 +50,7 @@ def _folders(package: str) -> list[str]:
 
 
 def _source(package: str, file: str) -> str:
-    """Text of a file of a package, found without importing the package; empty where there is none."""
+    """Text of a file of a package, found without importing the package; empty if there is none."""
     paths = [Path(folder, file) for folder in _folders(package)]
     return next((path.read_text(encoding='utf-8') for path in paths if path.is_file()), '')
 
@@ -60,29 +59,29 @@ def _source(package: str, file: str) -> str:
 
 
 def stand_in_for_ops() -> bool:
-    """Make ``mmcv.ops`` importable where mmseg insists on it and mmcv has none compiled."""
+    """Make ``mmcv.ops`` importable if mmseg needs it and mmcv has no compiled ops."""
     if any(isinstance(finder, _OpsFinder) for finder in sys.meta_path):
         return True
     if OPS in sys.modules or not _mmseg_insists_on_ops() or not mmcv_lacks_ops():
         return False
-    # In front, because mmcv-lite brings the Python files of `mmcv.ops` without what they load.
+    # First in the list, because mmcv-lite has the Python files of `mmcv.ops` without the library that they load.
     sys.meta_path.insert(0, _OpsFinder())
     return True
 
 
 def _mmseg_insists_on_ops() -> bool:
-    # A guarded import is indented. Of the files that insist, this is the first that `import mmseg.models` comes to.
+    # A guarded import is indented. Among the files with an unguarded one, `import mmseg.models` reads this one first.
     return '\nfrom mmcv.ops import' in _source('mmseg', 'utils/mask_classification.py')
 
 
 def mmcv_lacks_ops() -> bool:
-    """Whether mmcv is there without its compiled ops. Looks for the file as Python would, and imports nothing."""
+    """Whether mmcv is installed without its compiled ops. It looks for the file as Python does, and imports nothing."""
     folders = _folders('mmcv')
     return bool(folders) and importlib.machinery.PathFinder.find_spec('mmcv._ext', folders) is None
 
 
 class _OpsFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the stand-in when somebody first imports ``mmcv.ops``; until then mmcv need not be imported."""
+    """Finds the stand-in at the first import of ``mmcv.ops``; until then mmcv need not be imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -97,14 +96,16 @@ class _OpsFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def _stand_in(name: str) -> Callable:
     def op(*args, **kwargs):
-        raise RuntimeError(f'mmcv.ops.{name} needs an mmcv with compiled ops, and this one has none: {COMPILE_CURE}')
+        raise RuntimeError(
+            f'mmcv.ops.{name} needs an mmcv with compiled ops, and this one has none; run: {COMPILE_FIX}'
+        )
 
     op.__name__ = op.__qualname__ = name
     return op
 
 
 def _missing_op(name: str) -> Any:
-    """Any other op fails as it does without the stand-in: mmcv, mmengine and mmseg wait for just this error."""
+    """Any other op fails as it does without the stand-in: mmcv, mmengine and mmseg expect exactly this error."""
     if name.startswith('_'):
         raise AttributeError(f'module {OPS!r} has no attribute {name!r}')
     raise ModuleNotFoundError("No module named 'mmcv._ext'", name='mmcv._ext')
@@ -114,7 +115,7 @@ def _missing_op(name: str) -> Any:
 
 
 def allow_training_checkpoints() -> bool:
-    """Let ``torch.load`` read what mmengine puts into a training checkpoint besides tensors: logs and scores."""
+    """Let ``torch.load`` read the logs and scores that mmengine puts into a training checkpoint."""
     checkpoint = _source('mmengine', 'runner/checkpoint.py')
     if not checkpoint:
         return False
@@ -122,7 +123,8 @@ def allow_training_checkpoints() -> bool:
 
     if torch.__version__ < '2.6':  # loads everything; a `TorchVersion` compares as a version
         return False
-    # OneDL's allows the rest for the time of a load, and forbids it afterwards. What it lacks it would load as code.
+    # OneDL's mmengine allows the other types itself, but only during a load. Without those that it lacks, it would fall
+    # back to loading the checkpoint as code.
     lacks_all = 'get_torch_safe_globals' not in checkpoint
     torch.serialization.add_safe_globals(training_globals() if lacks_all else numpy_globals())
     return True
@@ -133,7 +135,7 @@ def training_globals() -> list:
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
-    dtypes = [type(np.dtype(kind)) for kind in (np.float64, int)]  # of logs
+    dtypes = [type(np.dtype(kind)) for kind in (np.float64, int)]  # in logs
     return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *numpy_globals(), (_statistic, 'builtins.getattr')]
 
 
@@ -141,19 +143,19 @@ def numpy_globals() -> list:
     """The part of :func:`training_globals` that OneDL's mmengine 0.10.12 does not allow."""
     import numpy as np
 
-    # `numpy.core` became `numpy._core` in NumPy 2; a checkpoint has the name of the NumPy that wrote it.
+    # `numpy.core` became `numpy._core` in NumPy 2; a checkpoint has the name of its writer's version.
     array, scalar = np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]
     functions = [
         (function, f'numpy.{core}.multiarray.{function.__name__}')
         for function in (array, scalar)
         for core in ('core', '_core')
     ]
-    # float32: the best score, which mmseg's metrics compute in that type.
+    # float32: mmseg's metrics compute the best score in this type.
     return [type(np.dtype(np.float32)), *functions]
 
 
 def _statistic(owner: object, name: str) -> Callable:
-    """Serves as ``getattr`` to a checkpoint: the statistics of ``HistoryBuffer`` and no other attribute of anything."""
+    """Replaces ``getattr`` while a checkpoint is read: it gives only the statistics of ``HistoryBuffer``."""
     from mmengine.logging import HistoryBuffer
 
     if owner is not HistoryBuffer or name not in STATISTICS:

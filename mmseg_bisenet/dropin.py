@@ -5,17 +5,17 @@ A config of two lines trains a stock recipe with the corrected networks::
     _base_ = 'mmseg::bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024.py'
     custom_imports = dict(imports=['mmseg_bisenet.dropin'], allow_failed_imports=False)
 
-(on the OneDL line, ``_base_`` is the path of the stock file.) Importing this module replaces ``BiSeNetV1`` and
+With the OneDL line, ``_base_`` is the path of the stock file. Importing this module replaces ``BiSeNetV1`` and
 ``BiSeNetV2`` in MMSegmentation's registry, for the whole process.
 """
 
-import mmseg.models  # noqa: F401  the stock classes must be registered first, or they would refuse to be second
+import mmseg.models  # noqa: F401  stock classes cannot be registered after ours
 from mmseg.registry import MODELS
 
 from mmseg_bisenet.models import BiSeNetV1, BiSeNetV2
 from mmseg_bisenet.models.inference import tiling
 
-# Stock configs ask for SyncBN in their heads and in V1's ResNet, and nowhere else, because stock dropped it anyway.
+# Stock configs set SyncBN in their heads and in V1's ResNet only: the stock backbones ignore it elsewhere.
 SYNC_BN = dict(type='SyncBN', requires_grad=True)
 
 

@@ -1,10 +1,15 @@
-"""The one exception for what a user can mend."""
+"""The one exception for errors that the user can fix."""
 
 
 class InputError(ValueError):
     """A wrong config, file or argument.
 
-    The message is one line: the name of the thing, what is wrong with it, and the cure. The command line prints it
-    without a traceback and exits with status 2. It takes a single string, so that PyTorch can raise it again in the
-    main process when a data worker fails.
+    The message is one line: the name of the thing, the problem, and the fix. The command line prints it without a
+    traceback and exits with status 2. It takes a single string, so that PyTorch can raise it again in the main process
+    when a data worker fails.
     """
+
+
+def line(error: InputError) -> str:
+    """The message in one line: the error of a data worker starts with the worker's traceback."""
+    return str(error).strip().splitlines()[-1].removeprefix(f'{InputError.__module__}.{InputError.__qualname__}: ')

@@ -1,6 +1,6 @@
-"""The model index: the one source of names, configs and weights of the published models.
+"""The model index: the one source of names, configs, scores and weights of the published models.
 
-A wheel has it in ``mmseg_bisenet/.mim``, where mim looks too; a checkout has it beside the package.
+A wheel has it in ``mmseg_bisenet/.mim``, where mim looks for it too; a checkout has it beside the package.
 """
 
 import difflib
@@ -12,14 +12,32 @@ import yaml
 
 from mmseg_bisenet.errors import InputError
 
+SIZE = '512x1024'  # height and width of the image that multiply-adds are counted for
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the index: ``config`` is a file that is there, ``weights`` a URL, a file of this package, or None."""
+    """A model of the index. What the index does not say is None.
+
+    Args:
+        name: as :func:`mmseg_bisenet.get_model` takes it.
+        config: path of an existing file.
+        weights: URL, or path of a file of this package.
+        data: name of the data set that it is trained on.
+        miou: of single-scale evaluation, in percent.
+        miou_flip: with several scales and flips, in percent.
+        parameters: number of them, without auxiliary heads.
+        multiply_adds: for one image of ``SIZE``, without auxiliary heads.
+    """
 
     name: str
     config: Path
-    weights: str | Path | None
+    weights: str | Path | None = None
+    data: str = ''
+    miou: float | None = None
+    miou_flip: float | None = None
+    parameters: int | None = None
+    multiply_adds: int | None = None
 
 
 def folder() -> Path:
@@ -48,8 +66,18 @@ def entries() -> dict[str, Entry]:
 
 def _entry(model: dict, root: Path) -> Entry:
     shipped = Path(__file__).resolve().parent / 'weights' / f'{model["Name"]}.safetensors'
-    weights = shipped if shipped.is_file() else model.get('Weights')
-    return Entry(model['Name'], root / model['Config'], weights)
+    metadata = model.get('Metadata', {})
+    metrics = model['Results'][0]['Metrics'] if model.get('Results') else {}
+    return Entry(
+        name=model['Name'],
+        config=root / model['Config'],
+        weights=shipped if shipped.is_file() else model.get('Weights'),
+        data=metadata.get('Training Data', ''),
+        miou=metrics.get('mIoU'),
+        miou_flip=metrics.get('mIoU(ms+flip)'),
+        parameters=metadata.get('Parameters'),
+        multiply_adds=metadata.get(f'Multiply-adds ({SIZE})'),
+    )
 
 
 def find(name: str) -> Entry:
@@ -63,11 +91,11 @@ def find(name: str) -> Entry:
         nearest = difflib.get_close_matches(name, everything, n=3, cutoff=0)
         raise InputError(
             f'model {name!r} is not in the model index; the nearest names are {", ".join(nearest)}, and '
-            'mmseg_bisenet.list_models() gives all; the path of a config is taken too'
+            'mmseg_bisenet.list_models() gives all; the path of a config works too'
         )
     return everything[name]
 
 
 def list_models(pattern: str = '*') -> list[str]:
-    """Names for :func:`mmseg_bisenet.get_model`, those that match a shell pattern such as ``'*v2*cityscapes*'``."""
+    """Names for :func:`mmseg_bisenet.get_model` that match a shell pattern such as ``'*v2*cityscapes*'``."""
     return [name for name in entries() if fnmatch.fnmatchcase(name, pattern)]

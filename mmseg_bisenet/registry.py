@@ -1,7 +1,7 @@
 """Children of MMSegmentation's registries, under the scope ``mmseg_bisenet``.
 
-A config names our classes as ``mmseg_bisenet.BiSeNetV2`` and stock ones as before: a child registry asks its parent,
-and no stock name is replaced.
+A config names our classes as ``mmseg_bisenet.BiSeNetV2``, and stock classes as before: a child registry also finds the
+names of its parent. No stock name is replaced.
 """
 
 from mmengine.registry import Registry

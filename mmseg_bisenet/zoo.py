@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -26,8 +25,8 @@ from torch import Tensor
 
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import read
-from mmseg_bisenet.checkpoints.files import listed
-from mmseg_bisenet.checkpoints.fit import classifiers_of_others, misfits, without_boosters
+from mmseg_bisenet.checkpoints.files import fetch, listed
+from mmseg_bisenet.checkpoints.fit import classifiers_of_others, mismatches, without_boosters
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.registry import DATASETS, MODELS
@@ -43,35 +42,36 @@ def get_model(
     boosters: bool = False,
     device: str | torch.device = 'cpu',
 ) -> BiSeNetSegmentor:
-    """The segmentor of that name, in eval mode, with batch norm in place of SyncBN.
+    """The segmentor of that name, in eval mode, with batch norm instead of SyncBN.
 
-    ``mmseg.apis.inference_model`` runs it on an image file, or on an array (H, W, 3) of uint8, BGR; MMSegmentation has
-    one model take either files or arrays, not both in turn. ``model(x)`` takes normalised RGB images (N, 3, H, W) and
-    gives logits at 1/8; ``model.data_preprocessor`` normalises. ``model.cfg`` is the config, ``model.dataset_meta`` has
-    the names (``classes``) and colours (``palette``) of the classes.
+    ``mmseg.apis.inference_model`` runs it on an image file, or on an array (H, W, 3) of uint8, BGR; one
+    model takes either files or arrays, because it changes its pipeline for arrays. ``model(x)`` maps normalised
+     RGB images (N, 3, H, W) to logits (N, num_classes, H/8, W/8); ``model.data_preprocessor`` normalises.
+    ``model.cfg`` is the config. ``model.dataset_meta`` has the names (``classes``) and colours (``palette``) of the
+    classes.
 
     Args:
         name: a name of :func:`mmseg_bisenet.list_models`, or the path of a config.
         pretrained: True for the weights of the model index, or the path of a checkpoint (``.pth`` or
-            ``.safetensors``). Otherwise weights are random, as the config initialises them; ImageNet weights that it
-            starts training from are not fetched.
-        num_classes: by default the config's. Weights of another number of classes keep everything but the classifiers
-            (``conv_seg``); one log message names those.
-        boosters: keep the auxiliary heads, to train the model on.
-        device: where to put it.
+            ``.safetensors``). By default weights are random, as the config initialises them; the ImageNet weights that
+            some configs start training from are not fetched.
+        num_classes: by default the config's. With weights of another number of classes, only the classifiers
+            (``conv_seg``) stay random; one log message names them.
+        boosters: keep the auxiliary heads, for further training.
+        device: of the model.
 
     Raises:
-        InputError: no such name; no weights in the index, or none to be had there; a file that is no checkpoint of this
-            network.
+        InputError: there is no such name; the index has no weights, or they cannot be fetched; the file is no
+            checkpoint of this network.
     """
     entry = _entry(name)
     source = _weights(entry, pretrained)
     cfg = _config(entry, num_classes, boosters)
-    # What a config leaves without a scope is MMSegmentation's, whatever scope the caller has set.
+    # Types without a scope are MMSegmentation's, whatever scope the caller has set.
     with DefaultScope.overwrite_default_scope('mmseg'):
         with _quiet():
             model = MODELS.build(cfg.model)
-            model.init_weights()  # besides, a Runner that gets this model leaves its weights alone from now on
+            model.init_weights()  # a Runner that gets this model does not initialise it again
         metas = [DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO]
     if source:
         checkpoint = read(source)
@@ -105,7 +105,7 @@ def _config(entry: model_index.Entry, num_classes: int | None, boosters: bool) -
 
 
 def _for_one_process(node: object) -> None:
-    """Throughout a tree of cfgs, BN for SyncBN, and no ``init_cfg`` that would fetch weights."""
+    """In a tree of cfgs, replace SyncBN by BN, and remove each ``init_cfg`` that would fetch weights."""
     if isinstance(node, list | tuple):
         for item in node:
             _for_one_process(item)
@@ -121,7 +121,7 @@ def _for_one_process(node: object) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """mmseg warns of its own calls when it builds, and mmengine logs each parameter that it initialises."""
+    """Hide mmseg's warnings about its own code, and mmengine's log line for each parameter that it initialises."""
 
     def warnings_only(record: logging.LogRecord) -> bool:
         return record.levelno >= logging.WARNING
@@ -137,7 +137,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _dataset_meta(metas: list[dict], num_classes: int) -> dict:
-    """Names and colours of the classes: the first that are of ``num_classes``, or made-up ones."""
+    """Names and colours of the classes: the first for ``num_classes`` classes, or else numbers and random colours."""
     for meta in metas:
         classes, palette = meta.get('classes'), meta.get('palette')
         if classes and palette and len(classes) == num_classes:
@@ -150,7 +150,7 @@ def _dataset_meta(metas: list[dict], num_classes: int) -> dict:
 
 
 def _weights(entry: model_index.Entry, pretrained: bool | str | Path) -> Path | None:
-    """The file to load, fetched if need be."""
+    """The file to load; weights of the index are fetched."""
     if pretrained is False:
         return None
     if pretrained is not True:
@@ -162,31 +162,20 @@ def _weights(entry: model_index.Entry, pretrained: bool | str | Path) -> Path | 
         )
     if isinstance(entry.weights, Path):
         return entry.weights
-    # Where PyTorch and mmengine keep what they download.
-    path = Path(torch.hub.get_dir(), 'checkpoints', entry.weights.rpartition('/')[2])
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = re.search(r'-([0-9a-f]{8,64})\.pth$', path.name)
-        try:
-            torch.hub.download_url_to_file(entry.weights, str(path), digest and digest[1])
-        except (URLError, OSError, RuntimeError) as error:  # the last is a wrong digest
-            raise InputError(
-                f'weights {entry.weights} cannot be fetched ({error}); fetch them by other means and give the path of '
-                'the file as `pretrained`'
-            ) from error
-    return path
+    digest = re.search(r'-([0-9a-f]{8,64})\.pth$', entry.weights)
+    return Path(fetch(entry.weights, digest and digest[1]))
 
 
 def _load(model: BiSeNetSegmentor, state_dict: dict[str, Tensor], path: Path, may_change_classes: bool) -> None:
-    """Load every tensor, but leave classifiers of another number of classes as they were initialised."""
+    """Load every tensor except classifiers of another number of classes, which stay as they were initialised."""
     own = model.state_dict()
     given = without_boosters(state_dict, own)
     classifiers = classifiers_of_others(given, own)
-    if text := listed(misfits(given, own, but=classifiers if may_change_classes else ())):
-        cure = 'name the model that it was trained as'
-        if classifiers and not listed(misfits(given, own, but=classifiers)):
-            cure = 'give `num_classes` to keep the rest and start the classifiers anew'
-        raise InputError(f'checkpoint {path} does not fit: {text}; {cure}')
+    if text := listed(mismatches(given, own, but=classifiers if may_change_classes else ())):
+        fix = 'name the model that it was trained as'
+        if classifiers and not listed(mismatches(given, own, but=classifiers)):
+            fix = 'give `num_classes` to keep the rest and start the classifiers anew'
+        raise InputError(f'checkpoint {path} does not fit: {text}; {fix}')
     model.load_state_dict({**own, **{key: value for key, value in given.items() if key not in classifiers}})
     if classifiers:
         logger.warning(

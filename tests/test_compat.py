@@ -194,7 +194,7 @@ def test_stand_in_ops_name_themselves_and_the_cure(probes):
     for op in compat.STAND_IN_OPS:
         if seen['stand-in']:
             assert seen[op] == f'RuntimeError: mmcv.ops.{op} needs an mmcv with compiled ops, ' + (
-                f'and this one has none: {compat.COMPILE_CURE}'
+                f'and this one has none; run: {compat.COMPILE_FIX}'
             )
             assert seen['attribute'] and not seen['dunder']
         else:

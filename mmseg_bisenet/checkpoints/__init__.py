@@ -1,4 +1,4 @@
-"""Checkpoints of other codebases, turned into ours. One file a layout, and the converter that picks among them."""
+"""Converts checkpoints of other codebases. One file for each codebase's layout, and the converter."""
 
 from mmseg_bisenet.checkpoints.convert import SOURCES, Converted, convert, detect
 from mmseg_bisenet.checkpoints.files import Checkpoint, read, write

@@ -1,7 +1,7 @@
 """CoinCheung/BiSeNet, ``lib/models/bisenetv1.py`` and ``bisenetv2.py``.
 
-Batch norms behind a bare convolution are counted in its sequence there and have names here. The boosters of V2 upsample
-before a second convolution; ours have no such layer, and they are dropped.
+Their batch norms after a convolution have numbers, and ours have names. Their boosters of V2 upsample before a second
+convolution. Ours have no such layer, so the boosters are dropped.
 """
 
 import re
@@ -32,7 +32,7 @@ V1 = Layout(
     configs=('bisenetv1_r18-d32-coincheung_*',),
 )
 
-# Their stages, numbered as in the paper, and ours, numbered as in MMSegmentation.
+# Their stages have the paper's numbers, and ours have MMSegmentation's.
 _STAGES = {'S3': 'stage2', 'S4': 'stage3', 'S5_4': 'stage4'}
 _GE_LAYER = {
     'conv1': 'conv1',

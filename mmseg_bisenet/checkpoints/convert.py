@@ -1,4 +1,4 @@
-"""Bring a checkpoint of another codebase into ours: find its layout, rename its keys, find the config that it fits."""
+"""Convert a checkpoint of another codebase: find its layout, rename its keys, and find the config that fits."""
 
 import fnmatch
 from collections.abc import Iterable, Iterator
@@ -13,22 +13,22 @@ import mmseg_bisenet
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import coincheung, openmmlab, torchseg
 from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, listed, read, some, write
-from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_state_dict
+from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model
 from mmseg_bisenet.checkpoints.layout import Layout
 from mmseg_bisenet.errors import InputError
 
 LAYOUTS = (*openmmlab.LAYOUTS, *coincheung.LAYOUTS, *torchseg.LAYOUTS)
 SOURCES = tuple(dict.fromkeys(layout.source for layout in LAYOUTS))
 CLASSIFIER = 'decode_head.conv_seg.weight'
-STRANGE = 'of no place here'
+UNKNOWN = 'unknown'
 
 
 @dataclass(frozen=True)
 class Converted:
     """What was written.
 
-    ``config`` is the path of the config that fits, up to its number of classes where that is another; ``dropped`` are
-    the keys of the source that serve training only and were left out.
+    ``config`` is the path of the config that fits; its number of classes, ``config_num_classes``, may differ from the
+    checkpoint's ``num_classes``. ``dropped`` are the keys of the source that are for training only and were left out.
     """
 
     source: str
@@ -46,15 +46,15 @@ def convert(
 
     Args:
         path: a ``.pth`` or ``.safetensors`` file: a state dict, alone or inside a training checkpoint.
-        target: a new file; its ending, ``.pth`` or ``.safetensors``, says what is written. The file holds
-            ``state_dict`` and ``meta``, with ``config``, ``num_classes``, ``source`` and the source's classes if any.
-        source: one of ``SOURCES``; by default found from the keys.
+        target: a new file; its suffix, ``.pth`` or ``.safetensors``, gives the format. The file contains
+            ``state_dict`` and ``meta``, with ``config``, ``num_classes``, ``source``, and the source's classes if any.
+        source: one of ``SOURCES``; by default found by the keys.
         inference: leave the auxiliary heads out.
-        half: store float32 as float16, in half the space; a network loads it as float32 again.
+        half: store float32 as float16, which takes half the space; a network loads it as float32 again.
 
     Raises:
-        InputError: a file that cannot be read, or is of no network known here; a key that fits nowhere, a missing one,
-            a tensor of another shape or type. Nothing is written then.
+        InputError: a file that cannot be read, or is of an unknown network; a key that is unknown or missing, a tensor
+            of another shape or type. Nothing is written then.
     """
     check_target(Path(target))
     checkpoint = read(path)
@@ -62,12 +62,12 @@ def convert(
     names, dropped, strange = layout.rename(checkpoint.state_dict)
     state_dict = {ours: checkpoint.state_dict[theirs] for theirs, ours in names.items()}
     originals = {ours: theirs for theirs, ours in names.items()}
-    config, misfits = _best_config(layout, state_dict, originals, checkpoint.meta)
-    misfits[STRANGE] += strange
-    if text := listed(misfits):
+    config, faults = _best_config(layout, state_dict, originals, checkpoint.meta)
+    faults[UNKNOWN] += strange
+    if text := listed(faults):
         raise InputError(
-            f'checkpoint {path} ({layout.network} of {layout.source}) does not fit {config.stem}: {text}; convert a '
-            'checkpoint of just this network'
+            f'checkpoint {path} ({layout.network} of {layout.source}) does not fit {config.stem}: {text}; give a '
+            'checkpoint of exactly this network'
         )
     if inference:
         dropped += [originals[key] for key in state_dict if key.startswith(AUXILIARY)]
@@ -95,46 +95,46 @@ def convert(
 
 
 def detect(keys: Iterable[str], source: str | None = None, path: str | Path = '') -> Layout:
-    """The layout that keys are of.
+    """The layout of a state dict with these keys.
 
     Raises:
-        InputError: none of those of ``source``, or of any.
+        InputError: they are of no known layout, or of none of ``source``.
     """
     keys = tuple(keys)
     for layout in LAYOUTS:
         if source in (None, layout.source) and layout.fits(keys):
             return layout
-    beginnings = dict.fromkeys('.'.join(key.split('.')[:2]) for key in keys)
+    starts = dict.fromkeys('.'.join(key.split('.')[:2]) for key in keys)
     raise InputError(
-        f'checkpoint {path} is no BiSeNet V1 or V2 of {source or ", ".join(SOURCES)}: its keys begin with '
-        f'{some(list(beginnings))}'
+        f'checkpoint {path} is no BiSeNet V1 or V2 of {source or ", ".join(SOURCES)}: its keys start with '
+        f'{some(list(starts))}; give a checkpoint of one of them'
     )
 
 
 def _best_config(
     layout: Layout, state_dict: dict[str, Tensor], originals: dict[str, str], meta: dict
 ) -> tuple[Path, dict[str, list[str]]]:
-    """The first config that the tensors fit, or the one that they fit best; and what is wrong with them then."""
+    """The first config that fits the tensors, or the one with the fewest faults; and the faults."""
     classifier = state_dict.get(CLASSIFIER)
     num_classes = len(classifier) if classifier is not None and classifier.ndim else None
     found: list[tuple[Path, dict[str, list[str]]]] = []
     for config in _candidates(layout, meta, num_classes):
-        found.append((config, _misfits(config, state_dict, originals, num_classes)))
+        found.append((config, _faults(config, state_dict, originals, num_classes)))
         if not any(found[-1][1].values()):
             return found[-1]
     return min(found, key=lambda one: sum(map(len, one[1].values())))
 
 
 def _candidates(layout: Layout, meta: dict, num_classes: int | None) -> Iterator[Path]:
-    """Configs that may fit: the one that wrote the file, then the layout's, those with ``num_classes`` first.
+    """Configs that may fit: the one that trained the checkpoint, then the layout's, those with ``num_classes`` first.
 
-    Tensors do not tell everything: CoinCheung's V1 differs from MMSegmentation's by an activation alone, and of a file
-    in our layout only ``meta`` says which of the two it is.
+    Tensors do not tell everything. CoinCheung's V1 differs from MMSegmentation's only in an activation function, so
+    only ``meta`` says which of the two a file in our layout is.
     """
     paths = sorted((model_index.folder() / 'configs').glob('bisenet*/*.py'))
-    # Configs of the stock segmentor, to compare with, have no `model.num_classes`.
+    # Configs of the stock segmentor are for comparison and have no `model.num_classes`.
     configs = {path.stem: path for path in paths if '-stock_' not in path.stem}
-    # `config` is ours; `experiment_name` is a Runner's, the name of the config and the date and the time.
+    # `convert` writes `config`. A Runner writes `experiment_name`: the name of the config, the date and the time.
     origin = str(meta.get('config') or str(meta.get('experiment_name')).rsplit('_', 2)[0])
     if origin in configs:
         yield configs.pop(origin)
@@ -142,21 +142,21 @@ def _candidates(layout: Layout, meta: dict, num_classes: int | None) -> Iterator
     yield from sorted(paths, key=lambda path: _num_classes(path) != num_classes)
 
 
-def _misfits(
+def _faults(
     config: Path, state_dict: dict[str, Tensor], originals: dict[str, str], num_classes: int | None
 ) -> dict[str, list[str]]:
-    """What keeps the tensors from being loaded, by kind of fault; auxiliary heads may be missing all together."""
+    """Why the tensors cannot be loaded, by kind of fault. Either all auxiliary heads are missing, or none may be."""
     wanted = _wanted(config, num_classes, boosters=any(key.startswith(AUXILIARY) for key in state_dict))
     shared = [key for key in state_dict if key in wanted]
     shapes = {key: (tuple(state_dict[key].shape), tuple(wanted[key].shape)) for key in shared}
     return {
-        STRANGE: [originals[key] for key in state_dict if key not in wanted],
+        UNKNOWN: [originals[key] for key in state_dict if key not in wanted],
         'missing': [key for key in wanted if key not in state_dict],
         'of another shape': [
-            f'{originals[key]} {got} in place of {want}' for key, (got, want) in shapes.items() if got != want
+            f'{originals[key]} {got} instead of {want}' for key, (got, want) in shapes.items() if got != want
         ],
         'of another type': [
-            f'{originals[key]} {state_dict[key].dtype} in place of {wanted[key].dtype}'
+            f'{originals[key]} {state_dict[key].dtype} instead of {wanted[key].dtype}'
             for key in shared
             if state_dict[key].dtype != wanted[key].dtype
         ],
@@ -164,14 +164,14 @@ def _misfits(
 
 
 def _wanted(config: Path, num_classes: int | None, boosters: bool) -> dict[str, Tensor]:
-    """The state dict of a config's network, without memory behind it."""
+    """The state dict of a config's network, on the meta device, which takes no memory."""
     model = Config.fromfile(config).model
     if num_classes:
         model.num_classes = num_classes
     if not boosters:
         model.auxiliary_head = None
     with torch.device('meta'):
-        return build_state_dict(model)
+        return build_model(model).state_dict()
 
 
 def _num_classes(config: Path) -> int:

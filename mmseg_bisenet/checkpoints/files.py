@@ -1,49 +1,53 @@
-"""Checkpoint files: read as data and never as code, written whole or not at all.
+"""Checkpoint files: read as data and never as code, written whole or not at all, fetched once.
 
-A file is safetensors where its name ends in ``.safetensors``, and PyTorch's otherwise.
+A file whose name ends in ``.safetensors`` is of that format; all others are PyTorch's.
 """
 
+import hashlib
 import json
-import os
 import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
+import mmengine.fileio
 import safetensors.torch
 import torch
+from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mmseg_bisenet import compat
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import replacing
 
 SAFETENSORS = '.safetensors'
-# What the state dict is called inside a training checkpoint: by OpenMMLab, by TorchSeg.
+# The key of the state dict in a training checkpoint: OpenMMLab's, TorchSeg's.
 WRAPPERS = ('state_dict', 'model')
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``state_dict`` has no prefix of a wrapper such as ``module.``; ``meta`` is empty where the file has none."""
+    """``state_dict`` has no prefix of a wrapper such as ``module.``; ``meta`` is empty if the file has none."""
 
     state_dict: dict[str, Tensor]
     meta: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dataset_meta(self) -> dict[str, Any]:
-        """Names (``classes``) and colours (``palette``) of the classes, or nothing."""
+        """Names (``classes``) and colours (``palette``) of the classes; empty if the file has none."""
         if 'CLASSES' in self.meta:  # MMSegmentation 0.x
             return dict(classes=self.meta['CLASSES'], palette=self.meta.get('PALETTE'))
         return self.meta.get('dataset_meta') or {}
 
 
 def read(path: str | Path) -> Checkpoint:
-    """Read a checkpoint, alone or inside a training checkpoint, onto the CPU.
+    """Read a state dict, alone or inside a training checkpoint, onto the CPU.
 
     Raises:
-        InputError: no such file, a damaged one, one that holds more than data, or one without a state dict.
+        InputError: the file does not exist, is damaged, contains more than data, or has no state dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,44 +60,89 @@ def read(path: str | Path) -> Checkpoint:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not (isinstance(content, dict) and content and all(isinstance(key, str) for key in content)):
-        raise InputError(f'checkpoint {path} holds no state dict, neither itself nor under {" or ".join(WRAPPERS)}')
+        raise InputError(
+            f'checkpoint {path} holds no state dict, itself or under {" or ".join(WRAPPERS)}; give another file'
+        )
     others = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if others:
-        raise InputError(f'checkpoint {path} holds no state dict: {some(others)} are no tensors')
+        raise InputError(f'checkpoint {path} holds no state dict: {some(others)} are no tensors; give another file')
     return Checkpoint(_without_prefix(content), meta if isinstance(meta, dict) else {})
 
 
 def write(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, first beside ``path`` and then under its name.
+    """Write a checkpoint.
 
     Raises:
-        InputError: ``path`` is there already, or cannot be written.
+        InputError: ``path`` exists already, or cannot be written.
     """
     path = Path(path)
     check_target(path)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        if path.suffix == SAFETENSORS:
-            # It refuses tensors that share memory.
-            tensors = {
-                key: value.clone(memory_format=torch.contiguous_format) for key, value in checkpoint.state_dict.items()
-            }
-            # Palettes may be arrays.
-            meta = json.dumps(checkpoint.meta, default=lambda value: value.tolist())
-            partial.write_bytes(safetensors.torch.save(tensors, {'meta': meta}))
-        else:
-            torch.save({'meta': checkpoint.meta, 'state_dict': checkpoint.state_dict}, partial)
-        partial.rename(path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise InputError(f'{path} cannot be written ({_reason(error)})') from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        try:
+            if path.suffix == SAFETENSORS:
+                # It refuses tensors that share memory.
+                tensors = {
+                    key: value.clone(memory_format=torch.contiguous_format)
+                    for key, value in checkpoint.state_dict.items()
+                }
+                # Palettes may be arrays.
+                meta = json.dumps(checkpoint.meta, default=lambda value: value.tolist())
+                partial.write_bytes(safetensors.torch.save(tensors, {'meta': meta}))
+            else:
+                torch.save({'meta': checkpoint.meta, 'state_dict': checkpoint.state_dict}, partial)
+        except (RuntimeError, SafetensorError) as error:
+            raise InputError(f'{path} cannot be written ({_reason(error)}); name another place') from error
+
+
+def fetch(source: str, digest: str | None = None) -> str:
+    """The path of a checkpoint. A URL is fetched into PyTorch's folder of downloads, unless it was fetched before.
+
+    Args:
+        source: a path, which is returned as it is, or a URL.
+        digest: the first digits of the file's SHA-256, which its name contains. A file without one is stored under a
+            name of its own, because many URLs end in names such as ``iter_160000.pth``.
+
+    Raises:
+        InputError: nothing can be fetched from the URL, or the file has another digest.
+    """
+    if '://' not in source:
+        return source
+    name = Path(urlparse(source).path).name
+    if not digest:
+        name = f'{hashlib.sha256(source.encode()).hexdigest()[:8]}-{name}'
+    path = Path(torch.hub.get_dir(), 'checkpoints', name)
+    if path.is_file():
+        return str(path)
+    with replacing(path) as partial:
+        try:
+            if urlparse(source).scheme in ('http', 'https', 'file', 'ftp'):
+                torch.hub.download_url_to_file(source, str(partial), digest)
+            else:
+                partial.write_bytes(mmengine.fileio.get(source))
+        except Exception as error:  # each storage backend raises its own
+            reason = ' '.join(str(error).split())
+            raise InputError(
+                f'checkpoint {source} cannot be fetched ({reason}); fetch it by other means and give the path of the '
+                'file'
+            ) from error
+    return str(path)
+
+
+@CheckpointLoader.register_scheme(prefixes=rf'.*\{SAFETENSORS}$')
+def load_from_safetensors(filename: str, map_location: str | torch.device | None) -> dict:
+    """Let mmengine read such paths, as in ``load_from``; its prefixes are regular expressions."""
+    checkpoint = read(filename)
+    return dict(state_dict=checkpoint.state_dict, meta=checkpoint.meta)
 
 
 def check_target(path: Path) -> None:
-    """Raises InputError where :func:`write` would refuse: before the work rather than after it."""
+    """Refuse a path that :func:`write` would refuse. For use before the work.
+
+    Raises:
+        InputError: the path exists already, its folder does not, or its suffix is unknown.
+    """
     if path.suffix not in ('.pth', SAFETENSORS):
-        raise InputError(f'{path} has another ending than .pth and {SAFETENSORS}, which say what to write')
+        raise InputError(f'{path} ends in neither .pth nor {SAFETENSORS}; name a file of one of these formats')
     if path.exists():
         raise InputError(f'{path} exists already; name a new file, or remove it')
     if not path.parent.is_dir():
@@ -106,7 +155,9 @@ def _read_safetensors(path: Path) -> Checkpoint:
             meta = json.loads((file.metadata() or {}).get('meta', '{}'))
             state_dict = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f'checkpoint {path} is damaged or no safetensors file ({_reason(error)})') from error
+        raise InputError(
+            f'checkpoint {path} is damaged or no safetensors file ({_reason(error)}); get it again'
+        ) from error
     return Checkpoint(_without_prefix(state_dict), meta if isinstance(meta, dict) else {})
 
 
@@ -121,26 +172,26 @@ def _read_pickle(path: Path) -> Any:
                 f'checkpoint {path} is refused: it names {forbidden[1]}, and only tensors, numbers and text are read; '
                 'save its state dict alone'
             ) from error
-        raise InputError(f'checkpoint {path} is damaged or no checkpoint ({_reason(error)})') from error
+        raise InputError(f'checkpoint {path} is damaged or no checkpoint ({_reason(error)}); get it again') from error
 
 
 def _training_globals() -> AbstractContextManager:
-    """Allow, for one file, what mmengine's training checkpoints hold besides tensors."""
-    if torch.__version__ < '2.6':  # cannot allow functions; a `TorchVersion` compares as a version
+    """Allow what mmengine's training checkpoints contain besides tensors, until the context ends."""
+    if torch.__version__ < '2.6':  # it cannot allow functions; a `TorchVersion` compares as a version
         return nullcontext()
     allowed = torch.serialization.get_safe_globals()
-    # What is allowed already is left out: leaving the context would forbid it for the whole process.
+    # Leaving the context forbids all of these for the whole process, so those that are allowed already are left out.
     return torch.serialization.safe_globals([item for item in compat.training_globals() if item not in allowed])
 
 
 def _without_prefix(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``module.`` is what DataParallel puts before every key."""
+    """Remove ``module.``, which DataParallel puts before every key."""
     prefix = 'module.' if all(key.startswith('module.') for key in state_dict) else ''
     return {key.removeprefix(prefix): value.detach() for key, value in state_dict.items()}
 
 
 def _reason(error: Exception) -> str:
-    """One sentence, without PyTorch's advice to load what is not safe."""
+    """One sentence, without PyTorch's advice to load unsafe files."""
     text = re.sub(r'.*WeightsUnpickler error: ', '', str(error), flags=re.DOTALL).strip()
     return f'{type(error).__name__}: {text.splitlines()[0].split(". ")[0]}' if text else type(error).__name__
 
@@ -152,5 +203,5 @@ def some(names: list[str], most: int = 5) -> str:
 
 
 def listed(faults: dict[str, list[str]]) -> str:
-    """Names by kind of fault on one line, such as ``2 missing: a, b; 1 unexpected: c``; empty where there is none."""
+    """Names by kind of fault in one line, such as ``2 missing: a, b; 1 unexpected: c``; empty if there is no fault."""
     return '; '.join(f'{len(names)} {kind}: {some(names)}' for kind, names in faults.items() if names)

@@ -1,4 +1,4 @@
-"""What a layout of checkpoints is: how to know it, how its keys become ours, and which configs may fit."""
+"""The layout of a checkpoint: how to recognise it, how to rename its keys, and which configs may fit."""
 
 import re
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ class Layout:
     Args:
         source: the codebase, as ``--source`` spells it.
         network: the network, in words.
-        marks: beginnings of keys; a state dict that has a key for each of them is of this layout.
-        rules: (pattern, replacement) on the beginning of a key, the first that matches counts. Replacement None: the
-            tensor serves training only, and has no counterpart here.
-        configs: shell patterns of the names of our configs that may fit, the likelier first.
+        marks: starts of keys; a state dict that has a key for each of them has this layout.
+        rules: (pattern, replacement) for the start of a key; the first that matches counts. Replacement None: the
+            tensor is for training only, and this package has no counterpart.
+        configs: shell patterns of the names of our configs that may fit, the most likely first.
     """
 
     source: str
@@ -29,7 +29,7 @@ class Layout:
         return all(any(key.startswith(mark) for key in keys) for mark in self.marks)
 
     def rename(self, keys: Iterable[str]) -> tuple[dict[str, str], list[str], list[str]]:
-        """Keys of that codebase -> our name of each, those to drop, and those that fit nowhere."""
+        """Keys of that codebase -> our names by theirs, keys to drop, and keys that no rule knows."""
         names, dropped, strange, taken = {}, [], [], set()
         for key in keys:
             matches = ((re.match(pattern, key), replacement) for pattern, replacement in self.rules)

@@ -1,6 +1,6 @@
-"""MMSegmentation 0.x and 1.x, and this package: the same keys, auxiliary heads included.
+"""MMSegmentation 0.x and 1.x, and this package: all have the same keys, auxiliary heads included.
 
-A network is told from another by keys that it alone has, the more particular ones first.
+Keys that only one network has tell the networks apart. The layouts with the most specific keys come first.
 """
 
 from mmseg_bisenet.checkpoints.layout import Layout

@@ -1,6 +1,6 @@
 """TorchSeg, the code of V1's authors: ``model/bisenet/cityscapes.bisenet.{R18,R101,X39}``, with or without ``.speed``.
 
-The lists of attention refinement modules, refinements and heads run from 1/32 upwards there.
+Their lists of attention refinement modules, refinements and heads start with those at 1/32.
 """
 
 from mmseg_bisenet.checkpoints.layout import Layout
@@ -39,7 +39,7 @@ R101 = Layout(
     network='BiSeNet V1 with ResNet-101',
     marks=('context_path.conv1.0.', 'spatial_path.conv_7x7.'),
     rules=(
-        # The norm behind the last of the stem's three convolutions stands outside their sequence.
+        # The norm after the last of the stem's three convolutions is outside their sequence.
         (r'context_path\.bn1\.', 'backbone.context_path.backbone.stem.7.'),
         (r'context_path\.conv1\.', 'backbone.context_path.backbone.stem.'),
         (r'context_path\.', 'backbone.context_path.backbone.'),

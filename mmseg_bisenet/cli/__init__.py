@@ -1,60 +1,84 @@
-"""The command ``mmseg-bisenet``. Each module beside this one is a subcommand: ``add_arguments`` and ``run``."""
+"""The command ``mmseg-bisenet``. Each module in this folder with ``add_arguments`` and ``run`` is a subcommand."""
 
 import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
-from mmseg_bisenet import __version__
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet import __version__, install
+from mmseg_bisenet.errors import InputError, line
 
-COMMANDS = {
-    'env': 'print versions, and say what is wrong with the installation',
-    'train': 'train a segmentor',
-    'test': 'evaluate a checkpoint',
-    'report': 'show what a test found as one HTML page',
-    'benchmark': 'measure frames a second',
-    'benchmark-pipeline': 'measure the training pipeline against the stock one',
-    'benchmark-loss': 'measure time and memory of the loss against the stock one',
-    'benchmark-training': 'measure images a second and memory of a training step against the stock one',
-    'benchmark-accuracy': 'train configs with several seeds each, and compare their scores',
-    'benchmark-roofline': 'measure what the machine could do at best, and what a network costs then',
-    'benchmark-evaluation': 'measure time and memory of the test step against the stock one',
-    'export': 'write a network as one file for another runtime',
-    'benchmark-scaling': 'measure loader, step and all-reduce, and what they let many GPUs do',
-    'check-labels': 'walk through a data set, and say what is wrong with its labels',
-    'complexity': 'count parameters and multiply-adds of every model',
-    'tables': "write the tables of the documentation from the benchmarks' CSV files",
-    'demo': 'draw, train, test and benchmark, in minutes',
-    'miniscapes': 'draw street scenes in the Cityscapes layout',
-    'segment': 'show what a network sees in images',
-    'convert': 'turn a checkpoint of another codebase into ours',
-    'convert-camvid': 'turn the SegNet folders of CamVid into ours',
+GROUPS = {
+    'train and evaluate': {
+        'train': 'train a segmentor',
+        'test': 'evaluate a checkpoint',
+        'report': 'write the results of a test as one HTML page',
+    },
+    'use a network': {
+        'segment': 'segment images',
+        'export': 'write a network as one file for another runtime',
+        'benchmark': 'compare the speed of runtimes',
+    },
+    'prepare checkpoints and data': {
+        'convert': 'convert a checkpoint of another codebase',
+        'check-labels': 'check the labels of a data set',
+        'convert-camvid': 'convert the SegNet folders of CamVid',
+        'miniscapes': 'draw street scenes in the Cityscapes layout',
+    },
+    'look up': {
+        'env': 'print versions, and the problems of the installation',
+        'list': 'list the models of the model index',
+    },
 }
+# For `mim run mmseg_bisenet demo`, which tries the whole chain; not a tool for daily work.
+UNLISTED = {'demo': 'draw streets, then train, test and benchmark on them, in minutes'}
+COMMANDS = {command: summary for group in (*GROUPS.values(), UNLISTED) for command, summary in group.items()}
+MODULES = {'list': 'list_models'}  # a module `list` would hide the builtin in this file
+STACK = ('mmengine', 'mmcv', 'mmseg')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand; 0 on success, 2 with one line on stderr for what the user can mend."""
+    """Run a subcommand. Returns 0 on success, and 2 after one line on stderr for an error that the user can fix."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser('mmseg-bisenet', description='BiSeNet V1 and V2 for MMSegmentation 1.x')
+    parser = argparse.ArgumentParser(
+        'mmseg-bisenet',
+        description='BiSeNet V1 and V2 for MMSegmentation 1.x',
+        epilog=_list_commands(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--version', action='version', version=__version__)
-    subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
-    for command, summary in COMMANDS.items():
-        subparser = subparsers.add_parser(command, help=summary, description=summary)
-        # Only the command that runs is imported: `env` has to work where the others cannot.
-        if command in argv[:1]:
-            module = importlib.import_module(f'mmseg_bisenet.cli.{command.replace("-", "_")}')
-            module.add_arguments(subparser)
-    args = parser.parse_args(argv)
+    subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True, help=argparse.SUPPRESS)
     try:
+        for command, summary in COMMANDS.items():
+            subparser = subparsers.add_parser(command, description=summary)
+            # Only the command that runs is imported: `env` has to work when the others cannot.
+            if command in argv[:1]:
+                name = MODULES.get(command, command.replace('-', '_'))
+                module = importlib.import_module(f'mmseg_bisenet.cli.{name}')
+                module.add_arguments(subparser)
+        args = parser.parse_args(argv)
         return module.run(args)
     except InputError as error:
-        # A data worker's error comes with the worker's traceback in front; its last line is the message.
-        line = str(error).strip().splitlines()[-1].removeprefix('mmseg_bisenet.errors.InputError: ')
-        print(f'mmseg-bisenet: error: {line}', file=sys.stderr)
-        return 2
+        print(f'mmseg-bisenet: error: {line(error)}', file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if str(error.name).partition('.')[0] not in STACK:
+            raise
+        print(
+            f'mmseg-bisenet: error: {error.name} is not installed; run: {install.command("openmmlab")} '
+            '(mmseg-bisenet env checks the installation)',
+            file=sys.stderr,
+        )
+    return 2
 
 
 def script(command: str) -> int:
-    """Run ``command`` as a script of its own, the way mim starts ``tools/COMMAND.py``."""
+    """Run ``command`` as a script, as mim starts ``tools/COMMAND.py``."""
     return main([command, *sys.argv[1:]])
+
+
+def _list_commands() -> str:
+    width = max(map(len, COMMANDS))
+    lines = []
+    for group, commands in GROUPS.items():
+        lines += ['', f'{group}:', *(f'  {command:{width}}  {summary}' for command, summary in commands.items())]
+    return '\n'.join([*lines[1:], '', 'mmseg-bisenet COMMAND --help lists the options of a command.'])

@@ -38,10 +38,10 @@ SPANS = dict(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.benchmark.comparison import PRECISIONS
     from mmseg_bisenet.benchmark.runtimes import PROTOCOLS
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli import options
     from mmseg_bisenet.deploy import precision
 
-    config.add_arguments(parser)
+    options.add_arguments(parser)
     parser.add_argument('checkpoint', nargs='?', help='random weights by default')
     parser.add_argument(
         '--shape', type=int, nargs=2, default=(1024, 2048), metavar=('H', 'W'), help='of the image (default: 1024 2048)'
@@ -65,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from mmseg_bisenet.benchmark import comparison, machine, picture, runtimes, tables
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli import options, preflight
 
     images = (195 if args.protocol == 'stock' else 50) if args.images is None else args.images
     _check(args, images)
     comparison.check(args.runtime, args.precision, args.vs)
-    cfg = config.load(args)
-    config.drop_boosters(cfg)
+    cfg = options.load(args)
+    preflight.drop_boosters(cfg)
     _check_config(cfg, args)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     first = comparison.STOCK if runtimes.has_stock(cfg.model.to_dict()) else comparison.UNFUSED
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace, images: int) -> None:
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli import preflight
     from mmseg_bisenet.deploy import quantize
 
     least = 2 * SMALLEST if args.protocol == 'paper' else SMALLEST
@@ -112,18 +112,19 @@ def _check(args: argparse.Namespace, images: int) -> None:
     if args.picture and Path(args.picture).suffix not in ('.png', '.svg', '.pdf'):
         raise InputError(f'--picture {args.picture}: its name has to end in .png, .svg or .pdf')
     for option, path in (('--csv', args.csv), ('--picture', args.picture)):
-        config.require_file(option, path)
+        preflight.require_file(option, path)
 
 
 def _check_config(cfg: 'Config', args: argparse.Namespace) -> None:
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.checkpoints.files import fetch
+    from mmseg_bisenet.cli import preflight
 
     if cfg.model.data_preprocessor.get('size') is None and args.protocol == 'stock':
         raise InputError('--protocol stock: the config has no model.data_preprocessor.size, which it pads images to')
     if args.checkpoint:
-        config.require_checkpoint(args.checkpoint)
-        args.checkpoint = config.fetched(args.checkpoint)
-        config.require_fit(cfg, args.checkpoint)
+        preflight.require_checkpoint(args.checkpoint)
+        args.checkpoint = fetch(args.checkpoint)
+        preflight.load_model(cfg, args.checkpoint, preflight.find_datasets(cfg, 'test_dataloader'))
 
 
 def _job(args: argparse.Namespace, cfg: 'Config', device: str, folder: str) -> 'Job':

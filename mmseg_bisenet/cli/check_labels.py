@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmseg.datasets import BaseSegDataset
     from torch.utils.data import Dataset
 
+    from mmseg_bisenet.cli.preflight import DataSets
     from mmseg_bisenet.data.label_check import LabelCheck, Report
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -23,9 +24,9 @@ SHOWN = 20  # wrong files that are printed; problems.txt lists all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli import options
 
-    config.add_arguments(parser)
+    options.add_arguments(parser)
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count(), help='number of processes (default: %(default)s)'
     )
@@ -35,16 +36,16 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli import options, preflight
     from mmseg_bisenet.data import label_check
 
     if args.workers < 1:
         raise InputError(f'--workers is {args.workers}; give 1 or more')
-    cfg = config.load(args)
+    cfg = options.load(args)
     loaders = [name for name in LOADERS if cfg.get(name)]
-    config.check_data(cfg, *loaders)
+    datasets = preflight.check_data(cfg, *loaders)
     reports = {}
-    for name, check in _checks(cfg, loaders).items():
+    for name, check in _checks(cfg, loaders, datasets).items():
         findings = label_check.walk(check, args.workers)
         shown = track(findings, name, total=len(check), console=Console(stderr=True))
         reports[name] = label_check.report(check, shown)
@@ -58,17 +59,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _checks(cfg: 'Config', loaders: list[str]) -> dict[str, 'LabelCheck']:
+def _checks(cfg: 'Config', loaders: list[str], datasets: 'DataSets') -> dict[str, 'LabelCheck']:
     """The data sets by name, such as ``train``, or ``val-test`` if both are the same."""
     from mmengine.registry import init_default_scope
     from mmseg.registry import DATASETS
 
+    from mmseg_bisenet.cli.launch import with_built
     from mmseg_bisenet.data.label_check import LabelCheck
 
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     names, checks = {}, {}
     for loader in loaders:
-        for number, dataset in enumerate(_inner(DATASETS.build(cfg[loader].dataset))):
+        built = DATASETS.build(with_built(cfg[loader].dataset, f'{loader}.dataset', datasets))
+        for number, dataset in enumerate(_inner(built)):
             key = repr((dataset.data_prefix, dataset.ann_file, dataset.img_suffix, dataset.seg_map_suffix))
             name = loader.removesuffix('_dataloader') + (str(number + 1) if number else '')
             names.setdefault(key, []).append(name)

@@ -1,4 +1,4 @@
-"""``mmseg-bisenet convert IN OUT``: a checkpoint of another codebase, or of ours, into one of ours."""
+"""``mmseg-bisenet convert IN OUT``: convert a checkpoint of another codebase, or of this package, to this package."""
 
 import argparse
 import sys
@@ -8,14 +8,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.checkpoints import SOURCES
 
     parser.add_argument('checkpoint', metavar='IN', help='.pth or .safetensors file')
-    parser.add_argument('target', metavar='OUT', help='file to write; its ending says whether .pth or .safetensors')
+    parser.add_argument('target', metavar='OUT', help='file to write, .pth or .safetensors')
     parser.add_argument(
         '--source',
         choices=SOURCES,
-        help='codebase it comes from, by default found from its keys; openmmlab is this package too',
+        help='codebase of the checkpoint (default: found by its keys); openmmlab includes this package',
     )
     parser.add_argument('--inference', action='store_true', help='leave the auxiliary heads out')
-    parser.add_argument('--half', action='store_true', help='store float16, in half the space')
+    parser.add_argument('--half', action='store_true', help='store float16, which takes half the space')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -123,7 +123,7 @@ def _shorter(iters: int) -> list[str]:
 
 def _config(name: str) -> Path:
     """The path of a config: the short relative path in a checkout, else that of the installed package."""
-    from mmseg_bisenet.cli.config import find
+    from mmseg_bisenet.cli.options import find
 
     typed = Path('configs', 'bisenetv2', f'{name}.py')
     return typed if typed.is_file() else find(name)

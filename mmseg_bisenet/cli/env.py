@@ -1,12 +1,11 @@
-"""``mmseg-bisenet env``: what is installed, and what is wrong with it.
+"""``mmseg-bisenet env``: print versions, and the problems of the installation.
 
-Everything heavy is imported inside a function and a ``try``: this command is for the case where imports fail.
+Everything heavy is imported inside a function and a ``try``, because this command has to work when imports fail.
 """
 
 import argparse
 import importlib
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -15,8 +14,9 @@ import traceback
 import warnings
 
 from mmseg_bisenet import __version__, compat
+from mmseg_bisenet.install import command, is_editable
 
-# Each line's distributions, by the module they bring. Those of one module share a folder, within a line and across.
+# The distributions of each line by the module that they contain. All distributions of a module share a folder.
 LINES = {
     'openmmlab': {
         'mmengine': ('mmengine', 'mmengine-lite'),
@@ -34,18 +34,18 @@ LINES = {
 TITLES = {'openmmlab': 'upstream OpenMMLab', 'onedl': 'OneDL'}
 OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')
 OTHERS = ('torch', 'numpy', 'setuptools', 'openxlab', 'ftfy', 'regex')
-# Where a module's distribution has another name.
+# Distributions that are not named like their module.
 RENAMED = {'cv2': 'opencv-python', 'yaml': 'pyyaml', 'PIL': 'pillow'}
-# In this order: the first of them to fail makes the others fail.
+# In the order in which they import one another: the first failure explains the later ones.
 MODULES = ('torch', 'cv2', 'mmengine', 'mmcv', 'mmseg', 'mmseg.models')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """There are no options."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print versions, then one line a problem with the command that mends it; 1 if there is any."""
+    """Print versions, and for each problem one line with the command that fixes it. Returns 1 if there is a problem."""
     installed, failures = find_installed(), try_imports()
     for name, value in _describe(installed):
         print(f'{name:<16}{value}')
@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-# -- what is there -----------------------------------------------------------------------------------------------------
+# -- versions ----------------------------------------------------------------------------------------------------------
 
 
 def find_installed() -> dict[str, str]:
-    """Version of each distribution that matters here, where it is installed."""
+    """Versions of the installed distributions among those that matter here."""
     names = [name for modules in LINES.values() for names in modules.values() for name in names]
     installed = {}
     for name in (*names, *OPENCV, *OTHERS):
@@ -72,7 +72,7 @@ def find_installed() -> dict[str, str]:
 
 
 def try_imports() -> dict[str, str]:
-    """Last line of the exception of each module that cannot be imported."""
+    """The last line of the exception of each module that cannot be imported."""
     failures = {}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -82,15 +82,6 @@ def try_imports() -> dict[str, str]:
             except Exception as error:
                 failures[module] = ''.join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     return failures
-
-
-def is_editable() -> bool:
-    """Whether this package was installed with ``pip install -e``."""
-    try:
-        url = importlib.metadata.distribution('mmseg_bisenet').read_text('direct_url.json')
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return bool(url) and json.loads(url).get('dir_info', {}).get('editable', False)
 
 
 def _describe(installed: dict[str, str]) -> list[tuple[str, str]]:
@@ -133,11 +124,11 @@ def _torch_facts() -> tuple[str, str]:
     return str(torch.get_num_threads()), f'{torch.version.cuda}, {", ".join(gpus)}' if gpus else 'no GPU'
 
 
-# -- what is wrong -----------------------------------------------------------------------------------------------------
+# -- problems ----------------------------------------------------------------------------------------------------------
 
 
 def diagnose(installed: dict[str, str], failures: dict[str, str], editable: bool = False) -> list[str]:
-    """One line a problem, each with the command that mends it.
+    """One line for each problem, with the command that fixes it.
 
     Args:
         installed: version by distribution, as `find_installed` gives it.
@@ -149,7 +140,7 @@ def diagnose(installed: dict[str, str], failures: dict[str, str], editable: bool
     problems += _wrong_imports(installed, failures, explained=bool(problems))
     if editable and _by_line(installed)['openmmlab']:
         problems.append(
-            'mmseg_bisenet is installed in editable mode, where openmim finds neither its configs nor its tools. '
+            'mmseg_bisenet is installed in editable mode, and openmim finds neither its configs nor its tools then. '
             'In the checkout: pip uninstall -y mmseg_bisenet && pip install .'
         )
     return problems
@@ -162,24 +153,23 @@ def _by_line(installed: dict[str, str]) -> dict[str, list[str]]:
     }
 
 
-def _install(line: str) -> str:
-    return f'pip install "mmseg_bisenet[{line}]"'
-
-
 def _wrong_stack(installed: dict[str, str], failures: dict[str, str]) -> list[str]:
-    """Both lines, none, or half a one. A line without its mim is whole: nothing imports it."""
+    """Both lines, none, or an incomplete one. A line without its mim is complete: nothing imports it."""
     lines = _by_line(installed)
     everything = [name for names in lines.values() for name in names]
     if all(lines.values()):
-        # All must go: uninstalling one line's distribution deletes files that the other's wrote into the same folder.
+        # All must be uninstalled: removing one line's distribution deletes files that the other's share with it.
         keep = max(lines, key=lambda line: len(lines[line]))
         return [
             f'both lines are installed, and they share folders ({", ".join(everything)}). '
-            f'To keep {TITLES[keep]}: pip uninstall -y {" ".join(everything)} && {_install(keep)}'
+            f'To keep {TITLES[keep]}: pip uninstall -y {" ".join(everything)} && {command(keep)}'
         ]
     if not everything:
         # A stack may also run from a checkout on PYTHONPATH.
-        nothing = f'no MMSegmentation is installed: {_install("openmmlab")}, or [onedl] in its place'
+        nothing = (
+            f'no MMSegmentation is installed: {command("openmmlab")} for the {TITLES["openmmlab"]} line, or '
+            f'{command("onedl")} for the {TITLES["onedl"]} line'
+        )
         return [nothing] if 'mmseg' in failures else []
 
     line = next(line for line, names in lines.items() if names)
@@ -190,7 +180,7 @@ def _wrong_stack(installed: dict[str, str], failures: dict[str, str]) -> list[st
     ]
     if not missing:
         return []
-    return [f'half of the {TITLES[line]} stack is missing ({", ".join(missing)}): {_install(line)}']
+    return [f'half of the {TITLES[line]} stack is missing ({", ".join(missing)}): {command(line)}']
 
 
 def _wrong_versions(installed: dict[str, str]) -> list[str]:
@@ -198,25 +188,25 @@ def _wrong_versions(installed: dict[str, str]) -> list[str]:
     if 'mmsegmentation' not in installed:
         return []
     names = [name for name in LINES['openmmlab']['mmcv'] if name in installed]
-    cure = f'pip uninstall -y {" ".join(names)} && {_install("openmmlab")}'
+    fix = f'pip uninstall -y {" ".join(names)} && {command("openmmlab")}'
     if len(names) > 1:
-        return [f'{" and ".join(names)} are both installed, and they share a folder: {cure}']
+        return [f'{" and ".join(names)} are both installed, and they share a folder: {fix}']
     return [
-        f'mmsegmentation {installed["mmsegmentation"]} refuses {name} {installed[name]}: it wants 2.0 to 2.1. {cure}'
+        f'mmsegmentation {installed["mmsegmentation"]} refuses {name} {installed[name]}: it wants 2.0 to 2.1. {fix}'
         for name in names
         if not (2, 0) <= _release(installed[name]) < (2, 2)
     ]
 
 
 def _wrong_companions(installed: dict[str, str]) -> list[str]:
-    """What the stacks need or suffer from without saying so."""
+    """Packages that the stacks need without declaring it, and packages that break them."""
     problems = []
     lines = _by_line(installed)
     setuptools = installed.get('setuptools')
     if lines['openmmlab'] and (setuptools is None or _release(setuptools) >= (82,)):
         problems.append(
             f'openmim and mmengine import pkg_resources, which setuptools {setuptools or "(not installed)"} does not '
-            'bring: pip install "setuptools>=77.0.3,<82"'
+            'contain: pip install "setuptools>=77.0.3,<82"'
         )
     if _release(installed.get('openxlab', '0')) >= (0, 1):
         problems.append(
@@ -233,7 +223,7 @@ def _wrong_companions(installed: dict[str, str]) -> list[str]:
 
 
 def _wrong_imports(installed: dict[str, str], failures: dict[str, str], explained: bool) -> list[str]:
-    """The first broken import, unless an earlier problem explains it; a missing system library always."""
+    """The first failed import, unless an earlier problem explains it; a missing system library always."""
     if not failures:
         return []
     module, error = next(iter(failures.items()))
@@ -244,8 +234,8 @@ def _wrong_imports(installed: dict[str, str], failures: dict[str, str], explaine
     if explained:
         return []
     if '_ext' in error and 'mmcv' in installed:
-        # Built for another torch. BiSeNet needs none of the ops.
-        return [f'{problem}: pip uninstall -y mmcv && {_install("openmmlab")}']
+        # mmcv was compiled for another version of torch. BiSeNet needs none of its ops.
+        return [f'{problem}: pip uninstall -y mmcv && {command("openmmlab")}']
     absent = re.match(r"ModuleNotFoundError: No module named '(\w+)'$", error)
     if absent:
         return [f'{problem}: pip install {RENAMED.get(absent[1], absent[1])}']
@@ -261,5 +251,5 @@ def _distribution(module: str, installed: dict[str, str]) -> str | None:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """``2.13.0+cpu`` -> ``(2, 13)``. By hand, as ``packaging`` itself may be missing."""
+    """``2.13.0+cpu`` -> ``(2, 13)``. Parsed by hand, because ``packaging`` may be missing."""
     return tuple(int(number) for number in re.findall(r'\d+', version)[:2])

@@ -38,14 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.checkpoints.files import fetch
+    from mmseg_bisenet.cli import options, preflight
     from mmseg_bisenet.deploy.export import export
     from mmseg_bisenet.zoo import get_model
 
-    path = config.find(args.config)
-    config.require_checkpoint(args.checkpoint)
-    args.checkpoint = config.fetched(args.checkpoint)
-    config.require_writable('--output', args.output)
+    path = options.find(args.config)
+    preflight.require_checkpoint(args.checkpoint)
+    args.checkpoint = fetch(args.checkpoint)
+    preflight.require_writable('--output', args.output)
     images = _calibration(args) if args.precision == 'int8' and min(args.shape) > 0 else ()
     segmentor = get_model(str(path), pretrained=args.checkpoint)
     # What the work says of itself: a warning, and how well the file agrees.
@@ -87,11 +88,11 @@ def _calibration(args: argparse.Namespace):
 def _of_split(args: argparse.Namespace, split: str) -> list[str]:
     from mmengine.registry import DefaultScope
 
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli import options, preflight
     from mmseg_bisenet.registry import DATASETS
 
-    cfg = config.load(argparse.Namespace(config=args.config, cfg_options={}, work_dir=None))
-    config.check_data(cfg, f'{split}_dataloader')
+    cfg = options.load(argparse.Namespace(config=args.config, cfg_options={}, work_dir=None))
+    preflight.check_data(cfg, f'{split}_dataloader')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
         dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
     while not hasattr(dataset, 'get_data_info'):

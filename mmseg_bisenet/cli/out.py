@@ -1,4 +1,4 @@
-"""``--out DIR`` of ``test``, and tests without truth (``test_evaluator.format_only=True``)."""
+"""``--out DIR`` of ``test``, and tests without ground truth (``test_evaluator.format_only=True``)."""
 
 import argparse
 from pathlib import Path
@@ -7,11 +7,11 @@ from mmengine.config import Config
 
 from mmseg_bisenet.errors import InputError
 
-WRITERS = ('mmseg_bisenet.SegmentationMetric', 'IoUMetric', 'CityscapesMetric')  # that know `output_dir`
+WRITERS = ('mmseg_bisenet.SegmentationMetric', 'IoUMetric', 'CityscapesMetric')  # those with `output_dir`
 
 
 def apply_out(cfg: Config, args: argparse.Namespace) -> None:
-    """Let the test's metric write predictions; where it wants no truth, let nothing look for labels.
+    """Let the test's metric write predictions. If it needs no ground truth, let nothing look for labels.
 
     Raises:
         InputError: the folder exists, or no metric of the config writes predictions.
@@ -30,7 +30,7 @@ def apply_out(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def without_labels(node: object) -> object:
-    """A data loader or a pipeline less what looks for labels, also among the transforms of ``TestTimeAug``."""
+    """A data loader or a pipeline without the steps that look for labels, those inside ``TestTimeAug`` included."""
     if isinstance(node, dict):
         return {key: without_labels(item) for key, item in node.items() if key != 'seg_map_path'}
     if not isinstance(node, list):
@@ -38,5 +38,5 @@ def without_labels(node: object) -> object:
     items = [
         item for item in node if not (isinstance(item, dict) and str(item.get('type')).endswith('LoadAnnotations'))
     ]
-    # `TestTimeAug` combines its lists with one another: with an empty one, to nothing.
+    # `TestTimeAug` takes each combination of one step from every list: with an empty list there is none.
     return [item for item in map(without_labels, items) if item != []]

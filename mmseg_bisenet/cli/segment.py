@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from mmseg_bisenet import model_index
-    from mmseg_bisenet.cli.config import find, require_writable
+    from mmseg_bisenet.cli.options import find
+    from mmseg_bisenet.cli.preflight import require_writable
     from mmseg_bisenet.deploy import load
     from mmseg_bisenet.zoo import get_model
 

@@ -1,4 +1,4 @@
-"""``mmseg-bisenet train CONFIG``: MMSegmentation's training script, with the options that a recipe often wants."""
+"""``mmseg-bisenet train CONFIG``: MMSegmentation's training script, with the options that recipes often use."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -10,49 +10,49 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from mmseg_bisenet.cli import config
+    from mmseg_bisenet.cli import options
 
-    config.add_arguments(parser)
-    config.add_launcher(parser)
-    parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint in the work dir')
+    options.add_arguments(parser)
+    options.add_launcher(parser)
+    parser.add_argument('--resume', action='store_true', help='continue from the latest checkpoint in the work dir')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument(
         '--amp-dtype',
         choices=['float16', 'bfloat16'],
         default='float16',
-        help='of --amp; float16 scales the loss dynamically and needs a GPU (default: %(default)s)',
+        help='type for --amp; float16 scales the loss dynamically and needs a GPU (default: %(default)s)',
     )
-    parser.add_argument('--channels-last', action='store_true', help='pixels before channels in memory')
+    parser.add_argument('--channels-last', action='store_true', help='store the channels of a pixel side by side')
     parser.add_argument(
-        '--compile', action='store_true', help='torch.compile of the backbone; the first iteration takes minutes'
+        '--compile', action='store_true', help='compile the backbone (torch.compile); the first iteration takes minutes'
     )
-    parser.add_argument('--accumulate', type=int, default=1, metavar='N', help='step after N batches')
-    parser.add_argument('--ema', action='store_true', help='evaluate and keep a moving average of the weights')
     parser.add_argument(
-        '--auto-scale-lr', action='store_true', help='learning rate in proportion to the images of a step'
+        '--accumulate', type=int, default=1, metavar='N', help='update the weights after every N batches'
+    )
+    parser.add_argument('--ema', action='store_true', help='evaluate and save a moving average of the weights')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the number of images a step'
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmengine.runner import Runner
+    from mmseg_bisenet.cli import launch, options, preflight
 
-    from mmseg_bisenet.cli import config
-
-    cfg = config.load(args)
-    config.check_data(cfg, 'train_dataloader', *(['val_dataloader'] if cfg.get('val_cfg') else []))
-    config.launch(cfg, args.launcher)
+    cfg = options.load(args)
     apply_options(cfg, args)
+    datasets = preflight.check_data(cfg, 'train_dataloader', *(['val_dataloader'] if cfg.get('val_cfg') else []))
+    launch.launch(cfg, args.launcher)
     cfg.resume = args.resume
-    Runner.from_cfg(cfg).train()
-    config.leave()
+    launch.build_runner(cfg, datasets).train()
+    launch.leave()
     return 0
 
 
 def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
-    """Write the options into the config, in whose terms docs/training.md names each of them.
+    """Write the options into the config. docs/training.md names the keys of each.
 
     Raises:
-        InputError: an option that this config, or this machine, can't take.
+        InputError: this config or this machine cannot take an option.
     """
     import torch
 
@@ -79,7 +79,7 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     if args.compile:
         hooks.append(dict(type='mmseg_bisenet.CompileHook'))
     if args.ema:
-        # Its average is over the last iterations from the start on, where a fixed momentum keeps random weights long.
+        # It averages the iterations so far at first. A fixed momentum would keep the random start for long.
         hooks.append(dict(type='EMAHook', ema_type='MomentumAnnealingEMA'))
     if hooks:
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
@@ -87,5 +87,5 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
         if not cfg.get('auto_scale_lr'):
             raise InputError('--auto-scale-lr: the config has no auto_scale_lr; add dict(base_batch_size=16)')
         cfg.auto_scale_lr.enable = True
-        # MMEngine counts the images of a batch, and a step has several.
+        # MMEngine counts the images of one batch, and a step can have several.
         cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)

@@ -302,12 +302,14 @@ def test_another_network(tmp_path, capsys):
     torch.save({'state_dict': deeplab}, tmp_path / 'in.pth')
     line = refused(capsys, tmp_path / 'in.pth')
     assert 'is no BiSeNet V1 or V2 of openmmlab, coincheung, torchseg' in line
-    assert line.endswith('its keys begin with backbone.stem, decode_head.aspp_modules')
+    assert line.endswith(
+        'its keys start with backbone.stem, decode_head.aspp_modules; give a checkpoint of one of them'
+    )
 
 
 def test_another_source_than_told(saved, capsys):
     line = refused(capsys, saved, '--source', 'torchseg')
-    assert 'is no BiSeNet V1 or V2 of torchseg: its keys begin with backbone.context_path' in line
+    assert 'is no BiSeNet V1 or V2 of torchseg: its keys start with backbone.context_path' in line
 
 
 def key_of(state_dict: dict, end: str) -> str:
@@ -317,19 +319,19 @@ def key_of(state_dict: dict, end: str) -> str:
 def spoil_type(state_dict):
     key = key_of(state_dict, 'stem.conv.weight')
     state_dict[key] = state_dict[key].half()
-    return f'1 of another type: {key} torch.float16 in place of torch.float32'
+    return f'1 of another type: {key} torch.float16 instead of torch.float32'
 
 
 def spoil_counter(state_dict):
     key = key_of(state_dict, 'num_batches_tracked')
     state_dict[key] = state_dict[key].int()
-    return f'1 of another type: {key} torch.int32 in place of torch.int64'
+    return f'1 of another type: {key} torch.int32 instead of torch.int64'
 
 
 def spoil_shape(state_dict):
     key = key_of(state_dict, 'stem.conv.weight')
     state_dict[key] = state_dict[key][:4].clone()
-    return f'1 of another shape: {key} (4, 3, 3, 3) in place of (8, 3, 3, 3)'
+    return f'1 of another shape: {key} (4, 3, 3, 3) instead of (8, 3, 3, 3)'
 
 
 def spoil_missing(state_dict):
@@ -346,7 +348,7 @@ def spoil_classifier(state_dict):
 
 def spoil_scalar(state_dict):
     state_dict[CLASSIFIER] = torch.zeros(())
-    return f'1 of another shape: {CLASSIFIER} () in place of (19, 64, 1, 1)'
+    return f'1 of another shape: {CLASSIFIER} () instead of (19, 64, 1, 1)'
 
 
 def spoil_booster(state_dict):
@@ -357,7 +359,7 @@ def spoil_booster(state_dict):
 
 def spoil_strange(state_dict):
     state_dict['backbone.neck.weight'] = state_dict['neck.weight'] = torch.zeros(1)
-    return '2 of no place here: backbone.neck.weight, neck.weight'
+    return '2 unknown: backbone.neck.weight, neck.weight'
 
 
 @pytest.mark.parametrize('spoil', [value for name, value in globals().items() if name.startswith('spoil_')])
@@ -375,8 +377,8 @@ def test_foreign_keys_are_named_as_the_source_has_them(tmp_path, capsys):
         tmp_path / 'in.pth',
     )
     line = refused(capsys, tmp_path / 'in.pth')
-    assert '2 of no place here: sp.x, conv_out.y' in line
-    assert 'cp.resnet.conv1.weight (64, 3, 5, 5) in place of (64, 3, 7, 7)' in line
+    assert '2 unknown: sp.x, conv_out.y' in line
+    assert 'cp.resnet.conv1.weight (64, 3, 5, 5) instead of (64, 3, 7, 7)' in line
 
 
 def test_targets(saved, tmp_path, capsys):
@@ -384,7 +386,9 @@ def test_targets(saved, tmp_path, capsys):
     assert 'there.pth exists already' in refused(capsys, saved, target='there.pth')
     assert (tmp_path / 'there.pth').read_text() == 'mine'
     assert 'exists already' in refused(capsys, saved, target=saved.name)
-    assert 'has another ending than .pth and .safetensors' in refused(capsys, saved, target='out.onnx')
+    assert 'ends in neither .pth nor .safetensors; name a file of one of these formats' in refused(
+        capsys, saved, target='out.onnx'
+    )
     assert f'folder {tmp_path / "nowhere"} does not exist' in refused(capsys, saved, target='nowhere/out.pth')
     assert 'does not exist; give the path' in refused(capsys, tmp_path / 'missing.pth')
     with pytest.raises(SystemExit, match='2'):
@@ -399,7 +403,7 @@ def test_a_full_disk_leaves_nothing(saved, tmp_path, capsys, monkeypatch, suffix
 
     monkeypatch.setattr('torch.save', lambda content, path: fail(path))
     monkeypatch.setattr(Path, 'write_bytes', lambda path, content: fail(path))
-    assert 'cannot be written (OSError: [Errno 28] No space left on device)' in refused(
+    assert 'cannot be written (No space left on device); name another place' in refused(
         capsys, saved, target=f'out{suffix}'
     )
 

@@ -1,4 +1,4 @@
-"""What a user gets wrong: one line that names it and the cure, status 2, and nothing that looks like a result."""
+"""Errors of users: one line that names the thing and the fix, status 2, and nothing that looks like a result."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from mmseg.datasets import CityscapesDataset
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.config import find
+from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
@@ -28,7 +28,7 @@ NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 
 @pytest.fixture
 def data(drawn, tmp_path):
-    """A copy of the drawn streets, to be spoiled."""
+    """A copy of the drawn streets, that a test may spoil."""
     return shutil.copytree(drawn, tmp_path / 'data')
 
 
@@ -108,7 +108,7 @@ def test_config_without_num_classes(data, tmp_path):
 
 @pytest.mark.parametrize('name', ['no-such-config.py', f'typo/{NAME}.py', '**'])
 def test_no_such_config(data, tmp_path, name):
-    assert f'config {name} is neither a file nor the bare name of a config' in train(data, tmp_path, config=name)
+    assert f'config {name} is neither a file nor the name of a config' in train(data, tmp_path, config=name)
 
 
 def test_config_without_data(data, tmp_path):
@@ -234,7 +234,7 @@ def test_a_url_is_fetched_once(data, checkpoint, url, tmp_path, monkeypatch):
 def test_a_checkpoint_that_names_fewer_classes(refused, checkpoint):
     path = checkpoint(CLASSES=['sky', 'building'])
     line = refused('test', NAME, path)
-    assert f'checkpoint {path} is of 2 classes, and test_dataloader.dataset has 19' in line
+    assert f'checkpoint {path} has 2 classes, and test_dataloader.dataset has 19' in line
 
 
 @pytest.mark.parametrize('command', ['train', 'test'])
@@ -249,7 +249,7 @@ def test_no_image_of_that_name(refused, checkpoint, data, command):
     path = [checkpoint()] if command == 'test' else []
     line = refused(command, NAME, *path, '--cfg-options', f'{command}_dataloader.dataset.img_suffix=.jpg')
     folder = data / 'miniscapes' / 'leftImg8bit' / ('train' if command == 'train' else 'val')
-    assert f'{command}_dataloader.dataset has no image: no file in {folder} ends in .jpg; mend its img_suffix' in line
+    assert f'{command}_dataloader.dataset has no image: no file in {folder} ends in .jpg; fix its img_suffix' in line
 
 
 def test_a_list_without_images(refused, checkpoint, tmp_path):
@@ -264,7 +264,7 @@ def test_a_list_that_is_not_there(refused, checkpoint, tmp_path, command):
     line = refused(
         command, NAME, *path, '--cfg-options', f'{command}_dataloader.dataset.ann_file={tmp_path}/nowhere.txt'
     )
-    assert f'{command}_dataloader.dataset.ann_file: {tmp_path}/nowhere.txt does not exist; mend it' in line
+    assert f'{command}_dataloader.dataset.ann_file: {tmp_path}/nowhere.txt does not exist; fix it' in line
 
 
 @pytest.mark.parametrize('key', ['tta_pipeline', 'tta_model'])
@@ -277,7 +277,7 @@ def test_no_views_to_test_on(refused, checkpoint, tmp_path, key, others):
 def test_a_pipeline_that_views_do_not_take(refused, checkpoint):
     key = 'test_dataloader.dataset.pipeline.1.scale'
     line = refused('test', NAME, checkpoint(), '--aug-test', '--cfg-options', f'{key}=(64,32)')
-    assert f'--aug-test reads images by tta_pipeline, where {key} changes nothing; set its own key, such as' in line
+    assert f'--aug-test reads images by tta_pipeline, and {key} changes nothing; set its own key, such as' in line
 
 
 def test_an_empty_folder(refused, checkpoint, data):

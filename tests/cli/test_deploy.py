@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.config import find
+from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.cli.test import use_exported
 from mmseg_bisenet.deploy import load, metadata
 from mmseg_bisenet.zoo import get_model
@@ -78,7 +78,7 @@ def test_scores_of_an_exported_file(drawn, checkpoint, tmp_path, monkeypatch, ca
         assert f'{" ".join(option)} needs a checkpoint, and {file} is exported' in capsys.readouterr().err
     monkeypatch.setattr(metadata, 'read_metadata', lambda path: dict(num_classes=7))
     assert main(['test', NAME, str(file), *OPTIONS]) == 2
-    assert 'is of 7 classes, and the config of 19' in capsys.readouterr().err
+    assert 'has 7 classes, and the config 19' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_segment_writes_labels_and_a_picture(checkpoint, tmp_path, capsys):
 def test_segment_refuses(checkpoint, tmp_path, capsys):
     arguments = ['--model', NAME, '--checkpoint', str(checkpoint), '--output', str(tmp_path / 'out')]
     assert main(['segment', str(tmp_path / 'none.png'), *arguments]) == 2
-    assert 'none.png is missing, or no image' in capsys.readouterr().err
+    assert 'none.png does not exist or cannot be read by OpenCV; give the path' in capsys.readouterr().err
     assert main(['segment', 'a/x.png', 'b/x.jpg', *arguments]) == 2
-    assert 'two images of one name: a/x.png b/x.jpg' in capsys.readouterr().err
+    assert 'two images have the same name: a/x.png b/x.jpg' in capsys.readouterr().err
     assert main(['segment', 'a.png', '--model', NAME]) == 2
     assert 'has no weights in the model index' in capsys.readouterr().err

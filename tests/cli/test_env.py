@@ -1,4 +1,4 @@
-"""`mmseg-bisenet env`: each diagnosis on made-up installations, then the command on the real one."""
+"""`mmseg-bisenet env`: each diagnosis on synthetic installations, then the command on the real one."""
 
 import os
 import subprocess
@@ -30,6 +30,12 @@ NO_GL = 'ImportError: libGL.so.1: cannot open shared object file: No such file o
 ABI = 'ImportError: /env/mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN3c10'
 
 
+@pytest.fixture
+def here(monkeypatch) -> None:
+    """The package was installed from HERE; test_install.py has the command itself."""
+    monkeypatch.setattr(env, 'command', lambda extra: f'pip install "HERE[{extra}]"')
+
+
 def without(installed: dict[str, str], *names: str) -> dict[str, str]:
     return {name: version for name, version in installed.items() if name not in names}
 
@@ -56,36 +62,38 @@ CASES = {
     'nothing': (
         COMPANIONS,
         {'mmengine': "ModuleNotFoundError: No module named 'mmengine'", 'mmseg': NO_MMSEG},
-        ['no MMSegmentation is installed', 'pip install "mmseg_bisenet[openmmlab]"', '[onedl]'],
+        [
+            'no MMSegmentation is installed: pip install "HERE[openmmlab]" for the upstream OpenMMLab line, or '
+            'pip install "HERE[onedl]" for the OneDL line'
+        ],
     ),
     'both, upstream has more': (
         UPSTREAM | {'onedl-mmcv': '2.3.6'},
         {},
         [
             'both lines are installed',
-            'pip uninstall -y mmengine mmcv-lite mmsegmentation openmim onedl-mmcv '
-            '&& pip install "mmseg_bisenet[openmmlab]"',
+            'pip uninstall -y mmengine mmcv-lite mmsegmentation openmim onedl-mmcv && pip install "HERE[openmmlab]"',
         ],
     ),
     'both, OneDL has more': (
         ONEDL | {'mmengine': '0.10.7'},
         {'mmseg': 'AttributeError: anything'},
-        ['pip uninstall -y mmengine onedl-mmengine onedl-mmcv', '&& pip install "mmseg_bisenet[onedl]"'],
+        ['pip uninstall -y mmengine onedl-mmengine onedl-mmcv', '&& pip install "HERE[onedl]"'],
     ),
     'half of upstream': (
         without(UPSTREAM, 'mmcv-lite', 'mmsegmentation'),
         {'mmcv': NO_MMCV, 'mmseg': NO_MMSEG, 'mmseg.models': NO_MMSEG},
-        ['half of the upstream OpenMMLab stack', '(mmcv, mmsegmentation)', 'pip install "mmseg_bisenet[openmmlab]"'],
+        ['half of the upstream OpenMMLab stack', '(mmcv, mmsegmentation)', 'pip install "HERE[openmmlab]"'],
     ),
     'half of OneDL': (
         without(ONEDL, 'onedl-mmcv'),
         {'mmcv': NO_MMCV, 'mmseg.models': NO_MMCV},
-        ['half of the OneDL stack', '(onedl-mmcv)', 'pip install "mmseg_bisenet[onedl]"'],
+        ['half of the OneDL stack', '(onedl-mmcv)', 'pip install "HERE[onedl]"'],
     ),
     'mmcv too new': (
         without(UPSTREAM, 'mmcv-lite') | {'mmcv': '2.2.0'},
         {'mmseg': 'AssertionError: MMCV==2.2.0 is used but incompatible. Please install mmcv>=2.0.0rc4.'},
-        ['refuses mmcv 2.2.0', 'pip uninstall -y mmcv && pip install "mmseg_bisenet[openmmlab]"'],
+        ['refuses mmcv 2.2.0', 'pip uninstall -y mmcv && pip install "HERE[openmmlab]"'],
     ),
     'mmcv too old': (
         without(UPSTREAM, 'mmcv-lite') | {'mmcv-full': '1.7.2'},
@@ -125,7 +133,7 @@ CASES = {
     'compiled for another torch': (
         without(UPSTREAM, 'mmcv-lite') | {'mmcv': '2.1.0'},
         {'mmseg.models': ABI},
-        [ABI, 'pip uninstall -y mmcv && pip install "mmseg_bisenet[openmmlab]"'],
+        [ABI, 'pip uninstall -y mmcv && pip install "HERE[openmmlab]"'],
     ),
     'compiled for another torch, OneDL': (
         ONEDL,
@@ -151,7 +159,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(('installed', 'failures', 'texts'), CASES.values(), ids=CASES)
-def test_problem_is_one_line_with_its_cure(installed, failures, texts):
+def test_problem_is_one_line_with_its_fix(here, installed, failures, texts):
     problems = env.diagnose(installed, failures)
     assert len(problems) == 1
     assert '\n' not in problems[0]
@@ -170,7 +178,7 @@ def test_independent_problems_are_all_told():
 
 def test_editable_install_hides_the_configs_from_openmim_only():
     (problem,) = env.diagnose(UPSTREAM, {}, editable=True)
-    assert 'editable' in problem and 'pip install .' in problem
+    assert 'editable' in problem and problem.endswith('pip uninstall -y mmseg_bisenet && pip install .')
     assert env.diagnose(ONEDL, {}, editable=True) == []
 
 
@@ -204,7 +212,7 @@ def test_real_installation(capsys):
         assert f'{part}: {"active" if active else "not active"}\n' in printed
 
 
-def test_works_where_nothing_is_installed():
+def test_works_without_any_installed_package():
     code = 'from mmseg_bisenet.cli import main; raise SystemExit(main(["env"]))'
     command = [sys.executable, '-S', '-c', code]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
@@ -212,4 +220,4 @@ def test_works_where_nothing_is_installed():
     assert done.returncode == 1, done.stderr
     assert 'torch           not installed' in done.stdout
     assert 'stack           none' in done.stdout
-    assert '1 problem' in done.stdout and 'pip install "mmseg_bisenet[openmmlab]"' in done.stdout
+    assert '1 problem' in done.stdout and f'pip install "{ROOT}[openmmlab]"' in done.stdout

@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 
 from mmseg_bisenet.checkpoints import Checkpoint, read, write
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.config import find
+from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.data import SkipUnreadableDataset
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.zoo import get_model

@@ -1,0 +1,113 @@
+"""Start MMEngine's Runner with what is built and checked already, and several processes without a GPU."""
+
+import copy
+import inspect
+import warnings
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
+from mmseg.datasets import BaseSegDataset
+from torch import nn
+
+from mmseg_bisenet.cli.preflight import DataSets, replace_leaves
+from mmseg_bisenet.errors import InputError
+
+
+def launch(cfg: Config, launcher: str) -> None:
+    """Set the launcher. Without a GPU, connect the processes over gloo.
+
+    MMEngine's own start-up sets a CUDA device for each process.
+
+    Raises:
+        InputError: the launcher needs GPUs, and there are none.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher != 'pytorch':
+        raise InputError(f'--launcher {launcher} needs GPUs, and PyTorch sees none; on CPUs use --launcher pytorch')
+    torch.distributed.init_process_group('gloo')
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
+    if torch.distributed.get_rank() == 0:
+        warnings.warn(
+            'no GPU: SyncBN is replaced by BN, so that each process normalises with its own images', stacklevel=1
+        )
+
+
+def leave() -> None:
+    """Let all processes end together: gloo aborts one that ends early, and the launcher would then end the others."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def build_runner(cfg: Config, datasets: DataSets, model: nn.Module | None = None) -> Runner:
+    """What ``Runner.from_cfg`` builds, with data sets and a model that exist already.
+
+    Args:
+        cfg: the config; the Runner logs it and writes it to the work dir.
+        datasets: from :func:`mmseg_bisenet.cli.preflight.check_data`.
+        model: with its weights loaded; by default the Runner builds that of the config.
+    """
+    given = {name: copy.deepcopy(cfg[name]) for name in inspect.signature(Runner).parameters if name in cfg}
+    given['cfg'] = cfg
+    if model is not None:
+        given['model'] = _with_views(cfg, model)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if given.get(name):
+            given[name]['dataset'] = with_built(given[name]['dataset'], f'{name}.dataset', datasets)
+    return _Runner(**given)
+
+
+class _Runner(Runner):
+    """MMEngine's Runner, for CPUs too, and for a model that has its weights already."""
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        self._model_is_loaded = isinstance(model, nn.Module)
+        model = super().build_model(model)
+        # SyncBN exists on GPUs only.
+        return model if torch.cuda.is_available() else revert_sync_batchnorm(model)
+
+    def load_or_resume(self) -> None:
+        if not self._model_is_loaded:
+            super().load_or_resume()
+
+
+def with_built(dataset: dict, key: str, datasets: DataSets) -> dict:
+    """The cfg of a data set, changed so that a registry takes what is built already, and gives it its pipeline.
+
+    Args:
+        dataset: the cfg, with or without wrappers such as ConcatDataset.
+        key: of ``dataset`` in the config.
+        datasets: from :func:`mmseg_bisenet.cli.preflight.check_data`. Others stay as they are.
+    """
+
+    def replace(key: str, leaf: dict) -> dict:
+        if key not in datasets:
+            return leaf
+
+        def construct() -> BaseSegDataset:
+            datasets[key].pipeline = Compose(leaf.get('pipeline', []))
+            return datasets[key]
+
+        scope = {'_scope_': leaf['_scope_']} if '_scope_' in leaf else {}
+        return dict(scope, type=construct)
+
+    return replace_leaves(dataset, key, replace)
+
+
+def _with_views(cfg: Config, model: nn.Module) -> nn.Module:
+    """The model inside the wrapper for test-time augmentation, if the config has one around it."""
+    if 'module' not in cfg.model:
+        return model
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        return MODELS.build({**cfg.model, 'module': model})

@@ -1,0 +1,91 @@
+"""The options that commands on a config share, and the config that they give."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from mmseg_bisenet import model_index
+from mmseg_bisenet.errors import InputError
+
+
+class CfgOptions(DictAction):
+    """mmengine's action; a value that it refuses is an error of usage."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list, *others) -> None:
+        try:
+            super().__call__(parser, namespace, values, *others)
+        except (ValueError, AssertionError) as error:
+            parser.error(f'--cfg-options {" ".join(values)}: {error}; write KEY=VALUE')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the config, ``--work-dir`` and ``--cfg-options``, spelled as in MMSegmentation's scripts."""
+    parser.add_argument('config', help='path of a config, or the name of a config of this package')
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE', help='override the config'
+    )
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher``, with which several processes work together."""
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='what started the processes'
+    )
+    # torch.distributed.launch passes it to each process; mmengine reads the environment.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load(args: argparse.Namespace) -> Config:
+    """Read the config and apply the options of the command line.
+
+    Raises:
+        InputError: there is no such config, or it cannot be read.
+    """
+    path = find(args.config)
+    try:
+        cfg = Config.fromfile(path)
+        cfg.merge_from_dict(args.cfg_options)
+    except Exception as error:  # a config is a program and can raise anything
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f'config {path} cannot be read: {reason}; fix it, or --cfg-options') from error
+    if 'model' not in cfg:
+        raise InputError(f'config {path} has no `model`; give a config of configs/bisenetv1 or configs/bisenetv2')
+    if cfg.model.get('num_classes'):
+        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline'):
+            _set_num_classes(cfg.get(name), cfg.model.num_classes)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', path.stem)
+    return cfg
+
+
+def _set_num_classes(node: object, num_classes: int) -> None:
+    """Give the model's number of classes to each check of labels, so that users set it in one place."""
+    if isinstance(node, list | tuple):
+        for item in node:
+            _set_num_classes(item, num_classes)
+    elif isinstance(node, dict):
+        if node.get('type') == 'LoadAnnotations' and 'num_classes' in node:
+            node['num_classes'] = num_classes
+        for item in node.values():
+            _set_num_classes(item, num_classes)
+
+
+def find(name: str) -> Path:
+    """The path of a config: ``name`` itself, or the package's own config of that file name or model name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    root = model_index.folder() / 'configs'
+    known = {path.stem: path for path in root.glob('bisenet*/*.py')}
+    known |= {name: entry.config for name, entry in model_index.entries().items()}
+    if name.removesuffix('.py') in known:
+        return known[name.removesuffix('.py')]
+    raise InputError(
+        f'config {name} is neither a file nor the name of a config in {root}; check the spelling, or see '
+        'mmseg-bisenet list'
+    )

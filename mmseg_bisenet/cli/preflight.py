@@ -1,0 +1,245 @@
+"""Checks before a command starts its work, so that an error comes at once and nothing is written before it.
+
+Data sets and networks are built, and checkpoints read, in order to check them. The results go to
+:func:`mmseg_bisenet.cli.launch.build_runner`, so that nothing is built or read twice.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
+from mmseg.datasets import BaseSegDataset
+from torch import nn
+
+from mmseg_bisenet.checkpoints.files import Checkpoint, listed, read
+from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model, classifiers_of_others, mismatches, without_boosters
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.registry import DATASETS
+
+METRIC = 'mmseg_bisenet.SegmentationMetric'
+KEEP_GOING = 'mmseg_bisenet.SkipUnreadableDataset'
+# By its key in the config, such as ``test_dataloader.dataset``.
+DataSets = dict[str, BaseSegDataset]
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def require_file(option: str, path: str | None) -> None:
+    """Refuse a file that cannot be written."""
+    if not path:
+        return
+    if Path(path).is_dir():
+        raise InputError(f'{option} {path} is a folder; name a file')
+    require_writable(option, str(Path(path).parent))
+
+
+def require_writable(option: str, folder: str) -> None:
+    """Refuse a folder that cannot be made or written."""
+    parent = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        reason = 'cannot be written' if parent.is_dir() else 'is no folder'
+        raise InputError(f'{option} {folder}: {parent} {reason}; name another folder')
+
+
+def require_checkpoint(path: str) -> None:
+    """Refuse a local checkpoint that does not exist."""
+    if not Path(path).is_file() and '://' not in path:
+        raise InputError(f'checkpoint {path} does not exist; give the path of a .pth or .safetensors file')
+
+
+def require_display() -> None:
+    """Refuse to show pictures if Matplotlib, which mmengine's visualizer uses, cannot open windows."""
+    if matplotlib.get_backend().lower() == 'agg':
+        raise InputError(
+            '--show needs a display, and a toolkit that Matplotlib can open windows with; use --show-dir DIR'
+        )
+
+
+# -- data sets ---------------------------------------------------------------------------------------------------------
+
+
+def check_data(cfg: Config, *dataloaders: str) -> DataSets:
+    """Refuse data sets that have no images, or other classes than the model.
+
+    Returns:
+        The data sets, without their pipelines.
+
+    Raises:
+        InputError: it names the folder or the data set, and the options that set it; or a dataloader that the config
+            lacks.
+    """
+    _require_folders(_leaves(cfg, *dataloaders))
+    datasets = find_datasets(cfg, *dataloaders)
+    for key, dataset in datasets.items():
+        classes, wanted = dataset.metainfo.get('classes'), cfg.model.get('num_classes')
+        if classes and wanted and len(classes) != wanted:
+            raise InputError(
+                f'{key} has {len(classes)} classes, and model.num_classes is {wanted}; set it to {len(classes)}, or '
+                f'{key}.metainfo.classes to those of the model'
+            )
+        if dataset.ann_file and not Path(dataset.ann_file).exists() and not dataset.backend_args:
+            raise InputError(
+                f'{key}.ann_file: {dataset.ann_file} does not exist; fix it, or set it to "" to take all images'
+            )
+        if _is_empty(dataset):
+            listed_in = (
+                f'{dataset.ann_file} lists none' if dataset.ann_file and Path(dataset.ann_file).is_file() else ''
+            )
+            reason = listed_in or f'no file in {dataset.data_prefix.get("img_path")} ends in {dataset.img_suffix}'
+            raise InputError(f'{key} has no image: {reason}; fix its img_suffix, data_prefix or ann_file')
+    return datasets
+
+
+def find_datasets(cfg: Config, *dataloaders: str) -> DataSets:
+    """Build the data sets inside wrappers such as ConcatDataset, without their pipelines. No file is looked for yet.
+
+    Raises:
+        InputError: the config lacks a dataloader.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        return {
+            key: DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
+            for key, dataset in _leaves(cfg, *dataloaders).items()
+        }
+
+
+def _leaves(cfg: Config, *dataloaders: str) -> dict[str, ConfigDict]:
+    """The cfg of each data set that is no wrapper, by its key."""
+    found = {}
+    for name in dataloaders:
+        if not (cfg.get(name) and cfg[name].get('dataset')):
+            raise InputError(f'the config has no {name}.dataset; take one of configs/_base_/datasets among its bases')
+        replace_leaves(cfg[name].dataset, f'{name}.dataset', lambda key, leaf: found.setdefault(key, leaf))
+    return found
+
+
+def replace_leaves(dataset: dict, key: str, replace: Callable[[str, dict], dict]) -> dict:
+    """A copy of the cfg of a data set, in which each data set that is no wrapper is replaced.
+
+    Args:
+        dataset: the cfg.
+        key: of ``dataset`` in the config.
+        replace: gets the key and the cfg of a data set, and returns another cfg.
+    """
+    # Data that are not in folders have a backend of their own, with its own errors.
+    if 'data_prefix' in dataset and not dataset.get('backend_args'):
+        return replace(key, dataset)
+    dataset = dict(dataset)
+    if 'dataset' in dataset:
+        # --keep-going adds its wrapper, which is not in the keys that users write.
+        inner = key if dataset.get('type') == KEEP_GOING else f'{key}.dataset'
+        dataset['dataset'] = replace_leaves(dataset['dataset'], inner, replace)
+    if 'datasets' in dataset:
+        dataset['datasets'] = [
+            replace_leaves(inner, f'{key}.datasets.{i}', replace) for i, inner in enumerate(dataset['datasets'])
+        ]
+    return dataset
+
+
+def _require_folders(datasets: dict[str, ConfigDict]) -> None:
+    """Refuse folders that don't exist or are empty."""
+    wrong = []
+    for key, dataset in datasets.items():
+        root = Path(dataset.get('data_root') or '')
+        for prefix in dict.fromkeys(value for value in (dataset.get('data_prefix') or {}).values() if value):
+            folder = root / prefix
+            if not folder.is_dir() or not any(folder.iterdir()):
+                wrong.append((folder, key, root))
+    if wrong:
+        folder, _, root = wrong[0]
+        state = 'is empty' if folder.is_dir() else 'does not exist'
+        options = ' '.join(dict.fromkeys(f'{key}.data_root=DIR' for _, key, _ in wrong))
+        raise InputError(
+            f'data folder {folder} {state}; make or link {root}, set the environment variable MMSEG_BISENET_DATA to '
+            f'the folder that holds {root.name}, or --cfg-options {options}'
+        )
+
+
+def _is_empty(dataset: BaseSegDataset) -> bool:
+    try:
+        dataset.full_init()
+    except ValueError as error:
+        if 'at least one array' in str(error):  # mmengine raises this if it found no image
+            return True
+        raise
+    return not len(dataset)
+
+
+def use_our_loaders(cfg: Config, datasets: DataSets) -> None:
+    """Replace stock loaders of the test by ours, which read the same and name a file that is wrong."""
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    ours = [evaluator for evaluator in evaluators if evaluator.type == METRIC]
+    for key, dataset in _leaves(cfg, 'test_dataloader').items():
+        options = dict(LoadImageFromFile={})
+        # Stock metrics leave out ids that are no class, so with them such a label stays right.
+        if ours and (classes := datasets[key].metainfo.get('classes')):
+            labels = dict(num_classes=len(classes), ignore_index=ours[0].get('ignore_index', 255))
+            options['LoadAnnotations'] = labels
+        _replace_loaders(dataset.get('pipeline'), cfg.get('default_scope', 'mmseg'), options)
+
+
+def _replace_loaders(node: object, scope: str, options: dict[str, dict]) -> None:
+    if isinstance(node, list | tuple):
+        for item in node:
+            _replace_loaders(item, scope, options)
+    elif isinstance(node, dict):
+        prefix, _, name = str(node.get('type')).rpartition('.')
+        if name in options and (prefix or node.get('_scope_', scope)) == 'mmseg':
+            node.update(options[name], type=name, _scope_='mmseg_bisenet')
+        _replace_loaders(list(node.values()), scope, options)
+
+
+# -- model and checkpoint ----------------------------------------------------------------------------------------------
+
+
+def drop_boosters(cfg: Config) -> None:
+    """Build the model for prediction, without auxiliary heads. Checkpoints that have them load all the same."""
+    if cfg.model.type == 'mmseg_bisenet.BiSeNetSegmentor':
+        cfg.model.auxiliary_head = None
+
+
+def load_model(cfg: Config, path: str, datasets: DataSets) -> nn.Module:
+    """Build the model and load the checkpoint.
+
+    A checkpoint of another network is refused: mmengine would load the tensors that fit and leave the others random.
+
+    Args:
+        cfg: the config.
+        path: of the checkpoint.
+        datasets: those that the model is for.
+
+    Raises:
+        InputError: it lists tensors that are missing, unexpected or of another shape; or says how the checkpoint's
+            classes differ from those of a data set.
+    """
+    checkpoint = read(path)
+    model = build_model(cfg.model, cfg.get('default_scope', 'mmseg'))
+    own = {key: value for key, value in model.state_dict().items() if not key.startswith(AUXILIARY)}
+    given = without_boosters(checkpoint.state_dict, own)
+    fix = 'give the config that trained it'
+    if text := listed(mismatches(given, own)):
+        classifiers = classifiers_of_others(given, own)
+        if classifiers and not listed(mismatches(given, own, but=classifiers)):
+            key = classifiers[0]
+            raise InputError(f'checkpoint {path} has {len(given[key])} classes, and the config {len(own[key])}; {fix}')
+        raise InputError(f'checkpoint {path} is not of this config: {text}; {fix}')
+    _require_same_classes(checkpoint, path, datasets, fix)
+    model.load_state_dict(given, strict=False)  # all but auxiliary heads, which a test does not run
+    return model
+
+
+def _require_same_classes(checkpoint: Checkpoint, path: str, datasets: DataSets, fix: str) -> None:
+    trained = list(checkpoint.dataset_meta.get('classes') or ())
+    for key, dataset in datasets.items():
+        classes = list(dataset.metainfo.get('classes') or trained)
+        if trained and len(trained) != len(classes):
+            raise InputError(f'checkpoint {path} has {len(trained)} classes, and {key} has {len(classes)}; {fix}')
+        for i, (theirs, ours) in enumerate(zip(trained, classes, strict=False)):
+            if theirs != ours:
+                raise InputError(
+                    f'class {i} of checkpoint {path} is {theirs}, and {ours} in the data set; {fix}, or set '
+                    f'{key}.metainfo.classes in the order of the checkpoint'
+                )
