@@ -11,7 +11,7 @@ extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 html_theme = 'furo'
 html_title = f'mmseg_bisenet {version}'
 exclude_patterns = ['_build']
-# The READMEs of configs/ and weights/ are not pages of the site: links to them become text. tests/docs checks all links.
+# READMEs outside docs/ are not pages of the site, and links to them become text. tests/docs checks every link.
 suppress_warnings = ['myst.xref_missing']
 
 myst_heading_anchors = 3  # the anchors that GitHub makes
