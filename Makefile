@@ -3,7 +3,7 @@ STACK ?= openmmlab
 PYTHON ?= python3
 VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 # mim finds an installed package's scripts where the package is: the upstream one in a wheel install only, the fork's in
-# an editable one only (README, "mim on each stack").
+# an editable one only (docs/install.md, "mim on each stack").
 INSTALL := $(if $(filter onedl,$(STACK)),--editable .,.)
 SOURCES := setup.py pyproject.toml model-index.yml $(shell find mmseg_bisenet configs tools -type f -not -path '*/.mim/*' -not -name '*.pyc')
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 FOLDERS = ('.', 'docs', 'configs/bisenetv1', 'configs/bisenetv2', 'mmseg_bisenet/weights', 'results')
 ALL_PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob('*.md'))
-FENCE = re.compile(r'(?:<!-- not run: (.+) -->\n)?^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r'(?:<!-- not run: ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 ASSIGNMENT = re.compile(r'(\w+)=(.*)')
 
 
