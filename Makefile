@@ -3,14 +3,14 @@ STACK ?= openmmlab
 PYTHON ?= python3
 VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 # mim finds an installed package's scripts where the package is: the upstream one in a wheel install only, the fork's in
-# an editable one only (README, "mim on each stack").
+# an editable one only (docs/install.md, "mim on each stack").
 INSTALL := $(if $(filter onedl,$(STACK)),--editable .,.)
 SOURCES := setup.py pyproject.toml model-index.yml $(shell find mmseg_bisenet configs tools -type f -not -path '*/.mim/*' -not -name '*.pyc')
 
 # OpenMP threads that spin while they wait take the cores from whatever else runs.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: env test demo lint clean
+.PHONY: env test demo lint docs clean
 
 env: $(VENV)/package
 
@@ -37,5 +37,13 @@ lint: env
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+# The site, in docs/_build; a warning is an error.
+docs: env $(VENV)/docs
+	$(VENV)/bin/python -m sphinx -b html -W --keep-going -q docs docs/_build
+
+$(VENV)/docs: requirements/docs.txt $(VENV)/stack
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 clean:
-	rm -rf .venv .venv-onedl build dist *.egg-info mmseg_bisenet/.mim
+	rm -rf docs/_build .venv .venv-onedl build dist *.egg-info mmseg_bisenet/.mim

@@ -1,7 +1,7 @@
 """The wheel in an environment of its own, driven by mim as a user drives it.
 
 Upstream's mim works on the wheel. The fork's looks in the wrong folder for a package with a console script, so there
-the same is asked of ``mmseg-bisenet`` (README, "mim on each stack"), and of mim with stock's scripts.
+the same is asked of ``mmseg-bisenet`` (docs/install.md, "mim on each stack"), and of mim with stock's scripts.
 """
 
 import csv

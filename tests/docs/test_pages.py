@@ -1,0 +1,235 @@
+"""The documentation: links lead somewhere, commands and options exist, and what is not marked otherwise runs."""
+
+import argparse
+import csv
+import importlib
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from docs.pages import ALL_PAGES, PAGES, ROOT, anchors, blocks, commands, links, prose, spans
+from mmengine.config import Config
+
+from mmseg_bisenet import cli, model_index
+
+LENGTHS = {'README.md': 120, 'docs/performance.md': 150}  # lines
+# Programs of others. Their arguments are not checked.
+OTHERS = {'.', 'bash', 'csCreateTrainIdLabelImgs', 'ln', 'mkdir', 'python3', 'tensorboard', 'trtexec'}
+# Options of mim, torchrun and other programs, and those that `test` accepts from MMSegmentation 0.x.
+OTHER_OPTIONS = {'--eval', '--fp16', '--gpus', '--port', '--stronglyTyped'}
+FOLDERS = re.compile(r'(?:benchmarks|configs|docs|mmseg_bisenet|requirements|results|tests|tools|\.ci)/[\w./*-]+')
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+every_page = pytest.mark.parametrize('page', PAGES, ids=name)
+
+
+@pytest.mark.parametrize('page', ALL_PAGES, ids=name)
+def test_links_lead_somewhere(page):
+    for link in links(page):
+        path, _, anchor = link.partition('#')
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@every_page
+def test_files_that_are_named_exist(page):
+    missing = [path for span in spans(page) for path in FOLDERS.findall(span) if not list(ROOT.glob(path.rstrip('/.')))]
+    assert not missing
+
+
+def test_the_site_has_every_page():
+    toctree = (ROOT / 'docs' / 'index.rst').read_text()
+    for page in (ROOT / 'docs').glob('*.md'):
+        assert f'\n   {page.stem}\n' in toctree
+
+
+@pytest.mark.parametrize('page', LENGTHS)
+def test_pages_stay_short(page):
+    assert len((ROOT / page).read_text().splitlines()) <= LENGTHS[page]
+
+
+@every_page
+def test_code_is_in_blocks_with_a_language(page):
+    assert {block.language for block in blocks(page)} <= {'bash', 'python'}
+    assert '```' not in prose(page)
+    assert not re.search(r'\n\n {4,}\S', prose(page))
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+class Parsed(Exception):
+    """Ends a command after its arguments are parsed."""
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """Parse a command as it would be parsed, without running it."""
+    parse_args = argparse.ArgumentParser.parse_args
+
+    def stop(parser, argv=None, namespace=None):
+        raise Parsed(parse_args(parser, argv, namespace))
+
+    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', stop)
+
+    def parse(main, argv: list[str]) -> argparse.Namespace:
+        with pytest.raises(Parsed) as parsed:
+            main(argv)
+        return parsed.value.args[0]
+
+    return parse
+
+
+def benchmark(module: str):
+    return importlib.import_module(module).main
+
+
+def check(words: list[str], parse) -> None:
+    """Raise unless the command exists, and takes these arguments."""
+    match words:
+        case ['mmseg-bisenet', *arguments]:
+            check_config(parse(cli.main, arguments))
+        case ['python', '-m', module, *arguments] if module.startswith('benchmarks.'):
+            check_config(parse(benchmark(module), arguments))
+        case ['torchrun', *rest]:
+            assert '-m' in rest
+            check(['python', *rest[rest.index('-m') :]], parse)
+        case ['python', '-m', 'mmseg_bisenet.cli', *arguments]:
+            check_config(parse(cli.main, arguments))
+        case ['mim', 'train' | 'test' as command, package, config, *rest]:
+            assert package in ('mmseg_bisenet', 'mmsegmentation')
+            rest = [word for word in rest if word not in ('--checkpoint', '-C')]
+            values = ('--gpus', '--port', '--partition', '--gpus-per-node', '--cpus-per-task')
+            own = [i for i, word in enumerate(rest) if word in values]
+            rest = [word for i, word in enumerate(rest) if i not in own and i - 1 not in own]
+            check(['mmseg-bisenet', command, config, *rest], parse)
+        case ['mim', 'run', 'mmseg_bisenet', *arguments]:
+            check(['mmseg-bisenet', *arguments], parse)
+        case ['make', *targets]:
+            makefile = (ROOT / 'Makefile').read_text()
+            targets = [target for target in targets if '=' not in target]
+            assert all(re.search(rf'^{target}:', makefile, re.MULTILINE) for target in targets)
+        case ['pip', *rest] | ['python', '-m', 'build', *rest]:
+            pyproject = (ROOT / 'pyproject.toml').read_text()
+            extras = ','.join(re.findall(r'\[([\w,]+)\]', ' '.join(rest))).split(',')
+            assert all(re.search(rf'^{extra} = \[', pyproject, re.MULTILINE) for extra in extras if extra)
+        case [script, *_] if '/' in script:
+            assert (ROOT / script).is_file()
+        case _:
+            assert words[0] in OTHERS, words
+
+
+def check_config(args: argparse.Namespace) -> None:
+    """Raise unless the configs that the arguments name exist."""
+    values = [*getattr(args, 'configs', ()), getattr(args, 'config', None)]
+    for value in filter(None, values):
+        known = value in model_index.entries() or (ROOT / value).is_file()
+        assert known or list((ROOT / 'configs').rglob(f'{value.removesuffix(".py")}.py')), value
+
+
+@every_page
+def test_commands_exist(page, parse):
+    for block in blocks(page):
+        for words in commands(block) if block.language == 'bash' else ():
+            check(words, parse)
+
+
+def options(main, argv: list[str], capsys) -> set[str]:
+    """The options that the help of a command names."""
+    with pytest.raises(SystemExit):
+        main([*argv, '--help'])
+    return set(re.findall(r'--[a-zA-Z][\w-]*', capsys.readouterr().out))
+
+
+def test_options_that_are_named_exist(capsys):
+    scripts = [f'benchmarks.{name}' for name in sorted(set(re.findall(r'benchmarks\.(\w+)', every_text())))]
+    known = {command: options(cli.main, [command], capsys) for command in cli.COMMANDS}
+    known |= {script: options(benchmark(script), [], capsys) for script in scripts}
+    everything = set.union(OTHER_OPTIONS, *known.values())
+    for page in PAGES:
+        for span in spans(page):
+            named = set(re.findall(r'(?<![\w-])--[a-zA-Z][\w-]*', span))
+            command = re.match(r'(?:mmseg-bisenet|python -m) ([\w.-]+)', span)
+            assert named <= (known.get(command[1], everything) if command else everything), (page, span)
+
+
+def test_commands_in_the_text_exist():
+    for page in PAGES:
+        for command in re.findall(r'mmseg-bisenet ([a-z][a-z-]+)', '\n'.join(spans(page))):
+            assert command in cli.COMMANDS, page
+
+
+def every_text() -> str:
+    return '\n'.join(page.read_text() for page in PAGES)
+
+
+# -- what is run -------------------------------------------------------------------------------------------------------
+
+RUN = [page for page in PAGES if any(not block.not_run for block in blocks(page))]
+
+
+@pytest.mark.parametrize('page', RUN, ids=name)
+def test_what_is_not_marked_runs(page, tmp_path, monkeypatch):
+    """Shell, scripts and configs, in the order of the page, in a folder with a photograph and the package's files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'mmseg_bisenet').symlink_to(ROOT / 'mmseg_bisenet')
+    cv2.imwrite('street.png', np.random.RandomState(0).randint(0, 256, (90, 160, 3), dtype=np.uint8))
+    names = {}
+    for block in blocks(page):
+        if block.not_run:
+            continue
+        if block.language == 'bash':
+            for words in commands(block):
+                assert words[0] == 'mmseg-bisenet' and cli.main(words[1:]) == 0, words
+        elif 'import ' in block.text:
+            exec(compile(block.text, name(page), 'exec'), names)
+        else:
+            base = ROOT / 'configs/bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
+            Path('config.py').write_text(f'_base_ = {str(base)!r}\n{block.text}')
+            Config.fromfile('config.py')
+    if page.name == 'README.md':
+        photo, labels = (
+            cv2.imread('segmented/street.jpg'),
+            cv2.imread('segmented/street_labels.png', cv2.IMREAD_UNCHANGED),
+        )
+        assert photo is not None and labels.shape == (90, 160) and labels.max() < 11
+        assert names['labels'].shape == (360, 640) and names['labels'].dtype == np.uint8
+
+
+# -- the figures of the first page -------------------------------------------------------------------------------------
+
+
+def rows(file: str) -> list[dict[str, str]]:
+    with (ROOT / 'results' / file).open(newline='') as lines:
+        return list(csv.DictReader(lines))
+
+
+def table(page: str, header: str) -> list[list[str]]:
+    text = (ROOT / page).read_text()
+    lines = text[text.index(f'| {header} |') :].split('\n\n')[0].splitlines()[2:]
+    return [[cell.strip(' `') for cell in line.strip('|').split('|')] for line in lines]
+
+
+def test_speed_of_the_first_page_is_that_of_the_results():
+    files = [rows(f'runtimes_bisenetv2_512x1024_2-core-epyc{machine}.csv') for machine in ('', '-zen4')]
+    for runtime, precision, *cells in table('README.md', 'runtime'):
+        runtime = {'plain ONNX Runtime': 'plain-onnxruntime'}.get(runtime, runtime)
+        measured = [row for file in files for row in file if (row['runtime'], row['precision']) == (runtime, precision)]
+        times = [f'{float(row["p50_ms"]):.1f} ({float(row["ratio"]):.2f})' for row in measured]
+        assert cells == [*times, f'{min(float(row["same_labels"]) for row in measured):.2f}']
+
+
+def test_costs_of_the_first_page_are_those_of_the_results():
+    costs = {
+        (f'{int(row["parameters"]) / 1e6:.2f} M', f'{int(row["multiply_adds_512x1024"]) / 1e9:.1f} G')
+        for row in rows('complexity.csv')
+    }
+    models = table('README.md', 'network')
+    assert len(models) == 6 and all(tuple(row[3:]) in costs for row in models)
