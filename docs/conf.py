@@ -17,4 +17,3 @@ suppress_warnings = ['myst.xref_missing']
 myst_heading_anchors = 3  # the anchors that GitHub makes
 autodoc_typehints = 'description'
 autodoc_typehints_format = 'short'
-autodoc_default_options = {'show-inheritance': False}
