@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1] / 'configs'
 OURS = {path.stem: path for path in sorted(ROOT.glob('bisenet*/*.py'))}
 OHEM = 'bisenetv2_fcn_4xb4-ohem-160k_cityscapes-1024x1024'
 AMP = 'bisenetv2_fcn_4xb4-amp-160k_cityscapes-1024x1024'
-# The names that stock has too; V2 on COCO-Stuff 164k, and ADE20K, are ours alone.
+# Names that stock has too. Stock has no V2 on COCO-Stuff 164k, and nothing on ADE20K.
 STOCK = [name for name in OURS if '160k' in name and not re.search('v2.*coco|ade20k', name)]
 
 
@@ -55,9 +55,9 @@ def test_builds_and_takes_one_step_and_predicts(name):
     assert all(math.isfinite(value.item()) for value in losses.values())
     assert all(('ohem' in key) == ('ohem' in name) for key in losses)
     still = {key for key, _ in model.named_parameters() if torch.equal(before[key], model.state_dict()[key])}
-    # A norm further on takes these away again: their gradients are zero, and only weight decay moves them, if any.
+    # A later norm cancels these parameters: their gradients are zero, only weight decay can change them.
     shift, scale = r'stage4_CEBlock\.gap\.1\.bias', r'stage\d\.\d+\.conv1\.bn\.weight'
-    # Nor does what stands in front of a norm that starts at zero.
+    # Layers before a norm that starts at zero do not change either.
     before_zero = r'stage\d\.\d+\.(conv1|dwconv)\..*bn\.\w+' if cfg.model.backbone.get('zero_init_last_norm') else scale
     v1 = (
         r'context_path\.backbone\.layer\d\.\d+\.bn[12]\.(bias|weight)'  # ResNet starts the last norm of a block at zero
@@ -92,7 +92,7 @@ def test_published_checkpoints_fit(name, stock_configs):
 
 @pytest.mark.parametrize('name', [name for name in OURS if 'in1k-pre' in name])
 def test_imagenet_weights_are_of_the_network_that_is_built(name, tmp_path):
-    """A file as torchvision publishes it fills every layer, the stem too; only its classifier is left over."""
+    """A file in torchvision's format fills every layer, the stem included; only its classifier is not used."""
     context = Config.fromfile(OURS[name]).model.backbone.backbone_cfg
     assert f'/resnet{context.depth}-' in context.init_cfg.checkpoint
     resnet = build(context | dict(init_cfg=None, norm_cfg=dict(type='BN')))
@@ -107,7 +107,7 @@ def test_imagenet_weights_are_of_the_network_that_is_built(name, tmp_path):
 
 @pytest.mark.parametrize('name', [name for name in STOCK if 'v1' in name])
 def test_training_starts_as_the_config_says(name, tmp_path):
-    """``init_weights`` of the segmentor, which a Runner calls, reaches the classification network."""
+    """A Runner calls ``init_weights`` of the segmentor, and that initialises the classification network."""
     cfg = read(str(OURS[name]), (64, 64))
     context = cfg.model.backbone.backbone_cfg
     if 'in1k-pre' in name:
@@ -155,7 +155,7 @@ def test_the_data_folder_is_that_of_the_environment(monkeypatch):
 
 @pytest.mark.parametrize('name', OURS)
 def test_the_learning_rate_is_for_the_batch_in_the_name(name):
-    """Scaling changes nothing where the config is trained as its name says."""
+    """Automatic scaling changes nothing if the config is trained with the GPUs and images of its name."""
     cfg = Config.fromfile(OURS[name])
     gpus, images = map(int, re.search(r'_(\d+)xb(\d+)-', name).groups())
     assert cfg.train_dataloader.batch_size == images
@@ -164,7 +164,7 @@ def test_the_learning_rate_is_for_the_batch_in_the_name(name):
 
 @pytest.mark.parametrize('name', [name for name in OURS if 'torchseg' in name or 'coincheung' in name])
 def test_recipes_of_the_authors(name):
-    """Ten times the rate on all that does not start from ImageNet weights, and no decay of norms and biases."""
+    """Parameters outside the ImageNet weights learn ten times as fast; norms and biases have no weight decay."""
     cfg = read(str(OURS[name]), (64, 64))
     model = build(cfg.model)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer

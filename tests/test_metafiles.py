@@ -1,4 +1,4 @@
-"""The model index, as mim reads it, against the configs."""
+"""The model index, as mim reads it, agrees with the configs."""
 
 import csv
 import re
@@ -65,7 +65,7 @@ def test_every_metafile_says_what_its_config_does():
         if 'Weights' not in model:
             continue
         assert [result['Dataset'] for result in model['Results']] == [data[0]]
-        # OpenMMLab's files of 0.x carry the same facts in their own names.
+        # The file names of OpenMMLab's 0.x weights state the same facts.
         weights = Path(model['Weights']).name
         assert weights.startswith(f'{name["network"]}_')
         assert ('in1k-pre' in weights) == ('in1k-pre' in model['Name'])

@@ -1,6 +1,6 @@
 # What all data set files share: steps of the pipelines, loaders and evaluators. A data set file needs this file beside
-# it: copy both. At its top, a data set file sets `crop_size` and `scale`. Change them there, and the pipelines
-# follow. To change the crop in a leaf config instead, write there:
+# it: copy both. At its top, a data set file sets `crop_size` and `scale`. Change them there, and the pipelines follow.
+# To change the crop in a leaf config instead, write there:
 #
 #     crop_size = (512, 1024)
 #     random_crop = dict(_base_.random_crop, crop_size=crop_size)
@@ -8,8 +8,8 @@
 #     train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 #     model = dict(data_preprocessor=dict(size=crop_size))
 #
-# With the stock scripts, `--cfg-options crop_size=...` does not reach the pipelines: MMEngine applies options
-# after it has built the pipelines.
+# With the stock scripts, `--cfg-options crop_size=...` does not reach the pipelines: MMEngine applies options after it
+# has built the pipelines.
 
 # `_scope_` selects our loaders, which check what they read: an error names the file of a wrong image or label.
 load_image = dict(type='LoadImageFromFile', _scope_='mmseg_bisenet')
