@@ -30,7 +30,8 @@ def ohem_cross_entropy(
     Args:
         logits: (N, C, h, w), any floating type; upsampled to (H, W) and computed in float32.
         labels: (N, H, W) int64, in [0, C) or ``ignore_index``.
-        threshold: a pixel is kept if the probability of its true class is below this value, in (0, 1].
+        threshold: a pixel is kept if the probability of its true class is below this value, in (0, 1]; ``thresh`` in
+            stock.
         min_kept_fraction: at least this share of the valid pixels is kept, rounded down.
         ignore_index: label of the pixels to ignore.
         class_weight: (C,) weights of the classes in the mean; they do not affect which pixels are kept.
