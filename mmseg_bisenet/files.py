@@ -25,7 +25,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():  # if it is a file, writing raises 'Not a directory', mkdir 'File exists'
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         if partial.is_file():
             with partial.open('rb+') as file:

@@ -153,7 +153,8 @@ def test_the_label_of_a_resized_image_is_compared_with_the_file(tmp_path):
 def test_a_colour_label_is_named(tmp_path):
     path = label_file(tmp_path, np.zeros((4, 6, 3), np.uint8))
     message = refusal(LoadAnnotations(num_classes=2), sample(path))
-    assert message.startswith(f'{path}: the label has shape (4, 6, 3) instead of one channel of class ids (H, W); convert')
+    problem = 'the label has shape (4, 6, 3) instead of one channel of class ids (H, W)'
+    assert message.startswith(f'{path}: {problem}; convert')
 
 
 @pytest.mark.parametrize('backend', ['pillow', 'cv2'])
