@@ -36,7 +36,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
         else:
-            with suppress(OSError):  # the error that is on its way says more
+            with suppress(OSError):  # the first error says more
                 partial.unlink()
 
 

@@ -90,11 +90,11 @@ def _summary(name: str, result: 'Report') -> str:
         f'{name}: {result.images} images, {result.without_label} without label; '
         f'{result.without_image} labels without image; {len(result.problems)} files are wrong'
     ]
-    cures = result.cures()
-    for cure, count in cures:
-        lines.append(f'  {count} x {cure}:')
-        examples = [line for line in result.problems if line.endswith(f'; {cure}')]
-        lines += [f'    {line.removesuffix(f"; {cure}")}' for line in examples[: max(1, SHOWN // len(cures))]]
+    fixes = result.cures()
+    for fix, count in fixes:
+        lines.append(f'  {count} x {fix}:')
+        examples = [line for line in result.problems if line.endswith(f'; {fix}')]
+        lines += [f'    {line.removesuffix(f"; {fix}")}' for line in examples[: max(1, SHOWN // len(fixes))]]
     width = max(len('class'), *map(len, result.classes))
     lines.append(f'  {"class":{width}}  pixels, %  images, %    ({result.counted} labels, those that are right)')
     for label, pixels, images in zip(result.classes, result.pixel_share, result.image_share, strict=True):
