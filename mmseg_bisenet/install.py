@@ -1,4 +1,4 @@
-"""How this package was installed, and the command that installs its extras the same way.
+"""How this package was installed, and the command that installs its extras from the same source.
 
 Only the standard library is imported: ``mmseg-bisenet env`` needs this when everything else is broken.
 """

@@ -1,6 +1,6 @@
 """The model index: the one source of names, configs, scores and weights of the published models.
 
-A wheel has it in ``mmseg_bisenet/.mim``, where mim looks for it too; a checkout has it beside the package.
+A wheel has it in ``mmseg_bisenet/.mim``, as mim expects; a checkout has it beside the package.
 """
 
 import difflib
@@ -12,7 +12,7 @@ import yaml
 
 from mmseg_bisenet.errors import InputError
 
-SIZE = '512x1024'  # height and width of the image that multiply-adds are counted for
+SIZE = '1024x2048'  # height and width of the image that the metafiles count multiply-adds for
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Entry:
         data: name of the data set that it is trained on.
         miou: of single-scale evaluation, in percent.
         miou_flip: with several scales and flips, in percent.
-        parameters: number of them, without auxiliary heads.
-        multiply_adds: for one image of ``SIZE``, without auxiliary heads.
+        parameters: in millions, without auxiliary heads.
+        multiply_adds: in billions, for one image of ``SIZE``, without auxiliary heads.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Entry:
     data: str = ''
     miou: float | None = None
     miou_flip: float | None = None
-    parameters: int | None = None
-    multiply_adds: int | None = None
+    parameters: float | None = None
+    multiply_adds: float | None = None
 
 
 def folder() -> Path:
@@ -75,8 +75,8 @@ def _entry(model: dict, root: Path) -> Entry:
         data=metadata.get('Training Data', ''),
         miou=metrics.get('mIoU'),
         miou_flip=metrics.get('mIoU(ms+flip)'),
-        parameters=metadata.get('Parameters'),
-        multiply_adds=metadata.get(f'Multiply-adds ({SIZE})'),
+        parameters=metadata.get('Parameters (M)'),
+        multiply_adds=metadata.get('Multiply-adds (G)'),
     )
 
 

@@ -1,4 +1,4 @@
-"""`mmseg-bisenet benchmark` where mim looks for it."""
+"""`mmseg-bisenet benchmark` for mim, which looks for it here."""
 
 import sys
 

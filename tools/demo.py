@@ -1,4 +1,4 @@
-"""`mmseg-bisenet demo` where mim looks for it."""
+"""`mmseg-bisenet demo` for mim, which looks for it here."""
 
 import sys
 

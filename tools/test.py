@@ -1,4 +1,4 @@
-"""`mmseg-bisenet test` where mim looks for it."""
+"""`mmseg-bisenet test` for mim, which looks for it here."""
 
 import sys
 

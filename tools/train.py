@@ -1,4 +1,4 @@
-"""`mmseg-bisenet train` where mim looks for it."""
+"""`mmseg-bisenet train` for mim, which looks for it here."""
 
 import sys
 

@@ -42,7 +42,7 @@ def _row(entry: model_index.Entry) -> tuple[str, ...]:
         entry.data,
         '' if entry.miou is None else f'{entry.miou:.2f}',
         '' if entry.miou_flip is None else f'{entry.miou_flip:.2f}',
-        '' if entry.parameters is None else f'{entry.parameters / 1e6:.2f} M',
-        '' if entry.multiply_adds is None else f'{entry.multiply_adds / 1e9:.1f} G',
+        '' if entry.parameters is None else f'{entry.parameters:.2f} M',
+        '' if entry.multiply_adds is None else f'{entry.multiply_adds:.1f} G',
         weights,
     )

@@ -93,8 +93,8 @@ def _apply(cfg: 'Config', args: argparse.Namespace) -> None:
     for key in args.cfg_options if args.tta else ():
         if key.startswith(('test_dataloader.dataset.pipeline', 'test_pipeline')):
             raise InputError(
-                f'--aug-test reads images by tta_pipeline, and {key} changes nothing; set its own key, such as '
-                'tta_pipeline.1.transforms.0.0.scale'
+                f'--aug-test reads images by tta_pipeline, and {key} changes nothing; set tta_pipeline in a config '
+                'of your own'
             )
     apply_out(cfg, args)
     if args.tta:

@@ -277,7 +277,10 @@ def test_no_views_to_test_on(refused, checkpoint, tmp_path, key, others):
 def test_a_pipeline_that_views_do_not_take(refused, checkpoint):
     key = 'test_dataloader.dataset.pipeline.1.scale'
     line = refused('test', NAME, checkpoint(), '--aug-test', '--cfg-options', f'{key}=(64,32)')
-    assert f'--aug-test reads images by tta_pipeline, and {key} changes nothing; set its own key, such as' in line
+    assert (
+        f'--aug-test reads images by tta_pipeline, and {key} changes nothing; set tta_pipeline in a config of your own'
+        in line
+    )
 
 
 def test_an_empty_folder(refused, checkpoint, data):

@@ -11,7 +11,7 @@ def test_the_table(tmp_path, monkeypatch, capsys):
     full = dict(
         Name='a_first',
         Config='a.py',
-        Metadata={'Training Data': 'COCO-Stuff 164k', 'Parameters': 3360000, 'Multiply-adds (512x1024)': 24660000000},
+        Metadata={'Training Data': 'COCO-Stuff 164k', 'Parameters (M)': 3.36, 'Multiply-adds (G)': 98.85},
         Results=[dict(Metrics={'mIoU': 73.2, 'mIoU(ms+flip)': 75.74})],
         Weights='https://host/weights.pth',
     )
@@ -22,10 +22,10 @@ def test_the_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(model_index, 'folder', lambda: tmp_path)
     assert main(['list']) == 0
     assert capsys.readouterr().out == (
-        'model             data              mIoU  ms+flip  parameters  multiply-adds, 512x1024  weights\n'
-        'a_first           COCO-Stuff 164k  73.20    75.74      3.36 M                   24.7 G  to download\n'
-        'bisenetv2_camvid  CamVid                                                                in the package\n'
-        'c_third                                                                                 none\n'
+        'model             data              mIoU  ms+flip  parameters  multiply-adds, 1024x2048  weights\n'
+        'a_first           COCO-Stuff 164k  73.20    75.74      3.36 M                    98.8 G  to download\n'
+        'bisenetv2_camvid  CamVid                                                                 in the package\n'
+        'c_third                                                                                  none\n'
     )
 
 
