@@ -1,0 +1,5 @@
+"""Benchmarks of training, evaluation and the parts of both; run from the repository root, not part of the wheel.
+
+Each script is a command, ``python -m benchmarks.NAME``. ``python -m benchmarks.tables`` writes the tables of the
+documentation from the CSV files in ``results``.
+"""

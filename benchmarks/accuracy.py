@@ -1,5 +1,6 @@
-"""Recipes against each other: each config trained and tested with each seed, and what the seeds leave undecided."""
+"""Train and test several configs with several seeds each; report mIoU with mean and standard deviation."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -8,50 +9,57 @@ from itertools import groupby, product
 from pathlib import Path
 from statistics import mean, stdev
 
-from mmseg_bisenet.benchmark.tables import write_text
+from benchmarks import command
+from mmseg_bisenet.benchmark import machine
+from mmseg_bisenet.benchmark.tables import markdown
+from mmseg_bisenet.cli import config
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import write_text
 
 SCORES = ('mIoU', 'aAcc', 'mAcc')
-ASKED = 'asked.json'  # options and changes that a run's folder was made with
+ASKED = 'asked.json'  # records the options and changes of a run in its folder
 
 
-def run(
+def measure(
     configs: Sequence[Path], seeds: Sequence[int], work_dir: Path, options: Sequence[str], changes: Sequence[str]
 ) -> list[dict]:
-    """A row for each config and seed, with the scores of its last checkpoint, in percent.
+    """Train each config with each seed, and test its last checkpoint.
 
-    A run that is cut off goes on where it was; what has been tested already is not run again. Each folder holds what it
-    was asked for, ``asked.json``: a run with other options or changes is another run.
+    A run that was interrupted resumes, and a run that was tested is not repeated. Each folder records its options and
+    changes in ``asked.json``; a run with others needs another folder.
 
     Args:
         configs: paths.
-        seeds: of the weights, of the order of the images and of their augmentation.
-        work_dir: of all; each has a folder ``CONFIG-SEED`` in it.
-        options: others of ``mmseg-bisenet train``, as ``--amp``.
-        changes: ``KEY=VALUE`` for ``--cfg-options``, of both.
+        seeds: of the weights, and of the order and the augmentation of the images.
+        work_dir: each run has a folder ``CONFIG-SEED`` in it.
+        options: further options of ``mmseg-bisenet train``, such as ``--amp``.
+        changes: ``KEY=VALUE`` for ``--cfg-options`` of training and test.
+
+    Returns:
+        A row for each config and seed, with its scores in percent.
 
     Raises:
-        InputError: a folder was made with other options or changes; or a training or a test failed, whose output has
-            said why.
+        InputError: a folder was made with other options or changes; or a training or a test failed, and has printed
+            the reason.
     """
-    runs = [(config, seed, work_dir / f'{config.stem}-{seed}') for config, seed in product(configs, seeds)]
-    for _, _, folder in runs:  # all of them before the first one trains for hours
+    runs = [(path, seed, work_dir / f'{path.stem}-{seed}') for path, seed in product(configs, seeds)]
+    for _, _, folder in runs:  # check all folders before the first training
         _claim(folder, dict(options=list(options), changes=list(changes)))
     rows = []
-    for config, seed, folder in runs:
+    for path, seed, folder in runs:
         scores = folder / 'evaluation' / 'scores.json'
         if not scores.is_file():
             seeded = ['--cfg-options', f'randomness.seed={seed}', *changes]
-            _call('train', config, '--work-dir', folder, '--resume', *options, *seeded)
+            _call('train', path, '--work-dir', folder, '--resume', *options, *seeded)
             checkpoint = (folder / 'last_checkpoint').read_text().strip()
-            _call('test', config, checkpoint, '--work-dir', folder, *seeded)
+            _call('test', path, checkpoint, '--work-dir', folder, *seeded)
         summary = json.loads(scores.read_text())['summary']
-        rows.append(dict(config=config.stem, seed=seed) | {name: summary[name] for name in SCORES})
+        rows.append(dict(config=path.stem, seed=seed) | {name: summary[name] for name in SCORES})
     return rows
 
 
 def _claim(folder: Path, asked: dict[str, list[str]]) -> None:
-    """Write into a new folder what was asked for; refuse one that was made with something else."""
+    """Record options and changes in a new folder; refuse a folder that was made with others."""
     note = folder / ASKED
     if not any(folder.glob('*')):
         write_text(note, json.dumps(asked, indent=2))
@@ -62,18 +70,54 @@ def _claim(folder: Path, asked: dict[str, list[str]]) -> None:
 
 
 def _call(*arguments: str | Path) -> None:
-    command = [sys.executable, '-m', 'mmseg_bisenet.cli', *map(str, arguments)]
-    if status := subprocess.run(command).returncode:
+    line = [sys.executable, '-m', 'mmseg_bisenet.cli', *map(str, arguments)]
+    if status := subprocess.run(line).returncode:
         raise InputError(
-            f'mmseg-bisenet {" ".join(command[3:])} ended with status {status}; mend what it says, and run this again'
+            f'mmseg-bisenet {" ".join(line[3:])} ended with status {status}; fix what it reports, and run this again'
         )
 
 
 def spread(rows: Sequence[dict]) -> list[list[str]]:
-    """For each config: its name, mIoU of each seed, their mean, and their standard deviation (n - 1)."""
+    """A line for each config: its name, the mIoU of each seed, their mean, and their standard deviation (n - 1)."""
     table = []
-    for config, own in groupby(rows, key=lambda row: row['config']):
+    for name, own in groupby(rows, key=lambda row: row['config']):
         scores = [row['mIoU'] for row in own]
         deviation = f'{stdev(scores):.2f}' if len(scores) > 1 else ''
-        table.append([config, *(f'{score:.2f}' for score in scores), f'{mean(scores):.2f}', deviation])
+        table.append([name, *(f'{score:.2f}' for score in scores), f'{mean(scores):.2f}', deviation])
     return table
+
+
+# -- command -----------------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('configs', nargs='+', help='paths of configs, or bare names of configs of this package')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
+    parser.add_argument('--work-dir', default='work_dirs/accuracy', metavar='DIR', help='default: %(default)s')
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--amp-dtype', choices=['float16', 'bfloat16'], default='float16', help='default: %(default)s')
+    parser.add_argument('--ema', action='store_true', help='as for train')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=config.CfgOptions, default={}, metavar='KEY=VALUE', help='change the configs'
+    )
+
+
+def run(args: argparse.Namespace) -> list[dict]:
+    setting = machine.describe(command.device())
+    options = ['--amp', '--amp-dtype', args.amp_dtype] if args.amp else []
+    options += ['--ema'] if args.ema else []
+    changes = [f'{key}={value}' for key, value in args.cfg_options.items()]
+    configs = [config.find(name) for name in args.configs]
+    rows = measure(configs, args.seeds, Path(args.work_dir), options, changes)
+    header = ['config', *(f'seed {seed}' for seed in args.seeds), 'mean', 'standard deviation']
+    print(markdown(header, 'l' + 'r' * (len(args.seeds) + 2), spread(rows)))
+    setting |= dict(amp=args.amp_dtype if args.amp else '', ema=args.ema, changed=' '.join(changes))
+    return [row | setting for row in rows]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.benchmark('accuracy', __doc__, add_arguments, run, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

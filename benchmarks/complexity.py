@@ -1,38 +1,46 @@
-"""What each model of the index costs: parameters, multiply-adds and activations, beside the published figures.
+"""Count parameters, multiply-adds and activations of every model of the index, beside the published figures.
 
-Counted by mmengine's analysis, for one image, on the part of the network that predicts: no boosters, from the
-normalised image to the classifier's logits at 1/8. A multiply-add is one. Convolutions, batch norm (two an element),
-global pools and upsampling count; sums, products, activation functions and max pools don't. Activations are the
-elements that convolutions put out.
+mmengine's analysis counts for one image, on the part of the network that predicts: without boosters, from the
+normalised image to the classifier's logits at 1/8. A multiply-add counts as one. Convolutions, batch norm (two an
+element), global pools and upsampling count; sums, products, activation functions and max pools don't. Activations are
+the elements that convolutions put out.
 """
 
+import argparse
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.analysis import ActivationAnalyzer, FlopAnalyzer
 from torch import nn
 
+from benchmarks import command
+from benchmarks.markers import replace_between, require_markers
 from mmseg_bisenet import model_index
-from mmseg_bisenet.benchmark.tables import markdown
+from mmseg_bisenet.benchmark.tables import markdown, write_csv
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.zoo import get_model
 
 Size = tuple[int, int]  # height, width
 
 SIZES: tuple[Size, ...] = ((512, 1024), (1024, 2048))
-CLASSES = 19  # Cityscapes', so that networks compare
-TILE = 32  # pixels of the image for one of the coarsest map
+CLASSES = 19  # as Cityscapes has; networks are compared with the same number
+TILE = 32  # pixels of the image for one pixel of the coarsest feature map
+ROOT = Path(__file__).resolve().parents[1]
+CSV = ROOT / 'results' / 'complexity.csv'
+PAGE = ROOT / 'docs' / 'models.md'
 
 
 @dataclass(frozen=True)
 class Published:
-    """A figure of somebody else's, to stand beside a network of the index (:func:`network`).
+    """A published figure for a network of the index (:func:`network`).
 
-    Multiply-adds in G, for one image of ``size``; parameters in M, where the source gives them and any code bears them
-    out; ``note`` says why ours differ.
+    Multiply-adds are in G, for one image of ``size``. Parameters are in M, and None if the source gives none or no code
+    confirms them. ``note`` says why ours differ.
     """
 
     network: str
@@ -43,11 +51,11 @@ class Published:
     note: str = ''
 
 
-STOCK = "MMSegmentation 1.2.2's network, counted alike"
+STOCK = "MMSegmentation 1.2.2's network, counted in the same manner"
 RDRNET = 'RDRNet README, trained there in MMSegmentation'
 V1_PAPER = 'V1 paper, table 4'
-ARM = "convolutions in the attention modules, which the authors' code has and the paper has not"
-REST = 'the rest not explained'
+ARM = "convolutions in the attention modules, which are in the authors' code but not in the paper"
+REST = 'the rest is not explained'
 PUBLISHED = (
     Published('bisenetv1_r18-d32', (512, 1024), 29.7, 13.28, STOCK),
     Published('bisenetv1_r18-d32', (1024, 2048), 118.0, 13.3, RDRNET, f'118.3 G in convolutions; {REST}'),
@@ -57,7 +65,7 @@ PUBLISHED = (
         10.8,
         None,
         V1_PAPER,
-        f"1.6 G: head 256 wide, the authors' is 64; 0.4 G: {ARM}; {REST}",
+        f"1.6 G: the head is 256 wide, the authors' is 64; 0.4 G: {ARM}; {REST}",
     ),
     Published('bisenetv1_r18-d32-torchseg', (360, 640), 10.8, None, V1_PAPER, f'0.4 G: {ARM}; {REST}'),
     Published('bisenetv1_r50-d32', (512, 1024), 198.0, 56.9, STOCK),
@@ -70,10 +78,15 @@ PUBLISHED = (
         21.15,
         None,
         'V2 paper',
-        "MMSegmentation's reading, whose head is 1024 wide (9.7 G)",
+        "MMSegmentation's reading of the paper, with a head 1024 wide (9.7 G)",
     ),
     Published(
-        'bisenetv2-paper_fcn', (512, 1024), 21.15, None, 'V2 paper', f'the reading nearest to both figures; {REST}'
+        'bisenetv2-paper_fcn',
+        (512, 1024),
+        21.15,
+        None,
+        'V2 paper',
+        f'the reading closest to both figures; {REST}',
     ),
     Published(
         'bisenetv2-l_fcn',
@@ -81,7 +94,7 @@ PUBLISHED = (
         118.5,
         None,
         'V2 paper',
-        f'its widths are not published; the reading nearest to both figures; {REST}',
+        f'the widths are not published; the reading closest to both figures; {REST}',
     ),
 )
 
@@ -92,9 +105,10 @@ PUBLISHED = (
 def count(model: nn.Module, sizes: Sequence[Size]) -> list[tuple[int, int]]:
     """Multiply-adds and activations for one image of each size.
 
-    A large image need not be run: where both sides are multiples of 32, every map is a whole number of pixels a tile of
-    32x32, and the cost is a constant (what follows a global pool) and so much a tile. Images of 1, 2 and 4 tiles give
-    the two and the proof. Other sizes are run as they are, and all sizes of a network where the proof fails.
+    A large image need not be run if both sides are multiples of 32. Then every feature map has a whole number of pixels
+    for each tile of 32x32, and the cost is a constant (the layers after a global pool) plus a constant for each tile.
+    Images of 1 and 2 tiles give both constants, and an image of 4 tiles confirms them. Other sizes are run, and so are
+    all sizes of a network whose cost is not of this form.
     """
     one, two, four = (np.array(_run(model, size)) for size in ((32, 32), (32, 64), (64, 64)))
     linear = np.array_equal(four - two, 2 * (two - one))
@@ -113,14 +127,14 @@ def _run(model: nn.Module, size: Size) -> tuple[int, int]:
     inputs = torch.zeros(1, 3, *size)
     analyses = FlopAnalyzer(model, inputs), ActivationAnalyzer(model, inputs)
     return tuple(
-        # It would warn of what the head of this file says.
+        # The warnings would repeat what the docstring of this file says.
         int(analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total())
         for analysis in analyses
     )
 
 
 def measure(model: BiSeNetSegmentor) -> dict[str, int]:
-    """Classes, parameters, and multiply-adds and activations for each of ``SIZES``."""
+    """Number of classes and of parameters, and multiply-adds and activations for each of ``SIZES``."""
     row = dict(classes=model.num_classes, parameters=sum(parameter.numel() for parameter in model.parameters()))
     for (height, width), (multiply_adds, activations) in zip(SIZES, count(model, SIZES), strict=True):
         row[f'multiply_adds_{height}x{width}'] = multiply_adds
@@ -129,9 +143,9 @@ def measure(model: BiSeNetSegmentor) -> dict[str, int]:
 
 
 def measure_all() -> list[dict[str, str | int]]:
-    """Every model of the index with its own number of classes, and also with 19 where that is another number."""
+    """A row for every model of the index with its own number of classes, and one with 19 classes if it has others."""
     rows = []
-    known = {}  # what the same network cost under another name
+    known = {}  # the costs of each network; several models share one
     for name in model_index.list_models():
         own = get_model(name)
         for model in [own] if own.num_classes == CLASSES else [own, get_model(name, num_classes=CLASSES)]:
@@ -147,18 +161,19 @@ def measure_all() -> list[dict[str, str | int]]:
 
 CAPTION = f"""\
 One image, {CLASSES} classes, the part of the network that predicts: from the normalised image to the logits at 1/8,
-without boosters. Counted by mmengine: a multiply-add is one; convolutions, batch norm (two an element), global pools
-and upsampling count. Activations are what convolutions put out. The papers' figures are as others quote them."""
+without boosters. Counted by mmengine: a multiply-add counts as one; convolutions, batch norm (two an element), global
+pools and upsampling count. Activations are the outputs of convolutions. The figures of the papers are quoted from
+secondary sources."""
 
 
 def network(model: str) -> str:
-    """The part of a model's name in front of its schedule: ``bisenetv1_r18-d32`` and so on."""
+    """The part of a model's name before its schedule, such as ``bisenetv1_r18-d32``."""
     return re.split(r'_\d+xb\d+', model)[0]
 
 
 def tables(rows: Sequence[dict[str, str | int]]) -> str:
-    """Each network once, and what others published beside ours, from the rows of :func:`measure_all`."""
-    different = {}  # of rows that differ in nothing but the model, the first
+    """A table with each network once, and one with the published figures, from the rows of :func:`measure_all`."""
+    different = {}  # the first of the rows that differ in the name of the model only
     networks = {}
     for row in rows:
         if row['classes'] == CLASSES:
@@ -205,7 +220,7 @@ def _beside(published: Published, row: dict[str, str | int]) -> list[str]:
 
 def _link(model: str) -> str:
     config = model_index.find(model).config.relative_to(model_index.folder())
-    return f'[`{network(model)}`]({config.as_posix()})'
+    return f'[`{network(model)}`](../{config.as_posix()})'  # from the folder of PAGE
 
 
 def _giga(value: int) -> str:
@@ -214,3 +229,31 @@ def _giga(value: int) -> str:
 
 def _mega(value: int, digits: int) -> str:
     return f'{value / 1e6:.{digits}f} M'
+
+
+# -- command -----------------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    pages = ' and the tables of '.join(path.relative_to(ROOT).as_posix() for path in (CSV, PAGE))
+    parser.add_argument('--write', action='store_true', help=f'write {pages}')
+
+
+def run(args: argparse.Namespace) -> None:
+    torch.set_num_threads(1)  # the images are too small for several threads
+    if args.write:
+        require_markers(PAGE, 'complexity')
+    rows = measure_all()
+    text = tables(rows)
+    if args.write:
+        write_csv(CSV, rows)
+        replace_between(PAGE, 'complexity', text)
+    print(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.main('complexity', __doc__, add_arguments, run, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
-# Everything that wants an NVIDIA GPU, one CSV file each under results, named after the machine:
+# Runs every benchmark that needs an NVIDIA GPU, and writes one CSV file each to results; file names end in NAME, the
+# machine:
 #     benchmarks/gpu.sh NAME [speed] [accuracy] [push]
-# `speed`, the default, takes some twenty minutes on one GPU. The others train on $MMSEG_BISENET_DATA/camvid: `accuracy`
-# our recipes and stock's with three seeds each, 12 times 10,000 iterations; `push` ours with one thing changed at a time.
-# SMALL=1 runs the same at the size of a test, on a CPU as well. What fails is named at the end, and the rest goes on.
+# `speed`, the default, takes about twenty minutes on one GPU. `accuracy` and `push` train on
+# $MMSEG_BISENET_DATA/camvid: `accuracy` our recipes and stock's with three seeds each (12 trainings of 10,000
+# iterations), `push` our recipe with one change at a time. With SMALL=1 the same commands run at the size of a test,
+# also on a CPU. If a command fails, the others still run, and the end of the output names it. PYTHON, RESULTS and
+# WORK_DIR replace the defaults.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=${1:?give a name for the machine, such as h100}
 results=${RESULTS:-results}
-bisenet=${BISENET:-mmseg-bisenet}
+python=${PYTHON:-python}
 shapes=('512 1024' '1024 2048') batches=(4 16) crop='1024 1024' images=200 steps=20 street='1024 2048'
-runtimes=(deploy compile) precisions=(fp32 fp16 bf16) compile=(--compile) amp=(--amp) seeds=(0 1 2)
+runtimes=(torch compile) precisions=(fp32 fp16 bf16) compile=(--compile) amp=(--amp) seeds=(0 1 2)
 scaling=() small=() work_dir=${WORK_DIR:-work_dirs/accuracy}
 if [ -n "${SMALL:-}" ]; then
   shapes=('64 128') batches=(2) crop='64 64' images=3 steps=1 street='64 128'
-  runtimes=(deploy) precisions=(fp32) compile=() amp=() seeds=(0) work_dir=${WORK_DIR:-work_dirs/accuracy-small}
+  runtimes=(torch) precisions=(fp32) compile=() amp=() seeds=(0) work_dir=${WORK_DIR:-work_dirs/accuracy-small}
   scaling=(model.data_preprocessor.size='(64,64)' train_dataloader.dataset.pipeline.2.crop_size='(64,64)')
   small=(train_cfg.max_iters=2 train_cfg.val_interval=2 default_hooks.checkpoint.interval=2
          train_dataloader.batch_size=2 train_dataloader.num_workers=0 train_dataloader.persistent_workers=False)
@@ -31,9 +34,9 @@ recipes=(
 )
 
 failed=()
-run() {  # ARGUMENT... of mmseg-bisenet
+run() {  # MODULE ARGUMENT...
   # shellcheck disable=SC2086
-  $bisenet "$@" || failed+=("$*")
+  $python -m "$@" || failed+=("$*")
 }
 
 # shellcheck disable=SC2086
@@ -42,34 +45,35 @@ speed() {
   for network in "${networks[@]}"; do
     short=${network%%_[0-9]xb*}
     for shape in "${shapes[@]}"; do
-      run benchmark "$network" --shape $shape --images $images --runtime "${runtimes[@]}" \
+      run mmseg_bisenet.cli benchmark "$network" --shape $shape --images $images --runtime "${runtimes[@]}" \
         --precision "${precisions[@]}" --csv "$results/runtimes_${short}_${shape/ /x}_$name.csv"
-      run benchmark-roofline "$network" --shape $shape --csv "$results/roofline_${short}_${shape/ /x}_$name.csv"
+      run benchmarks.roofline "$network" --shape $shape --csv "$results/roofline_${short}_${shape/ /x}_$name.csv"
     done
   done
 
-  # The shares of equal labels that mean something are those of trained weights.
-  run benchmark bisenetv2_camvid mmseg_bisenet/weights/bisenetv2_camvid.safetensors --shape ${shapes[0]} \
-    --images $images --runtime "${runtimes[@]}" --precision "${precisions[@]}" \
+  # Shares of equal labels need trained weights.
+  run mmseg_bisenet.cli benchmark bisenetv2_camvid mmseg_bisenet/weights/bisenetv2_camvid.safetensors \
+    --shape ${shapes[0]} --images $images --runtime "${runtimes[@]}" --precision "${precisions[@]}" \
     --csv "$results/runtimes_bisenetv2_camvid_$name.csv"
 
   for network in "${networks[0]}" "${networks[2]}"; do
-    run benchmark-training "$network" --shape $crop --batch "${batches[@]}" --steps $steps "${compile[@]}" \
+    run benchmarks.training "$network" --shape $crop --batch "${batches[@]}" --steps $steps "${compile[@]}" \
       --csv "$results/training_${network%%_[0-9]xb*}_$name.csv"
   done
 
-  # Where the loader becomes the limit, on drawn streets of Cityscapes' size.
+  # How fast the loader is, on drawn streets of Cityscapes' size.
   data=$(mktemp -d)
-  run miniscapes "$data/cityscapes" --train 64 --val 1 --size $street
+  run mmseg_bisenet.cli miniscapes "$data/cityscapes" --train 64 --val 1 --size $street
   for batch in "${batches[@]}"; do
-    MMSEG_BISENET_DATA=$data run benchmark-scaling "${networks[0]}" --steps $steps --csv "$results/scaling_batch${batch}_$name.csv" \
+    MMSEG_BISENET_DATA=$data run benchmarks.scaling "${networks[0]}" --steps $steps \
+      --csv "$results/scaling_batch${batch}_$name.csv" \
       --cfg-options train_dataloader.batch_size=$batch "${scaling[@]}"
   done
   rm -r "$data"
 }
 
 train() {  # NAME CONFIG... OPTION...
-  run benchmark-accuracy "${@:2}" --work-dir "$work_dir/$1" --csv "$results/camvid-$1_$name.csv" "${amp[@]}"
+  run benchmarks.accuracy "${@:2}" --work-dir "$work_dir/$1" --csv "$results/accuracy_camvid-$1_$name.csv" "${amp[@]}"
 }
 
 accuracy() {
@@ -102,8 +106,8 @@ for what in "${@:2}"; do
 done
 for what in "${@:2}"; do $what; done
 [ $# -gt 1 ] || speed
-[ "$results" != results ] || run tables
+[ "$results" != results ] || run benchmarks.tables
 if [ ${#failed[@]} -gt 0 ]; then
-  printf 'failed: mmseg-bisenet %s\n' "${failed[@]}" >&2
+  printf 'failed: python -m %s\n' "${failed[@]}" >&2
   exit 1
 fi

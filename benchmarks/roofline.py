@@ -1,20 +1,26 @@
-"""How fast a network could be at best on this machine: the two floors of the roofline model (Williams et al., 2009).
+"""Compute the lower bounds of the time of an image on this machine, by the roofline model (Williams et al., 2009).
 
-One floor is its multiply-adds over the rate of large matrix products, the other the bytes of its maps, each written
-once and read once, over the rate of a copy. Both rates are measured with PyTorch's own operators: that the machine has
-no more to give is not proved. On a GPU the products are larger, and many are started before one waits, so that the
-launches don't count. Convolutions by fewer multiplications (Winograd), and runtimes that keep maps in caches,
-may pass below.
+The compute bound is the network's multiply-adds divided by the rate of large matrix products. The memory bound is the
+bytes of its feature maps, each written once and read once, divided by the rate of a copy. PyTorch's own operators
+measure both rates; the machine may be capable of more. On a GPU the products are larger, and many are started before
+the clock is read, so that launches don't count. Convolutions with fewer multiplications (Winograd) and runtimes that
+keep maps in caches may be faster than these bounds.
 """
 
-from collections.abc import Callable
+import argparse
+import sys
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from benchmarks import complexity
-from mmseg_bisenet.benchmark import latency
+from benchmarks import command, complexity
+from mmseg_bisenet.benchmark import latency, machine
+from mmseg_bisenet.benchmark.tables import markdown
+from mmseg_bisenet.cli import config
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
+from mmseg_bisenet.zoo import get_model
 
 BYTES = {'fp32': 4, 'tf32': 4, 'bf16': 2, 'fp16': 2, 'int8': 1}
 DTYPES = {
@@ -24,17 +30,20 @@ DTYPES = {
     'fp16': torch.float16,
     'int8': torch.int8,
 }
-MANY = 20  # on a GPU, between two looks at the clock
+MANY = 20  # runs between two readings of the clock, on a GPU
 
 
 def measure(segmentor: BiSeNetSegmentor, height: int, width: int, device: str, repeats: int = 10) -> list[dict]:
-    """A row for each precision of the device: its rate in G multiply-adds a second, and both floors in ms an image.
+    """Both rates of a device, and the lower bounds that follow from them for a network.
 
     Args:
         segmentor: on the CPU; only its shapes matter.
         height, width: of the image, in pixels.
-        device: ``'cpu'`` or ``'cuda'``, whose rates are measured; fp32 of a GPU is without TF32, which has its own row.
-        repeats: of each product, of which the fastest counts.
+        device: ``'cpu'`` or ``'cuda'``; fp32 of a GPU is without TF32, which has a row of its own.
+        repeats: runs of each product and of the copy; the fastest counts.
+
+    Returns:
+        A row for each precision: the rate in G multiply-adds a second, and both bounds in ms an image.
     """
     ((multiply_adds, activations),) = complexity.count(segmentor, [(height, width)])
     bandwidth = copy_rate(device, repeats)
@@ -46,22 +55,24 @@ def measure(segmentor: BiSeNetSegmentor, height: int, width: int, device: str, r
                 precision=precision,
                 multiply_adds_g=multiply_adds / 1e9,
                 rate_g=rate / 1e9,
-                compute_floor_ms=1000 * multiply_adds / rate,
+                compute_bound_ms=1000 * multiply_adds / rate,
                 copy_gb_s=bandwidth / 1e9,
-                memory_floor_ms=1000 * 2 * BYTES[precision] * activations / bandwidth,
+                memory_bound_ms=1000 * 2 * BYTES[precision] * activations / bandwidth,
             )
         )
     return rows
 
 
 def product_rate(precision: str, device: str, repeats: int) -> float:
-    """Multiply-adds a second of products of 2048x2048 matrices (8192x8192 on a GPU), or of the same as a 1x1
-    convolution: the faster.
+    """Multiply-adds a second of a product of 2048x2048 matrices (8192x8192 on a GPU).
+
+    The product runs as a matrix product and as a 1x1 convolution; the faster one counts.
     """
     size, dtype = 2048 if device == 'cpu' else 8192, DTYPES[precision]
     if dtype == torch.int8:
         matrix = torch.randint(-128, 128, (size, size), dtype=dtype, device=device)
-        return size**3 / _fastest(lambda: torch._int_mm(matrix, matrix.T), device, repeats)  # as all GPUs have it
+        # Every GPU supports the layout of a transposed second matrix.
+        return size**3 / _fastest(lambda: torch._int_mm(matrix, matrix.T), device, repeats)
     matrix = torch.randn(size, size, device=device).to(dtype)
     maps = matrix.T.reshape(1, size, 64, size // 64).contiguous(memory_format=torch.channels_last)
     conv = nn.Conv2d(size, size, 1, bias=False).to(device, dtype, memory_format=torch.channels_last)
@@ -86,3 +97,40 @@ def _fastest(work: Callable[[], object], device: str, repeats: int) -> float:
             work()
         seconds.append((latency.now(device) - start) / many)
     return min(seconds[2:])
+
+
+# -- command -----------------------------------------------------------------------------------------------------------
+
+HEADER = ['precision', 'G multiply-adds/s', 'compute bound, ms', 'copy, GB/s', 'memory bound, ms']
+FIGURES = dict(rate_g='.0f', compute_bound_ms='.1f', copy_gb_s='.1f', memory_bound_ms='.1f')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='path of a config, or the bare name of one of this package')
+    parser.add_argument(
+        '--shape', type=int, nargs=2, default=(1024, 2048), metavar=('H', 'W'), help='of the image (default: 1024 2048)'
+    )
+
+
+def run(args: argparse.Namespace) -> list[dict]:
+    if min(args.shape) < 1:
+        raise InputError('--shape must be 1 or more')
+    height, width = args.shape
+    segmentor = get_model(str(config.find(args.config)))
+    device = command.device()
+    setting = machine.describe(device)
+    setting.pop('tf32', None)  # the precision of each row says it
+    rows = measure(segmentor, height, width, device)
+    print(machine.line(setting))
+    print(f'{args.config}, {height}x{width}: {rows[0]["multiply_adds_g"]:.1f} G multiply-adds')
+    cells = [[row['precision'], *(f'{row[key]:{form}}' for key, form in FIGURES.items())] for row in rows]
+    print(markdown(HEADER, 'lrrrr', cells))
+    return [dict(config=args.config, height=height, width=width) | setting | row for row in rows]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.benchmark('roofline', __doc__, add_arguments, run, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,113 +1,45 @@
-"""What limits training on many GPUs: loader, step and all-reduce as measured, and a model of what follows from them.
+"""Measure data loader, training step and all-reduce, and compute what they allow on up to 64 GPUs.
 
-The model (:func:`expect`) has these parts and no more:
-
-- Each GPU has the same batch, whatever their number, and takes the same time for a step.
-- Gradients travel by ring all-reduce: each process sends ``2 (n - 1) / n`` of their bytes, in ``2 (n - 1)`` messages.
-- They travel after the backward pass (the lower bound of the efficiency), or as soon as the backward pass starts and
-  hidden by it as far as it lasts (the upper bound). DDP sends them in buckets while it goes on, and lies in between.
-
-Not in it: SyncBN's two small messages for each norm layer and step, evaluation, and processes that wait for a slow one.
+``python -m benchmarks.scaling CONFIG`` measures one process. Under torchrun, with ``--launcher pytorch``, it measures
+the all-reduce among the processes. ``scaling_model.py`` computes the efficiency on more GPUs.
 """
 
-import math
+import argparse
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dist import all_reduce, barrier, get_rank, get_world_size, is_distributed
+from mmengine.dist import all_reduce, barrier, get_rank, get_world_size, init_dist, is_distributed, is_main_process
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmengine.structures import PixelData
 from mmengine.utils.dl_utils import set_multi_processing
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmseg_bisenet.benchmark import latency
+from benchmarks import command
+from benchmarks.scaling_model import Expectation, Network, Step, expect_all, workers_needed
+from benchmarks.steps import synthetic_batch, without_precision
+from mmseg_bisenet.benchmark import latency, machine
 from mmseg_bisenet.benchmark.tables import markdown
-
-COUNTS = (1, 2, 4, 8, 16, 32, 64)
-LATENCY = 1e-5  # seconds a message, where the network was not measured: an assumption, of the order of NCCL's
-
-
-# -- the model ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Network:
-    """What a ring is made of: bytes a second on its slowest link, and seconds a message."""
-
-    bandwidth: float
-    latency: float = LATENCY
-
-    def all_reduce(self, size: float, processes: int) -> float:
-        """Seconds that a ring all-reduce of ``size`` bytes takes."""
-        steps = 2 * (processes - 1)
-        return steps / processes * size / self.bandwidth + steps * self.latency
-
-    @classmethod
-    def from_times(cls, size: int, processes: int, large: float, small: float) -> 'Network':
-        """The inverse: from the seconds that ``size`` bytes take, and those of a message without content."""
-        steps = 2 * (processes - 1)
-        return cls(steps / processes * size / max(large - small, 1e-9), small / steps)
-
-
-@dataclass(frozen=True)
-class Step:
-    """Seconds that one process takes for the parts of a training step, without any communication."""
-
-    forward: float
-    backward: float
-    optimizer: float
-
-    @property
-    def total(self) -> float:
-        return self.forward + self.backward + self.optimizer
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """Of ``gpus`` GPUs: seconds of the all-reduce, and bounds of the efficiency, in (0, 1]."""
-
-    gpus: int
-    all_reduce: float
-    low: float
-    high: float
-
-
-def expect(step: Step, size: int, network: Network, gpus: int) -> Expectation:
-    """The efficiency is the time of a step on one GPU over the time on ``gpus``; gradients are of ``size`` bytes."""
-    travel = network.all_reduce(size, gpus)
-    exposed = max(0.0, travel - step.backward)
-    return Expectation(gpus, travel, step.total / (step.total + travel), step.total / (step.total + exposed))
-
-
-def expect_all(measured: 'Measured', network: Network | None) -> list[Expectation]:
-    """For each of ``COUNTS``; without a network, for one GPU."""
-    counts = COUNTS if network else COUNTS[:1]
-    network = network or Network(math.inf)
-    return [expect(measured.step, measured.gradient_bytes, network, gpus) for gpus in counts]
-
-
-def workers_needed(step_rate: float, loader_rate: float) -> int:
-    """Data workers for one GPU, from images a second that it trains and that one worker loads."""
-    return math.ceil(step_rate / loader_rate)
-
+from mmseg_bisenet.cli import config
+from mmseg_bisenet.errors import InputError
 
 # -- measurements ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the processes of this run did at the same time, in seconds of the slowest; bytes; images a second.
+    """Times in seconds, each that of the slowest process; sizes in bytes; rates in images a second.
 
-    ``step`` is without communication, ``together`` with DDP, all-reduce included.
+    ``step`` is without communication. ``together`` is a step with DDP, all-reduce included. ``loader_rate`` is of one
+    data worker, None without data. ``all_reduce``, ``network`` and ``together`` are None for one process.
     """
 
     processes: int
@@ -121,22 +53,28 @@ class Measured:
 
     @property
     def step_rate(self) -> float:
-        """Images a second of one process, alone."""
+        """Images a second of one process without communication."""
         return self.batch / self.step.total
 
 
 def measure(cfg: Config, device: str, steps: int, load: bool) -> Measured:
-    """Medians over ``steps`` batches, steps and all-reduces each, after some that are not counted.
+    """Medians over ``steps`` batches, steps and all-reduces, after a few that are not counted; every process calls it.
 
-    In fp32, on a made-up batch of the config's size and crop; every process calls it. ``load`` if the data exist.
+    Everything runs in fp32, on a synthetic batch of the config's batch size and crop.
+
+    Args:
+        cfg: of the model and its training.
+        device: ``'cpu'`` or ``'cuda'``.
+        steps: that are timed.
+        load: also measure the data loader; the data must exist.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     set_multi_processing(**cfg.env_cfg.get('mp_cfg', {}), distributed=is_distributed())
     loader_rate = loader(cfg, steps) if load and get_rank() == 0 else None
     barrier()
     batch = cfg.train_dataloader.batch_size
-    data = made_up(batch, cfg.model.data_preprocessor.size, _classes(cfg))
-    model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)  # alone, it must not wait for others
+    data = synthetic_batch(batch, cfg.model.data_preprocessor.size, _classes(cfg))
+    model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)  # without SyncBN it does not wait for others
     size = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     if not is_distributed():
         ((*alone,),) = _steps(cfg, [model], data, device, steps)
@@ -151,40 +89,24 @@ def measure(cfg: Config, device: str, steps: int, load: bool) -> Measured:
 
 
 def _classes(cfg: Config) -> int:
-    # A stock segmentor has them in its heads.
+    # A stock segmentor has num_classes in its heads only.
     return cfg.model.get('num_classes') or cfg.model.decode_head.num_classes
 
 
 def loader(cfg: Config, batches: int) -> float:
-    """Images a second of one data worker, through the config's own data set, pipeline and sampler."""
+    """Images a second of one data worker, with the config's own data set, pipeline and sampler."""
     one = dict(num_workers=1, persistent_workers=False)
     iterator = iter(Runner.build_dataloader(cfg.train_dataloader | one, seed=0))
     clock = []
-    for _ in range(4 + batches):  # the worker starts two ahead; later ones arrive as fast as it makes them
+    # The worker prepares the first two batches in advance; after them, one arrives whenever the worker finishes one.
+    for _ in range(4 + batches):
         next(iterator)
         clock.append(time.perf_counter())
     return cfg.train_dataloader.batch_size / float(np.median(np.diff(clock[3:])))
 
 
-def made_up(batch: int, size: tuple[int, int], classes: int) -> dict:
-    """uint8 images and labels of random pixels, as the data pipeline packs them."""
-    generator = torch.Generator().manual_seed(0)
-    samples = []
-    for _ in range(batch):
-        sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size))
-        sample.gt_sem_seg = PixelData(data=torch.randint(0, classes, (1, *size), generator=generator))
-        samples.append(sample)
-    pixels = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, generator=generator)
-    return dict(inputs=list(pixels), data_samples=samples)
-
-
-def without_precision(optim_wrapper: dict) -> dict:
-    """A config's optimizer and its rules, without what makes it mixed precision."""
-    return {key: optim_wrapper[key] for key in ('optimizer', 'paramwise_cfg', 'constructor') if key in optim_wrapper}
-
-
 def _steps(cfg: Config, models: Sequence[nn.Module], data: dict, device: str, steps: int) -> list[list[float]]:
-    """Median seconds of forward pass with loss, of backward pass, and of the optimizer; for each model, in turns."""
+    """Median seconds of forward pass with loss, backward pass and optimizer, for each model; the models take turns."""
     options = without_precision(cfg.optim_wrapper)
     optims = [build_optim_wrapper(model.train(), dict(type='OptimWrapper', **options)) for model in models]
     clock = []
@@ -218,17 +140,17 @@ def _travel(size: int, device: str, times: int) -> float:
 
 
 def _slowest(seconds: list) -> list:
-    """The largest of all processes, for each of the figures."""
+    """The largest value over all processes, for each entry."""
     seconds = torch.tensor(seconds, dtype=torch.float64)
     all_reduce(seconds, 'max')
     return seconds.tolist()
 
 
-# -- tables ------------------------------------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------------------------
 
 
 def measured_table(measured: Measured, no_loader: str = '') -> str:
-    """A line for each part; ``no_loader`` says why that was not measured."""
+    """One line for each part; ``no_loader`` says why the loader was not measured."""
     m, step = measured, measured.step
     lines = [
         ('loader, one worker', f'{m.loader_rate:.2f} images/s' if m.loader_rate else f'not measured: {no_loader}'),
@@ -242,7 +164,7 @@ def measured_table(measured: Measured, no_loader: str = '') -> str:
     if m.network:
         share = m.step.total / m.together
         lines += [
-            (f'all-reduce of them, {m.processes} processes', f'{1000 * m.all_reduce:.1f} ms'),
+            (f'all-reduce of the gradients, {m.processes} processes', f'{1000 * m.all_reduce:.1f} ms'),
             ('— as a ring', f'{m.network.bandwidth / 1e9:.3f} GB/s, {1e6 * m.network.latency:.0f} µs a message'),
             (f'step of {m.processes} processes together', f'{1000 * m.together:.1f} ms, efficiency {share:.1%}'),
         ]
@@ -270,7 +192,7 @@ def expected_table(measured: Measured, expectations: Sequence[Expectation]) -> s
 
 
 def rows(measured: Measured, expectations: Sequence[Expectation]) -> list[dict[str, float | None]]:
-    """A line of CSV for each number of GPUs; what was measured is the same in each."""
+    """A row of the CSV file for each number of GPUs; the measured columns are the same in each."""
     m = measured
     common = dict(
         processes=m.processes,
@@ -299,3 +221,65 @@ def rows(measured: Measured, expectations: Sequence[Expectation]) -> list[dict[s
 
 def _workers(measured: Measured) -> int | None:
     return workers_needed(measured.step_rate, measured.loader_rate) if measured.loader_rate else None
+
+
+# -- command -----------------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    config.add_arguments(parser)
+    config.add_launcher(parser)
+    parser.add_argument('--steps', type=int, default=10, help='timed steps (default: %(default)s)')
+    parser.add_argument(
+        '--bandwidth',
+        type=float,
+        metavar='GB/s',
+        help='of the slowest link between GPUs, in 10^9 bytes a second; replaces the measured bandwidth in the model',
+    )
+
+
+def run(args: argparse.Namespace) -> list[dict] | None:
+    if args.steps < 1 or (args.bandwidth is not None and args.bandwidth <= 0):
+        raise InputError('--steps must be 1 or more, --bandwidth above 0')
+    cfg = config.load(args)
+    no_data = ''
+    try:
+        config.check_data(cfg, 'train_dataloader')
+    except InputError as error:
+        no_data = str(error)
+    config.launch(cfg, args.launcher)
+    if args.launcher != 'none' and not is_distributed():
+        init_dist(args.launcher, **cfg.env_cfg.dist_cfg)
+    device = command.device()
+    measured = measure(cfg, device, args.steps, load=not no_data)
+    main_process = is_main_process()
+    config.leave()
+    if not main_process:
+        return None
+    network = Network(args.bandwidth * 1e9) if args.bandwidth else measured.network
+    expectations = expect_all(measured.step, measured.gradient_bytes, network)
+    setting = dict(
+        config=Path(args.config).stem,
+        device=machine.name(device),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        height=cfg.model.data_preprocessor.size[0],
+        width=cfg.model.data_preprocessor.size[1],
+    )
+    print('{config}: {device}, {threads} threads a process, torch {torch}, fp32, {height}x{width}'.format(**setting))
+    print(f'medians of {args.steps}\n\n{measured_table(measured, no_data)}\n')
+    if network:
+        source = 'given' if args.bandwidth else 'measured'
+        print(f'expected with a ring of {network.bandwidth / 1e9:.3g} GB/s ({source}):\n')
+        print(expected_table(measured, expectations))
+    else:
+        print('expected efficiency: give --bandwidth GB/s, or start 2 processes or more with --launcher pytorch')
+    return [setting | row for row in rows(measured, expectations)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.benchmark('scaling', __doc__, add_arguments, run, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,12 +1,14 @@
-"""Training steps a second and their peak memory, against MMSegmentation's network and loss, on one device.
+"""Measure a training step against MMSegmentation's network and loss: images a second and peak memory.
 
-Batches are made up and lie on the device with their labels: neither the loader nor the way to the GPU is in it
-(``scaling.py`` has the loader). A step is what MMEngine's runner does with a batch: pre-processing, forward pass with
-losses, backward pass and optimizer, which is the config's for all ways. On a GPU cuDNN chooses its convolutions by
-trying them, as both our and stock's ``default_runtime.py`` let the runner do (``cudnn_benchmark``).
+Batches are synthetic and lie on the device with their labels, so the data loader and the copy to the GPU are not
+measured (``scaling.py`` measures the loader). A step is what MMEngine's runner does with a batch: data preprocessor,
+forward pass with losses, backward pass and optimizer; all methods use the optimizer of the config. On a GPU, cuDNN
+chooses its convolutions by trying them, as ``cudnn_benchmark`` in our ``default_runtime.py`` and in stock's asks for.
 """
 
-from collections.abc import Callable
+import argparse
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -16,10 +18,14 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from benchmarks.scaling import made_up, without_precision
-from mmseg_bisenet.benchmark import latency
+from benchmarks import command
+from benchmarks.steps import synthetic_batch, without_precision
+from mmseg_bisenet.benchmark import latency, machine
 from mmseg_bisenet.benchmark.memory import peak_bytes
 from mmseg_bisenet.benchmark.stock import stock
+from mmseg_bisenet.benchmark.tables import markdown
+from mmseg_bisenet.cli import config
+from mmseg_bisenet.errors import InputError
 
 WRAPPERS = {
     'fp32': dict(type='OptimWrapper'),
@@ -31,14 +37,14 @@ STOCK_LOSS = dict(type='CrossEntropyLoss', _scope_='mmseg')
 
 
 @dataclass(frozen=True)
-class Way:
+class Method:
     """How a network is trained.
 
     Args:
         network: ``'stock'``, ``'ours'``, or ``'ours, stock loss'``, which keeps full-size logits.
-        precision: ``'fp32'``, ``'tf32'`` (convolutions and products of a GPU), ``'amp-fp16'`` or ``'amp-bf16'``.
-        channels_last: weights and maps lie in memory pixel by pixel.
-        compiled: the backbone, as ``CompileHook`` does it.
+        precision: ``'fp32'``, ``'tf32'`` (convolutions and matrix products of a GPU), ``'amp-fp16'`` or ``'amp-bf16'``.
+        channels_last: weights and feature maps have the channels-last memory format.
+        compiled: the backbone is compiled, as ``CompileHook`` does it.
     """
 
     network: str
@@ -47,36 +53,39 @@ class Way:
     compiled: bool = False
 
 
-def ways(device: str, compiled: bool) -> list[Way]:
-    """What is compared on a device: at each precision stock first."""
+def methods(device: str, compiled: bool) -> list[Method]:
+    """The methods to compare on a device; at each precision, stock comes first."""
     found = []
     for precision in ('fp32', 'tf32', 'amp-fp16', 'amp-bf16') if device == 'cuda' else ('fp32', 'amp-bf16'):
-        found += [Way('stock', precision), Way('ours, stock loss', precision), Way('ours', precision)]
-        found += [Way('ours', precision, channels_last=True)]
-        found += [Way('ours', precision, channels_last=True, compiled=True)] if compiled else []
+        found += [Method('stock', precision), Method('ours, stock loss', precision), Method('ours', precision)]
+        found += [Method('ours', precision, channels_last=True)]
+        found += [Method('ours', precision, channels_last=True, compiled=True)] if compiled else []
     return found
 
 
 def measure(
-    model: dict, optimizer: dict, compared: list[Way], batch: int, crop: tuple[int, int], steps: int, device: str
+    model: dict, optimizer: dict, compared: list[Method], batch: int, crop: tuple[int, int], steps: int, device: str
 ) -> list[dict]:
-    """A row for each way: median milliseconds of interleaved steps, images a second, peak memory above weights and
-    batch, and both ratios to stock at the same precision.
+    """Train with the methods in turns.
 
     Args:
         model: of a config of ours.
         optimizer: the config's ``optim_wrapper``.
-        compared: in this order; the first of a precision is what its ratios are to.
+        compared: the methods, in this order; the ratios of a precision are to its first method.
         batch: images a step.
         crop: height and width of the images, in pixels.
-        steps: of each that are timed, after two that are not.
+        steps: timed steps of each method, after two that are not timed.
         device: ``'cpu'`` or ``'cuda'``.
+
+    Returns:
+        A row for each method: median milliseconds a step, images a second, peak memory above weights and batch, and
+        the ratios of speed and memory.
 
     Raises:
         InputError: MMSegmentation has no such network.
     """
     with latency.cudnn_benchmark(device):
-        works = [prepare(way, model, optimizer, batch, crop, device) for way in compared]
+        works = [prepare(method, model, optimizer, batch, crop, device) for method in compared]
         times = [[] for _ in works]
         for _ in range(2 + steps):
             for work, clock in zip(works, times, strict=True):
@@ -85,47 +94,97 @@ def measure(
                 clock.append(1000 * (latency.now(device) - start))
         del works
         rows = []
-        for way, clock in zip(compared, times, strict=True):
+        for method, clock in zip(compared, times, strict=True):
             ms = median(clock[2:])
-            peak = peak_bytes(prepare, way, model, optimizer, batch, crop, device, device=device)
-            row = asdict(way) | dict(batch=batch, height=crop[0], width=crop[1])
+            peak = peak_bytes(prepare, method, model, optimizer, batch, crop, device, device=device)
+            row = asdict(method) | dict(batch=batch, height=crop[0], width=crop[1])
             row |= dict(cudnn_benchmark=torch.backends.cudnn.benchmark if device == 'cuda' else '')
             row |= dict(ms=ms, images_s=1000 * batch / ms, peak_mb=peak / 1e6)
-            base = next((other for other in rows if other['precision'] == way.precision), row)
+            base = next((other for other in rows if other['precision'] == method.precision), row)
             row |= dict(speed_ratio=row['images_s'] / base['images_s'], memory_ratio=row['peak_mb'] / base['peak_mb'])
             rows.append(row)
     return rows
 
 
 def prepare(
-    way: Way, model: dict, optimizer: dict, batch: int, crop: tuple[int, int], device: str
+    method: Method, model: dict, optimizer: dict, batch: int, crop: tuple[int, int], device: str
 ) -> Callable[[], None]:
-    """Build a segmentor with random weights; what is returned trains it by one step."""
+    """Build a segmentor with random weights; the function that is returned trains it by one step."""
     init_default_scope('mmseg')
-    # By default it would pad to the config's own crop.
+    # By default the data preprocessor would pad to the crop of the config.
     model = model | dict(data_preprocessor=model['data_preprocessor'] | dict(size=crop))
-    network = revert_sync_batchnorm(MODELS.build(_cfg(way, model))).to(device).train()
-    if way.compiled:
+    network = revert_sync_batchnorm(MODELS.build(_cfg(method, model))).to(device).train()
+    if method.compiled:
         network.backbone.compile()
-    optim = build_optim_wrapper(network, without_precision(optimizer) | WRAPPERS[way.precision])
-    data = made_up(batch, crop, network.num_classes)
+    optim = build_optim_wrapper(network, without_precision(optimizer) | WRAPPERS[method.precision])
+    data = synthetic_batch(batch, crop, network.num_classes)
     data = {key: [each.to(device) for each in given] for key, given in data.items()}
 
     def step() -> None:
-        with latency.tf32(way.precision == 'tf32'), optim.optim_context(network):
+        with latency.tf32(method.precision == 'tf32'), optim.optim_context(network):
             losses = network(**network.data_preprocessor(data, training=True), mode='loss')
             loss, _ = network.parse_losses(losses)
-        with latency.tf32(way.precision == 'tf32'):
+        with latency.tf32(method.precision == 'tf32'):
             optim.update_params(loss)
 
     return step
 
 
-def _cfg(way: Way, model: dict) -> dict:
-    if way.network == 'stock':
+def _cfg(method: Method, model: dict) -> dict:
+    if method.network == 'stock':
         return stock(model)
-    cfg = model | dict(channels_last=way.channels_last)
-    if way.network == 'ours, stock loss':
+    cfg = model | dict(channels_last=method.channels_last)
+    if method.network == 'ours, stock loss':
         cfg['decode_head'] = cfg['decode_head'] | dict(loss_decode=STOCK_LOSS)
         cfg['auxiliary_head'] = [head | dict(loss_decode=STOCK_LOSS) for head in cfg['auxiliary_head'] or ()]
     return cfg
+
+
+# -- command -----------------------------------------------------------------------------------------------------------
+
+HEADER = ['network', 'precision', 'channels_last', 'compiled', 'ms', 'images/s', 'to stock', 'peak MB', 'to stock']
+FIGURES = dict(ms='.0f', images_s='.2f', speed_ratio='.2f', peak_mb='.0f', memory_ratio='.2f')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    config.add_arguments(parser)
+    parser.add_argument('--batch', type=int, nargs='+', default=[4, 16], help='images a step (default: 4 16)')
+    parser.add_argument(
+        '--shape', type=int, nargs=2, default=(1024, 1024), metavar=('H', 'W'), help='of the crops (default: 1024 1024)'
+    )
+    parser.add_argument('--steps', type=int, default=10, help='timed steps of each method (default: %(default)s)')
+    parser.add_argument('--compile', action='store_true', help='also measure compiled backbones')
+
+
+def run(args: argparse.Namespace) -> list[dict]:
+    if min(*args.shape, args.steps) < 1:
+        raise InputError('--shape and --steps must be 1 or more')
+    if min(args.batch) < 2:
+        raise InputError(f'--batch {min(args.batch)}: batch norm over 1x1 maps needs 2 images or more')
+    cfg = config.load(args)
+    device = command.device()
+    compared = methods(device, args.compile)
+    setting = machine.describe(device)
+    setting.pop('tf32', None)  # the precision of each row says it
+    print(machine.line(setting))
+    rows = []
+    for batch in args.batch:
+        model, optimizer = cfg.model.to_dict(), cfg.optim_wrapper.to_dict()
+        measured = measure(model, optimizer, compared, batch, tuple(args.shape), args.steps, device)
+        print(f'\nbatch {batch} of {args.shape[0]}x{args.shape[1]}, {cfg.model.num_classes} classes')
+        print(markdown(HEADER, 'llllrrrrr', map(_cells, measured)))
+        rows += [dict(config=args.config) | setting | row for row in measured]
+    return rows
+
+
+def _cells(row: dict) -> list[str]:
+    flags = ['yes' if row[key] else '' for key in ('channels_last', 'compiled')]
+    return [row['network'], row['precision'], *flags, *(f'{row[key]:{form}}' for key, form in FIGURES.items())]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.benchmark('training', __doc__, add_arguments, run, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

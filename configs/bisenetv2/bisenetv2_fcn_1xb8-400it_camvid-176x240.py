@@ -1,6 +1,6 @@
 # Our recipe at a size for two CPU cores: AdamW without weight decay on norms and biases, last norms that start at zero,
 # and scales that keep small objects in small crops. Mining does not help in 400 iterations, when most pixels are still
-# hard. The scores are in `results/camvid_recipes.csv`.
+# hard. The scores are in `results/accuracy_camvid-176x240_2-core-cpu.csv`.
 _base_ = [
     '../_base_/models/bisenetv2.py',
     '../_base_/datasets/camvid.py',

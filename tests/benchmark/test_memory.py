@@ -1,6 +1,5 @@
-"""Peak memory of known work, and the table of losses."""
+"""Peak memory of known work."""
 
-import csv
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +7,10 @@ import pytest
 import torch
 from torch._dynamo.exc import BackendCompilerFailed
 
-from benchmarks import loss
 from mmseg_bisenet.benchmark import comparison, memory
 from mmseg_bisenet.benchmark.latency import Way
 from mmseg_bisenet.benchmark.memory import peak_bytes
 from mmseg_bisenet.benchmark.runtimes import Job
-from mmseg_bisenet.cli import main
 
 MB = 10**6
 
@@ -124,22 +121,3 @@ def test_what_fails_in_other_ways_is_left_out_too(monkeypatch):
         'openvino fp32 left out: MemoryError',
         'peak MB of pt2 fp32 left out: its process ended before that',
     ]
-
-
-def test_each_kind_computes_its_loss():
-    setting = loss.Setting(batch=1, height=64, width=64, classes=5, heads=2)
-    values = {kind: loss.prepare(kind, setting)().item() for kind in loss.KINDS}
-    assert values['cross entropy'] == pytest.approx(values['stock cross entropy'], rel=1e-5)
-    assert values['OHEM'] > values['cross entropy']
-
-
-def test_table_and_csv(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(loss, 'peak_bytes', lambda *_, **__: 2 * MB)  # a process for each
-    file = tmp_path / 'loss.csv'
-    assert main(['benchmark-loss', '--shape', '64', '64', '--batch', '1', '--repeats', '1', '--csv', str(file)]) == 0
-    rows = list(csv.DictReader(file.open()))
-    assert [row['loss'] for row in rows] == list(loss.KINDS)
-    assert float(rows[0]['time_ratio']) == float(rows[2]['memory_ratio']) == 1
-    assert all(float(row['peak_mb']) == 2 for row in rows)
-    assert '| stock OHEM |' in capsys.readouterr().out
-    assert main(['benchmark-loss', '--heads', '0']) == 2

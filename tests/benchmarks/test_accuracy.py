@@ -1,4 +1,4 @@
-"""Recipes are trained and tested with each seed, once, and their scores come with mean and spread."""
+"""Each recipe is trained and tested once with each seed; the table has mean and standard deviation."""
 
 import csv
 import json
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import accuracy
-from mmseg_bisenet import cli
 from mmseg_bisenet.errors import InputError
 
 NAMES = ['bisenetv2_fcn_1xb8-400it_camvid-176x240', 'bisenetv2_fcn-stock_1xb8-400it_camvid-176x240']
@@ -16,7 +15,7 @@ NAMES = ['bisenetv2_fcn_1xb8-400it_camvid-176x240', 'bisenetv2_fcn-stock_1xb8-40
 
 @pytest.fixture
 def calls(monkeypatch):
-    """In place of trainings and tests: what would run; the score is ten times the seed, and one more for ours."""
+    """Records trainings and tests instead of running them; the score is ten times the seed, and one more for ours."""
     made = []
 
     def call(command, config, *others):
@@ -37,9 +36,9 @@ def calls(monkeypatch):
 
 
 def test_each_config_and_seed_once(calls, tmp_path, capsys):
-    arguments = ['benchmark-accuracy', *NAMES, '--seeds', '1', '2', '4', '--work-dir', str(tmp_path / 'runs')]
+    arguments = [*NAMES, '--seeds', '1', '2', '4', '--work-dir', str(tmp_path / 'runs')]
     arguments += ['--amp', '--amp-dtype', 'bfloat16', '--ema', '--cfg-options', 'train_cfg.max_iters=7', '--csv']
-    assert cli.main([*arguments, str(tmp_path / 'a.csv')]) == 0
+    assert accuracy.main([*arguments, str(tmp_path / 'a.csv')]) == 0
     assert [(command, config) for command, config, _ in calls] == [
         (command, name) for name in NAMES for _ in range(3) for command in ('train', 'test')
     ]
@@ -51,7 +50,7 @@ def test_each_config_and_seed_once(calls, tmp_path, capsys):
     assert '--ema' not in calls[1][2]
     assert calls[1][2][0] == f'{tmp_path}/runs/{NAMES[0]}-1/iter_400.pth'
     out = capsys.readouterr().out
-    assert f'| {NAMES[0]} | 11.00 | 21.00 | 41.00 | 24.33 | 15.28 |' in out  # of 11, 21 and 41, by hand
+    assert f'| {NAMES[0]} | 11.00 | 21.00 | 41.00 | 24.33 | 15.28 |' in out  # of 11, 21 and 41, computed by hand
     assert f'| {NAMES[1]} | 10.00 | 20.00 | 40.00 | 23.33 | 15.28 |' in out
     with (tmp_path / 'a.csv').open() as file:
         rows = list(csv.DictReader(file))
@@ -61,15 +60,15 @@ def test_each_config_and_seed_once(calls, tmp_path, capsys):
     ]
     assert {(row['changed'], row['ema']) for row in rows} == {('train_cfg.max_iters=7', 'True')}
     done = len(calls)
-    assert cli.main([*arguments, str(tmp_path / 'b.csv')]) == 0
+    assert accuracy.main([*arguments, str(tmp_path / 'b.csv')]) == 0
     assert len(calls) == done
     assert (tmp_path / 'b.csv').read_text() == (tmp_path / 'a.csv').read_text()
 
 
 def test_other_options_are_another_run(calls, tmp_path):
-    """A score that was made in another way is not taken for one of this way."""
+    """A score made with other options is not reused."""
     configs, folder = [Path(f'{name}.py') for name in NAMES], tmp_path / f'{NAMES[1]}-3'
-    accuracy.run(configs, [3], tmp_path, ['--ema'], ['a=1'])
+    accuracy.measure(configs, [3], tmp_path, ['--ema'], ['a=1'])
     assert json.loads((folder / 'asked.json').read_text()) == dict(options=['--ema'], changes=['a=1'])
     made = len(calls)
     for options, changes, text in (
@@ -78,19 +77,19 @@ def test_other_options_are_another_run(calls, tmp_path):
         (['--ema', '--amp'], ['a=1'], '--ema --amp a=1'),
         ([], [], 'no options'),
     ):
-        # The first config's folder is new with this seed: nothing is trained before all folders are known to fit.
+        # The folder of the first config is new: nothing is trained before all folders are checked.
         with pytest.raises(
             InputError, match=rf'{folder} was made with --ema a=1, not with {text}; name another --work-'
         ):
-            accuracy.run([Path('new.py'), configs[1]], [3], tmp_path, options, changes)
+            accuracy.measure([Path('new.py'), configs[1]], [3], tmp_path, options, changes)
         shutil.rmtree(tmp_path / 'new-3')
     (folder / 'asked.json').unlink()
     with pytest.raises(InputError, match='was made with unknown options, not with --ema a=1'):
-        accuracy.run(configs, [3], tmp_path, ['--ema'], ['a=1'])
+        accuracy.measure(configs, [3], tmp_path, ['--ema'], ['a=1'])
     assert len(calls) == made
 
 
 def test_a_run_that_fails_stops_all(tmp_path, capfd):
-    with pytest.raises(InputError, match=r'mmseg-bisenet train nothing.py .* ended with status 2; mend what it says'):
-        accuracy.run([Path('nothing.py')], [0], tmp_path, [], [])
+    with pytest.raises(InputError, match=r'mmseg-bisenet train nothing.py .* ended with status 2; fix what it reports'):
+        accuracy.measure([Path('nothing.py')], [0], tmp_path, [], [])
     assert 'config nothing.py is neither a file nor' in capfd.readouterr().err

@@ -11,14 +11,13 @@ from torch import nn
 
 from benchmarks import complexity
 from mmseg_bisenet import model_index
-from mmseg_bisenet.cli import main
 from mmseg_bisenet.zoo import get_model
 
 V2 = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
 R18 = 'bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024'
 R50 = 'bisenetv1_r50-d32_4xb4-160k_cityscapes-1024x1024'
 COCO = 'bisenetv1_r18-d32_4xb4-160k_coco-stuff164k-512x512'
-# One model for each that has code of its own: not deeper ResNets, other weights or another recipe.
+# One model for each network with code of its own: no deeper ResNets, other weights or other recipes.
 NETWORKS = [name for name in model_index.list_models() if not re.search('r50|r101|in1k|speed|4xb8|-amp|coco', name)]
 
 
@@ -95,13 +94,13 @@ def test_a_network_whose_cost_is_not_linear_is_run():
     assert complexity.count(Attention().eval(), [(64, 128)]) == [(8 * 12 + 8 * 8 * 4, 8 * 4 + 8 * 8)]
 
 
-def test_each_network_stands_once_beside_its_published_figures(monkeypatch):
+def test_each_network_has_one_line_and_its_published_figures(monkeypatch):
     monkeypatch.setattr(model_index, 'list_models', lambda: [R18, COCO, V2])
     rows = complexity.measure_all()
     assert [(row['model'], row['classes']) for row in rows] == [(R18, 19), (COCO, 171), (COCO, 19), (V2, 19)]
     assert rows[1]['parameters'] - rows[2]['parameters'] == (171 - 19) * 257
     lines = complexity.tables(rows).splitlines()
-    assert f'| [`bisenetv2_fcn`](configs/bisenetv2/{V2}.py) | 3.36 M | 24.7 G | 98.9 G | 52.2 M | 208.6 M |' in lines
+    assert f'| [`bisenetv2_fcn`](../configs/bisenetv2/{V2}.py) | 3.36 M | 24.7 G | 98.9 G | 52.2 M | 208.6 M |' in lines
     assert sum(line.startswith('| [`') for line in lines) == 2
     published = [line.split(' | ')[:4] for line in lines if line.startswith('| `')]
     assert ['| `bisenetv1_r18-d32`', '360x640', '13.2 G', '10.8 G'] in published
@@ -111,21 +110,22 @@ def test_each_network_stands_once_beside_its_published_figures(monkeypatch):
 
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(model_index, 'list_models', lambda: [V2])
-    readme, results = tmp_path / 'README.md', tmp_path / 'results' / 'complexity.csv'
-    readme.write_text('# x\n')
-    command = ['complexity', '--csv', str(results), '--readme', str(readme), '--write']
-    assert main(command) == 2
+    page, results = tmp_path / 'README.md', tmp_path / 'results' / 'complexity.csv'
+    monkeypatch.setattr(complexity, 'PAGE', page)
+    monkeypatch.setattr(complexity, 'CSV', results)
+    page.write_text('# x\n')
+    assert complexity.main(['--write']) == 2
     assert 'complexity:begin' in capsys.readouterr().err
     assert not results.exists()
 
-    readme.write_text('# x\n<!-- complexity:begin -->\n<!-- complexity:end -->\n')
-    untouched = readme.read_text()
-    assert main(command[:-1]) == 0
+    page.write_text('# x\n<!-- complexity:begin -->\n<!-- complexity:end -->\n')
+    untouched = page.read_text()
+    assert complexity.main([]) == 0
     text = capsys.readouterr().out.strip()
-    assert readme.read_text() == untouched and not results.exists()
+    assert page.read_text() == untouched and not results.exists()
 
-    assert main(command) == 0
-    assert capsys.readouterr().out.strip() == text and text in readme.read_text()
+    assert complexity.main(['--write']) == 0
+    assert capsys.readouterr().out.strip() == text and text in page.read_text()
     with results.open(newline='') as file:
         (row,) = csv.DictReader(file)
     assert row == {key: str(value) for key, value in complexity.measure_all()[0].items()}

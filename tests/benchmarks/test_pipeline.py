@@ -1,4 +1,4 @@
-"""The stock pipeline that stands beside ours, and the table of what both cost."""
+"""The stock pipeline that is compared with ours, and the table of times."""
 
 import csv
 import shutil
@@ -10,8 +10,7 @@ import torch
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 
-from benchmarks.pipeline import Cost, as_stock, measure
-from mmseg_bisenet.cli import main
+from benchmarks.pipeline import Cost, as_stock, main, measure
 from mmseg_bisenet.errors import InputError
 
 OURS = [
@@ -42,7 +41,7 @@ NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 
 @pytest.fixture(autouse=True)
 def threads():
-    """A measurement takes one thread and leaves it so."""
+    """A measurement sets one thread and does not restore the number."""
     before = cv2.getNumThreads(), torch.get_num_threads()
     yield
     cv2.setNumThreads(before[0])
@@ -104,14 +103,14 @@ def test_a_cost_for_each_step_and_for_the_whole(drawn):
 
 
 def test_a_data_set_without_images_is_named(drawn):
-    with pytest.raises(InputError, match=rf'CityscapesDataset: no images in {drawn}/miniscapes; mend data_prefix, or'):
+    with pytest.raises(InputError, match=rf'CityscapesDataset: no images in {drawn}/miniscapes; fix data_prefix or'):
         measure(dataset(drawn, img_suffix='.jpg'), images=1)
 
 
 def test_the_command_writes_the_table(drawn, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
     table = tmp_path / 'pipeline.csv'
-    assert main(['benchmark-pipeline', NAME, '--images', '1', '--csv', str(table)]) == 0
+    assert main([NAME, '--images', '1', '--csv', str(table)]) == 0
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [rows[0]['step'], rows[-1]['step']] == ['LoadImageFromFile', 'whole']
@@ -129,10 +128,10 @@ def test_what_is_wrong_is_one_line(spoiled, drawn, tmp_path, monkeypatch, capsys
         image.write_bytes(image.read_bytes()[:100])
     elif spoiled == 'folder':
         shutil.rmtree(data / 'miniscapes' / 'gtFine')
-    assert main(['benchmark-pipeline', NAME, '--images', '0' if spoiled == 'images' else '1']) == 2
+    assert main([NAME, '--images', '0' if spoiled == 'images' else '1']) == 2
     message = {
         'images': '--images must be 1 or more',
         'image': f'{image}: the image cannot be read (empty, cut short or not an image)',
         'folder': f'data folder {data}/miniscapes/gtFine/train does not exist',
     }[spoiled]
-    assert capsys.readouterr().err.splitlines()[-1].startswith(f'mmseg-bisenet: error: {message}')
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f'benchmarks.pipeline: error: {message}')

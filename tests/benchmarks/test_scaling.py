@@ -7,8 +7,9 @@ import torch
 from base import build
 from models.test_segmentor import read
 
-from benchmarks.scaling import COUNTS, Network, Step, expect, made_up, workers_needed
-from mmseg_bisenet.cli import main
+from benchmarks.scaling import main
+from benchmarks.scaling_model import COUNTS, Network, Step, expect, workers_needed
+from benchmarks.steps import synthetic_batch
 
 NAME = 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
 # 100 MB at 10 GB/s take 10 ms, and each of them travels 2 (n - 1) / n times.
@@ -56,8 +57,8 @@ def test_workers(step_rate, loader_rate, workers):
     assert workers_needed(step_rate, loader_rate) == workers
 
 
-def test_a_made_up_batch_fits_the_model():
-    data = made_up(3, (32, 64), classes=5)
+def test_a_synthetic_batch_fits_the_model():
+    data = synthetic_batch(3, (32, 64), classes=5)
     assert [(image.shape, image.dtype) for image in data['inputs']] == [((3, 32, 64), torch.uint8)] * 3
     for sample in data['data_samples']:
         assert sample.gt_sem_seg.data.shape == (1, 32, 64)
@@ -68,7 +69,7 @@ def run(configs, tmp_path, *arguments: str) -> list[dict[str, str]]:
     """The command on the demo's config, its crop and batch made smaller; the CSV that it wrote."""
     options = ['train_dataloader.batch_size=2', 'model.data_preprocessor.size=(32,64)']
     path = tmp_path / 'scaling.csv'
-    command = ['benchmark-scaling', str(configs / NAME), '--steps', '1', '--csv', str(path), *arguments]
+    command = [str(configs / NAME), '--steps', '1', '--csv', str(path), *arguments]
     assert main([*command, '--cfg-options', *options]) == 0
     with path.open(newline='') as file:
         return list(csv.DictReader(file))
@@ -107,5 +108,5 @@ def test_a_network_that_was_not_measured(configs, tmp_path, monkeypatch, capsys)
 
 @pytest.mark.parametrize('arguments', [('--steps', '0'), ('--bandwidth', '0')])
 def test_what_makes_no_sense(arguments, capsys):
-    assert main(['benchmark-scaling', 'some.py', *arguments]) == 2
+    assert main(['some.py', *arguments]) == 2
     assert '--steps must be 1 or more, --bandwidth above 0' in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The training benchmark compares like with like, and its ratios are to stock at the same precision."""
 
 import csv
+import importlib
 from types import SimpleNamespace
 
 import pytest
@@ -9,8 +10,8 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from benchmarks import training
-from benchmarks.training import Way
-from mmseg_bisenet import cli
+from benchmarks.training import Method
+from mmseg_bisenet.cli import config
 
 NAME = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
 
@@ -22,17 +23,17 @@ def cfg(configs):
 
 def test_each_precision_starts_with_stock():
     for device in ('cpu', 'cuda'):
-        compared = training.ways(device, compiled=True)
-        precisions = list(dict.fromkeys(way.precision for way in compared))
+        compared = training.methods(device, compiled=True)
+        precisions = list(dict.fromkeys(method.precision for method in compared))
         for precision in precisions:
-            first, *others = [way for way in compared if way.precision == precision]
-            assert first == Way('stock', precision)
-            assert 'stock' not in [way.network for way in others]
-            assert sum(way.compiled for way in others) == 1
-    assert not any(way.compiled for way in training.ways('cpu', compiled=False))
+            first, *others = [method for method in compared if method.precision == precision]
+            assert first == Method('stock', precision)
+            assert 'stock' not in [method.network for method in others]
+            assert sum(method.compiled for method in others) == 1
+    assert not any(method.compiled for method in training.methods('cpu', compiled=False))
 
 
-def test_all_ways_lose_the_same_from_the_same_weights(cfg, monkeypatch):
+def test_all_methods_lose_the_same_from_the_same_weights(cfg, monkeypatch):
     """A step of each, with equal weights: losses and gradients agree, so that equal work is compared."""
     built, losses = [], []
     revert = training.revert_sync_batchnorm
@@ -50,12 +51,12 @@ def test_all_ways_lose_the_same_from_the_same_weights(cfg, monkeypatch):
 
     monkeypatch.setattr(training, 'revert_sync_batchnorm', remember)
     model, optimizer = cfg.model.to_dict(), cfg.optim_wrapper.to_dict()
-    compared = training.ways('cpu', compiled=False)[:5]
-    steps = [training.prepare(way, model, optimizer, 2, (64, 64), 'cpu') for way in compared]
+    compared = training.methods('cpu', compiled=False)[:5]
+    steps = [training.prepare(method, model, optimizer, 2, (64, 64), 'cpu') for method in compared]
     for step in steps:
         step()
     torch.testing.assert_close(losses[1:3], [losses[0]] * 2, rtol=1e-5, atol=0)
-    # Other kernels round in other ways, and norms over eight pixels make much of it; then bfloat16.
+    # Other kernels round differently, which norms over eight pixels amplify; then bfloat16.
     torch.testing.assert_close(losses[3], losses[0], rtol=1e-3, atol=0)
     torch.testing.assert_close(losses[4], losses[0], rtol=2e-2, atol=0)
     for network in built[1:3]:
@@ -69,19 +70,19 @@ def test_ratios_are_to_stock_at_the_same_precision(cfg, monkeypatch):
     durations = {'stock fp32': 8.0, 'ours fp32': 2.0, 'stock amp-bf16': 4.0, 'ours amp-bf16': 2.0}
     clock = [0.0]
 
-    def prepare(way, *others):
+    def prepare(method, *others):
         def step():
             next(seconds)
-            clock[0] += durations[f'{way.network} {way.precision}']
+            clock[0] += durations[f'{method.network} {method.precision}']
 
         return step
 
     monkeypatch.setattr(training, 'prepare', prepare)
     monkeypatch.setattr(training.latency, 'now', lambda device: clock[0])
     monkeypatch.setattr(
-        training, 'peak_bytes', lambda prepare, way, *others, device: 4e6 if way.network == 'stock' else 1e6
+        training, 'peak_bytes', lambda prepare, method, *others, device: 4e6 if method.network == 'stock' else 1e6
     )
-    compared = [Way(network, precision) for precision in ('fp32', 'amp-bf16') for network in ('stock', 'ours')]
+    compared = [Method(network, precision) for precision in ('fp32', 'amp-bf16') for network in ('stock', 'ours')]
     rows = training.measure({}, {}, compared, 4, (64, 64), 3, 'cpu')
     assert next(seconds) == 4 * (2 + 3)
     assert [row['images_s'] for row in rows] == [0.5, 2.0, 1.0, 2.0]
@@ -101,7 +102,9 @@ def test_the_batch_lies_on_the_device_with_its_labels(cfg, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, 'MODELS', SimpleNamespace(build=build))
-    step = training.prepare(Way('ours', 'fp32'), cfg.model.to_dict(), cfg.optim_wrapper.to_dict(), 2, (64, 64), 'meta')
+    step = training.prepare(
+        Method('ours', 'fp32'), cfg.model.to_dict(), cfg.optim_wrapper.to_dict(), 2, (64, 64), 'meta'
+    )
     with pytest.raises(KeyboardInterrupt):
         step()
     (data,) = seen
@@ -113,23 +116,25 @@ def test_the_batch_lies_on_the_device_with_its_labels(cfg, monkeypatch):
 def test_cudnn_chooses_as_in_a_training(monkeypatch, device, chosen, written):
     seen = []
     monkeypatch.setattr(training, 'prepare', lambda *_: lambda: seen.append(torch.backends.cudnn.benchmark))
-    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', False)  # a runner of another test sets it for good
+    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', False)  # a runner of another test may have set it
     monkeypatch.setattr(training.latency, 'now', lambda device: len(seen))
     monkeypatch.setattr(training, 'peak_bytes', lambda prepare, *others, device: prepare(*others)() or 1e6)
     assert not torch.backends.cudnn.benchmark
-    rows = training.measure({}, {}, [Way('stock', 'fp32'), Way('ours', 'fp32')], 4, (64, 64), 1, device)
+    rows = training.measure({}, {}, [Method('stock', 'fp32'), Method('ours', 'fp32')], 4, (64, 64), 1, device)
     assert seen == [chosen] * (2 * 3 + 2)  # steps, and one of each for its memory
     assert [row['cudnn_benchmark'] for row in rows] == [written, written]
     assert not torch.backends.cudnn.benchmark
 
 
-def test_the_command_writes_a_row_for_each_way(tmp_path, capsys, monkeypatch):
-    compared = [Way('stock', 'fp32'), Way('ours', 'fp32', channels_last=True)]
-    monkeypatch.setattr(training, 'ways', lambda device, compiled: compared)
-    monkeypatch.setattr(training, 'peak_bytes', lambda *args, device: 1000)  # a process each, and tested elsewhere
+def test_the_command_writes_a_row_for_each_method(tmp_path, capsys, monkeypatch):
+    compared = [Method('stock', 'fp32'), Method('ours', 'fp32', channels_last=True)]
+    monkeypatch.setattr(training, 'methods', lambda device, compiled: compared)
+    monkeypatch.setattr(
+        training, 'peak_bytes', lambda *args, device: 1000
+    )  # each would start a process; tested elsewhere
     path = tmp_path / 'training.csv'
-    arguments = ['benchmark-training', NAME, '--batch', '2', '--shape', '64', '64', '--steps', '1', '--csv', str(path)]
-    assert cli.main(arguments) == 0
+    arguments = [NAME, '--batch', '2', '--shape', '64', '64', '--steps', '1', '--csv', str(path)]
+    assert training.main(arguments) == 0
     with path.open() as file:
         rows = list(csv.DictReader(file))
     assert [(row['network'], row['channels_last']) for row in rows] == [('stock', 'False'), ('ours', 'True')]
@@ -142,18 +147,18 @@ def test_sizes_that_are_too_small_are_refused(capsys):
         ('--steps', '0'): '--shape and --steps must be 1 or more',
         ('--batch', '4', '1'): '--batch 1: batch norm over 1x1 maps needs 2 images or more',
     }.items():
-        assert cli.main(['benchmark-training', NAME, *arguments]) == 2
+        assert training.main([NAME, *arguments]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.endswith(message)
 
 
-@pytest.mark.parametrize('command', ['training', 'accuracy', 'roofline', 'evaluation', 'scaling'])
-def test_a_table_that_cannot_be_written_is_refused_before_the_work(command, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli.config, 'load', lambda args: pytest.fail('the work began'))
+@pytest.mark.parametrize('name', ['training', 'accuracy', 'roofline', 'evaluation', 'scaling'])
+def test_a_table_that_cannot_be_written_is_refused_before_the_work(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(config, 'load', lambda args: pytest.fail('the work began'))
     (tmp_path / 'file').touch()
     for path, message in {
         tmp_path: 'is a folder; name a file',
         tmp_path / 'file' / 'x.csv': 'is no folder; name',
     }.items():
-        assert cli.main([f'benchmark-{command}', NAME, '--csv', str(path)]) == 2
+        assert importlib.import_module(f'benchmarks.{name}').main([NAME, '--csv', str(path)]) == 2
         assert message in capsys.readouterr().err

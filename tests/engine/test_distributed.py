@@ -27,6 +27,7 @@ from torch import Tensor, distributed, nn
 from torch.multiprocessing import start_processes
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmarks import scaling
 from mmseg_bisenet.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,16 +100,14 @@ def work(rank: int, processes: int, folder: Path, config: Path, ports: list[int]
     launcher = ['--launcher', 'pytorch' if processes > 1 else 'none']
     batch_size = f'train_dataloader.batch_size={TOTAL_BATCH // processes}'
     commands = [
-        ['test', config, folder.parent / 'random.pth', '--work-dir', own / 'test', '--out', own / 'labels'],
-        ['train', config, '--work-dir', own / 'train', '--cfg-options', batch_size],
+        (main, ['test', config, folder.parent / 'random.pth', '--work-dir', own / 'test', '--out', own / 'labels']),
+        (main, ['train', config, '--work-dir', own / 'train', '--cfg-options', batch_size]),
     ]
     if processes == 2:
-        commands.append(['benchmark-scaling', config, '--steps', '2', '--csv', folder / 'scaling.csv'])
-    for command, port in zip(commands, ports, strict=False):
+        commands.append((scaling.main, [config, '--steps', '2', '--csv', folder / 'scaling.csv']))
+    for (run, command), port in zip(commands, ports, strict=False):
         os.environ['MASTER_PORT'] = str(port)
-        assert main([*map(str, command), *launcher]) == 0
-        assert not distributed.is_initialized()  # the process group is closed
-    if processes > 1:
+        assert run([*map(str, command), *launcher])     if processes > 1:
         os.environ['MASTER_PORT'] = str(ports[-1])
         distributed.init_process_group('gloo')
         results = {name: deviations(name) for name in NETWORKS}

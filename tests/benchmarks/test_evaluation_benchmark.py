@@ -7,7 +7,6 @@ import torch
 from mmengine.config import Config
 
 from benchmarks import evaluation
-from mmseg_bisenet.cli import main
 from mmseg_bisenet.errors import InputError
 
 V2 = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
@@ -28,7 +27,7 @@ def test_stock_is_stock_throughout(configs, config):
 
 def test_a_row_each(configs, tmp_path, capsys):
     file = tmp_path / 'evaluation.csv'
-    assert main(['benchmark-evaluation', V2, '--shape', '96', '160', '--repeats', '1', '--csv', str(file)]) == 0
+    assert evaluation.main([V2, '--shape', '96', '160', '--repeats', '1', '--csv', str(file)]) == 0
     stock, ours = csv.DictReader(file.open())
     assert [stock['segmentor'], ours['segmentor']] == ['stock', 'ours']
     assert float(stock['time_ratio']) == float(stock['memory_ratio']) == 1
@@ -38,7 +37,7 @@ def test_a_row_each(configs, tmp_path, capsys):
 
 
 def test_what_has_no_counterpart(configs, capsys):
-    assert main(['benchmark-evaluation', V2, '--repeats', '0']) == 2
+    assert evaluation.main([V2, '--repeats', '0']) == 2
     cfg = Config.fromfile(configs / 'bisenetv2/bisenetv2-l_fcn_4xb4-ohem-150k_cityscapes-1024x1024.py').model.to_dict()
     with pytest.raises(InputError, match='no network of the same weights'):
         evaluation.measure(cfg, None, 96, 160, 1, 'cpu')

@@ -1,0 +1,205 @@
+"""The kinds of CSV files in ``results``: which benchmark wrote them, by which command, and how a table shows them."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmseg_bisenet.errors import InputError
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """How one table shows several files of a kind: a line for each distinct ``rows``, a column for each file.
+
+    Args:
+        rows: columns of the files that name a line.
+        cell: format of a cell, with the columns of the file as names.
+        legend: what a cell shows.
+        lowest: columns of the files that follow the cells; each is shown with its lowest value in all files.
+    """
+
+    rows: tuple[str, ...]
+    cell: str
+    legend: str
+    lowest: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The files of one benchmark.
+
+    Args:
+        columns: that a table shows: header and format of each, ``''`` for text. A file belongs to the first kind whose
+            columns it has.
+        command: that writes such a file.
+        options: arguments of the command, and the columns that hold their values; names of two columns are separated by
+            a space. An argument without a dash is positional, and a column of True and False is a flag.
+        joined: how several files share one table, if they can.
+    """
+
+    columns: dict[str, tuple[str, str]]
+    command: str
+    options: dict[str, str] = field(default_factory=dict)
+    joined: Joined | None = None
+
+
+KINDS = (
+    Kind(
+        {
+            'runtime': ('runtime', ''),
+            'precision': ('precision', ''),
+            'p50_ms': ('ms', '.1f'),
+            'fps': ('fps', '.1f'),
+            'ratio': ('to stock', '.2f'),
+            'same_labels': ('same labels, %', '.3f'),
+            'peak_mb': ('peak, MB', '.0f'),
+        },
+        'mmseg-bisenet benchmark',
+        {
+            'config': 'config',
+            'checkpoint': 'weights',
+            '--shape': 'height width',
+            '--runtime': 'runtime',
+            '--precision': 'precision',
+            '--images': 'images',
+        },
+        Joined(
+            ('runtime', 'precision'),
+            '{p50_ms:.1f} ({ratio:.2f})',
+            'Milliseconds an image (times as fast as stock)',
+            ('same_labels',),
+        ),
+    ),
+    Kind(
+        {
+            'network': ('network', ''),
+            'precision': ('precision', ''),
+            'channels_last': ('channels last', ''),
+            'compiled': ('compiled', ''),
+            'batch': ('batch', ''),
+            'images_s': ('images/s', '.2f'),
+            'speed_ratio': ('to stock', '.2f'),
+            'peak_mb': ('peak, MB', '.0f'),
+            'memory_ratio': ('memory to stock', '.2f'),
+        },
+        'python -m benchmarks.training',
+        {'config': 'config', '--batch': 'batch', '--shape': 'height width', '--compile': 'compiled'},
+    ),
+    Kind(
+        {
+            'segmentor': ('segmentor', ''),
+            'ms': ('ms', '.0f'),
+            'time_ratio': ('to stock', '.2f'),
+            'peak_mb': ('peak, MB', '.0f'),
+            'memory_ratio': ('memory to stock', '.2f'),
+            'same_labels': ('same labels, %', '.4f'),
+        },
+        'python -m benchmarks.evaluation',
+        {'config': 'config', '--shape': 'height width'},
+    ),
+    Kind(
+        {
+            'precision': ('precision', ''),
+            'multiply_adds_g': ('G multiply-adds', '.1f'),
+            'rate_g': ('G a second', '.0f'),
+            'compute_bound_ms': ('compute bound, ms', '.1f'),
+            'copy_gb_s': ('copy, GB/s', '.1f'),
+            'memory_bound_ms': ('memory bound, ms', '.1f'),
+        },
+        'python -m benchmarks.roofline',
+        {'config': 'config', '--shape': 'height width'},
+        Joined(
+            ('precision',),
+            '{compute_bound_ms:.1f} / {memory_bound_ms:.1f}',
+            'Compute bound / memory bound, in milliseconds an image',
+        ),
+    ),
+    Kind(
+        {
+            'loss': ('loss', ''),
+            'ms': ('ms', '.0f'),
+            'time_ratio': ('to stock', '.2f'),
+            'peak_mb': ('peak, MB', '.0f'),
+            'memory_ratio': ('memory to stock', '.2f'),
+        },
+        'python -m benchmarks.loss',
+        {'--batch': 'batch', '--shape': 'height width', '--classes': 'classes', '--heads': 'heads'},
+    ),
+    Kind(
+        {
+            'step': ('step', ''),
+            'stock': ('stock transforms', ''),
+            'stock_ms': ('stock, ms', '.1f'),
+            'ours_ms': ('ours, ms', '.1f'),
+            'ratio': ('times as fast', '.2f'),
+        },
+        'python -m benchmarks.pipeline',
+        {'config': 'config', '--images': 'images'},
+    ),
+    Kind(
+        {
+            'batch': ('batch', ''),
+            'gpus': ('GPUs', ''),
+            'loader_images_s': ('images/s a data worker', '.1f'),
+            'step_images_s': ('images/s a GPU trains', '.1f'),
+            'workers_a_gpu': ('data workers a GPU', ''),
+            'efficiency_low': ('efficiency at least', '.3f'),
+            'efficiency_high': ('at most', '.3f'),
+        },
+        'python -m benchmarks.scaling',
+        {'config': 'config'},
+    ),
+    Kind(
+        {'config': ('config', ''), 'seed': ('seed', ''), 'mIoU': ('mIoU', '.2f'), 'aAcc': ('aAcc', '.2f')},
+        'python -m benchmarks.accuracy',
+        {'config': 'config', '--seeds': 'seed'},
+    ),
+    Kind(
+        {
+            'model': ('model', ''),
+            'classes': ('classes', ''),
+            'parameters': ('parameters', ',.0f'),
+            'multiply_adds_512x1024': ('multiply-adds, 512x1024', ',.0f'),
+            'activations_512x1024': ('activations, 512x1024', ',.0f'),
+        },
+        'python -m benchmarks.complexity --write',
+    ),
+)
+
+
+def read(source: Path) -> tuple[Kind, list[Row]]:
+    """The kind and the rows of a CSV file.
+
+    Raises:
+        InputError: the file is missing, or no benchmark writes such a file.
+    """
+    try:
+        with source.open(newline='', encoding='utf-8') as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise InputError(f'{source} cannot be read ({error.strerror}); run its benchmark') from error
+    kind = next((kind for kind in KINDS if rows and kind.columns.keys() <= rows[0].keys()), None)
+    if kind is None:
+        raise InputError(f'{source} is not the CSV file of a known benchmark; name a file that a benchmark wrote')
+    return kind, rows
+
+
+def command(kind: Kind, rows: Sequence[Row]) -> str:
+    """The command that wrote the rows, as far as they record its options."""
+    words = [kind.command]
+    for option, columns in kind.options.items():
+        values = [value for column in columns.split() for value in distinct(rows, column)]
+        # `benchmark` measures its baselines without being asked.
+        values = [value for value in values if value not in ('', 'False', 'stock') and not value.startswith('plain-')]
+        if values:
+            words += [] if option.isalpha() else [option]
+            words += [value for value in values if value != 'True']
+    return ' '.join(words)
+
+
+def distinct(rows: Sequence[Row], column: str) -> list[str]:
+    """The different values of a column, in their order; none if the rows lack it."""
+    return list(dict.fromkeys(row[column] for row in rows if column in row))
