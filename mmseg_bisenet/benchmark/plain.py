@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmseg_bisenet.deploy.quantize import quiet
-from mmseg_bisenet.deploy.signal_stack import kept_signal_stack
+from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
 
 # The modules that each needs, and the precisions that it has.
 NEEDS = {
