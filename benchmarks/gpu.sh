@@ -10,11 +10,11 @@ name=${1:?give a name for the machine, such as h100}
 results=${RESULTS:-results}
 bisenet=${BISENET:-mmseg-bisenet}
 shapes=('512 1024' '1024 2048') batches=(4 16) crop='1024 1024' images=200 steps=20 street='1024 2048'
-runtimes=(deploy compile) precisions=(fp32 fp16 bf16) compile=(--compile) amp=(--amp) seeds=(0 1 2)
+runtimes=(torch compile) precisions=(fp32 fp16 bf16) compile=(--compile) amp=(--amp) seeds=(0 1 2)
 scaling=() small=() work_dir=${WORK_DIR:-work_dirs/accuracy}
 if [ -n "${SMALL:-}" ]; then
   shapes=('64 128') batches=(2) crop='64 64' images=3 steps=1 street='64 128'
-  runtimes=(deploy) precisions=(fp32) compile=() amp=() seeds=(0) work_dir=${WORK_DIR:-work_dirs/accuracy-small}
+  runtimes=(torch) precisions=(fp32) compile=() amp=() seeds=(0) work_dir=${WORK_DIR:-work_dirs/accuracy-small}
   scaling=(model.data_preprocessor.size='(64,64)' train_dataloader.dataset.pipeline.2.crop_size='(64,64)')
   small=(train_cfg.max_iters=2 train_cfg.val_interval=2 default_hooks.checkpoint.interval=2
          train_dataloader.batch_size=2 train_dataloader.num_workers=0 train_dataloader.persistent_workers=False)

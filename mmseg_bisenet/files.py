@@ -35,8 +35,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        elif partial.exists():  # not if a folder above it is a file
+            partial.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

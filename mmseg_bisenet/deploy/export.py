@@ -16,7 +16,7 @@ import torch
 
 from mmseg_bisenet import __version__
 from mmseg_bisenet.deploy import quantize, verify
-from mmseg_bisenet.deploy.backends import BACKENDS, FORMATS, Exported, FileBackend
+from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
 from mmseg_bisenet.deploy.graph import LARGEST, SMALLEST, Graph
 from mmseg_bisenet.deploy.metadata import FORMAT_VERSION
 from mmseg_bisenet.deploy.network import DeployNetwork, describe
@@ -113,7 +113,7 @@ def write(
         images: to calibrate int8, as :func:`~.quantize.checked` returns them.
         others: as in :func:`export`.
     """
-    metadata = _describe(segmentor, backend.format, precision, shape, dynamic, output_kind)
+    metadata = _describe(segmentor, backend, precision, shape, dynamic, output_kind)
     path = Path(folder, f'{metadata["config"]}_{precision}_{shape[0]}x{shape[1]}{backend.suffix}')
     with quantize.quiet(), torch.no_grad():
         network = DeployNetwork(segmentor).to(device if backend.traced_on_device else 'cpu')
@@ -163,17 +163,21 @@ def _checked(segmentor: BiSeNetSegmentor, format: str, precision: str, output_ki
 
 
 def _describe(
-    segmentor: BiSeNetSegmentor, format: str, precision: str, shape: tuple[int, int], dynamic: bool, output_kind: str
+    segmentor: BiSeNetSegmentor,
+    backend: FileBackend,
+    precision: str,
+    shape: tuple[int, int],
+    dynamic: bool,
+    output_kind: str,
 ) -> dict:
     config = getattr(getattr(segmentor, 'cfg', None), 'filename', None)
     preprocessor = segmentor.data_preprocessor
     described = describe(segmentor)
-    packages = ['torch', *dict.fromkeys(name for backend in BACKENDS for name in backend.needs(quantized=True))]
-    versions = {name: version for name in packages if (version := _version(name))}
+    packages = ('torch', *backend.needs(precision == 'int8'))
     return dict(
         format_version=FORMAT_VERSION,
         config=Path(config).stem if config else type(segmentor.backbone).__name__.lower(),
-        format=format,
+        format=backend.format,
         precision=precision,
         shape=list(shape),
         dynamic=dynamic,
@@ -186,15 +190,8 @@ def _describe(
         std=preprocessor.std.flatten().tolist() if hasattr(preprocessor, 'std') else None,
         channel_order='bgr',
         opset=None,
-        versions=dict(mmseg_bisenet=__version__) | versions,
+        versions=dict(mmseg_bisenet=__version__) | {name: importlib.metadata.version(name) for name in packages},
     )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 # -- after -------------------------------------------------------------------------------------------------------------

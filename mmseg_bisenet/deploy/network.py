@@ -12,9 +12,7 @@ from mmseg_bisenet.models.inference.fold import CONSTANT
 
 
 def describe(segmentor: BiSeNetSegmentor) -> dict:
-    """``align_corners`` of the logits, ``num_classes``, and ``classes`` and ``palette``: names and colours, or numbers and
-    None.
-    """
+    """``align_corners`` of the logits, ``num_classes``, ``classes`` (names, or numbers) and ``palette`` (or None)."""
     meta = getattr(segmentor, 'dataset_meta', None) or {}
     return dict(
         align_corners=segmentor.align_corners,

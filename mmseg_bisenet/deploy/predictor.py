@@ -1,4 +1,4 @@
-"""The callable that :func:`mmseg_bisenet.deploy.load` returns: checks images, runs them, and turns logits into labels."""
+"""The callable that :func:`mmseg_bisenet.deploy.load` returns: checks images, runs them, makes labels from logits."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -122,7 +122,7 @@ class FileBackend(Backend):
         self.written_in = self.written_in or self.precisions
 
     def needs(self, quantized: bool) -> tuple[str, ...]:
-        names = (*self.write_packages, *self.packages, *(['nncf'] if quantized else []))
+        names = (*self.write_packages, *self.packages, *(['nncf'] if quantized and 'int8' in self.written_in else []))
         return tuple(dict.fromkeys(names))
 
     def require_build(self, precision: str, device: torch.device) -> None:
