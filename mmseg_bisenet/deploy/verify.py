@@ -52,7 +52,7 @@ def require(
         raise InputError(
             f'{name}: {right:.2%} of the labels are those of PyTorch in fp32, and {needed:.2%} are needed; {fix}'
         )
-    logger.info('%.3f%% of the labels equal those of PyTorch in fp32, %.3f%% but for ties', 100 * equal, 100 * right)
+    logger.info('%.3f%% of the labels equal those of PyTorch in fp32, %.3f%% except for ties', 100 * equal, 100 * right)
 
 
 def batches(images: Sequence[np.ndarray], shape: tuple[int, int], dynamic: bool = False) -> list[np.ndarray]:
