@@ -174,6 +174,7 @@ def _describe(
     preprocessor = segmentor.data_preprocessor
     described = describe(segmentor)
     packages = ('torch', *backend.needs(precision == 'int8'))
+    versions = {name: version for name in packages if (version := _version(name))}
     return dict(
         format_version=FORMAT_VERSION,
         config=Path(config).stem if config else type(segmentor.backbone).__name__.lower(),
@@ -190,8 +191,16 @@ def _describe(
         std=preprocessor.std.flatten().tolist() if hasattr(preprocessor, 'std') else None,
         channel_order='bgr',
         opset=None,
-        versions=dict(mmseg_bisenet=__version__) | {name: importlib.metadata.version(name) for name in packages},
+        versions=dict(mmseg_bisenet=__version__) | versions,
     )
+
+
+def _version(package: str) -> str | None:
+    """None for a module that another distribution brings, such as a build for GPUs."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 # -- after -------------------------------------------------------------------------------------------------------------

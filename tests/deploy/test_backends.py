@@ -1,4 +1,4 @@
-"""Each runtime of the list does what ``deploy/backends/base.py`` asks for. A new runtime adds a row to ``PRECISIONS``."""
+"""Each runtime of the list does what ``deploy/backends/base.py`` asks for. A new one adds a row to ``PRECISIONS``."""
 
 import json
 import subprocess
