@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from benchmarks import command
 from mmseg_bisenet.benchmark import machine
 from mmseg_bisenet.benchmark.tables import markdown
-from mmseg_bisenet.cli import config
+from mmseg_bisenet.cli import options
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import write_text
 
@@ -98,7 +98,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--amp-dtype', choices=['float16', 'bfloat16'], default='float16', help='default: %(default)s')
     parser.add_argument('--ema', action='store_true', help='as for train')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=config.CfgOptions, default={}, metavar='KEY=VALUE', help='change the configs'
+        '--cfg-options',
+        nargs='+',
+        action=options.CfgOptions,
+        default={},
+        metavar='KEY=VALUE',
+        help='change the configs',
     )
 
 
@@ -107,7 +112,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     options = ['--amp', '--amp-dtype', args.amp_dtype] if args.amp else []
     options += ['--ema'] if args.ema else []
     changes = [f'{key}={value}' for key, value in args.cfg_options.items()]
-    configs = [config.find(name) for name in args.configs]
+    configs = [options.find(name) for name in args.configs]
     rows = measure(configs, args.seeds, Path(args.work_dir), options, changes)
     header = ['config', *(f'seed {seed}' for seed in args.seeds), 'mean', 'standard deviation']
     print(markdown(header, 'l' + 'r' * (len(args.seeds) + 2), spread(rows)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from mmseg_bisenet.benchmark.tables import write_csv
-from mmseg_bisenet.cli import config
+from mmseg_bisenet.cli import preflight
 from mmseg_bisenet.errors import InputError
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
@@ -63,7 +63,7 @@ def benchmark(
         parser.add_argument('--csv', metavar='FILE', help='also write the results to this file')
 
     def run(args: argparse.Namespace) -> None:
-        config.require_file('--csv', args.csv)
+        preflight.require_file('--csv', args.csv)
         rows = measure(args)
         if args.csv and rows is not None:
             write_csv(args.csv, rows)

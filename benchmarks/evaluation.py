@@ -19,7 +19,7 @@ from mmseg_bisenet.benchmark import latency, machine
 from mmseg_bisenet.benchmark.memory import peak_bytes
 from mmseg_bisenet.benchmark.stock import stock
 from mmseg_bisenet.benchmark.tables import markdown
-from mmseg_bisenet.cli import config
+from mmseg_bisenet.cli import options, preflight
 from mmseg_bisenet.errors import InputError
 
 NO_COUNTERPART = (
@@ -93,7 +93,7 @@ COLUMNS = dict(ms=0, time_ratio=2, peak_mb=0, memory_ratio=2, same_labels=4)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    config.add_arguments(parser)
+    options.add_arguments(parser)
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file; random weights by default')
     parser.add_argument(
         '--shape', type=int, nargs=2, default=(1024, 2048), metavar=('H', 'W'), help='of the image (default: 1024 2048)'
@@ -104,9 +104,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> list[dict]:
     if min(*args.shape, args.repeats) < 1:
         raise InputError('--shape and --repeats must be 1 or more')
-    cfg = config.load(args)
+    cfg = options.load(args)
     if args.checkpoint:
-        config.require_checkpoint(args.checkpoint)
+        preflight.require_checkpoint(args.checkpoint)
     device = command.device()
     rows = measure(cfg.model.to_dict(), args.checkpoint, *args.shape, args.repeats, device)
     height, width = args.shape

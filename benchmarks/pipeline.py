@@ -19,7 +19,7 @@ from mmseg.registry import DATASETS
 
 from benchmarks import command
 from mmseg_bisenet.benchmark import machine
-from mmseg_bisenet.cli import config
+from mmseg_bisenet.cli import options, preflight
 from mmseg_bisenet.data.transforms import decode_image_png_u8
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.registry import SCOPE
@@ -124,15 +124,15 @@ def _names(steps: Sequence[dict]) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    config.add_arguments(parser)
+    options.add_arguments(parser)
     parser.add_argument('--images', type=int, default=50, help='timed images (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> list[dict]:
     if args.images < 1:
         raise InputError('--images must be 1 or more')
-    cfg = config.load(args)
-    config.check_data(cfg, 'train_dataloader')
+    cfg = options.load(args)
+    preflight.check_data(cfg, 'train_dataloader')
     costs = measure(cfg.train_dataloader.dataset, args.images)
     setting = dict(
         config=Path(args.config).stem,

@@ -28,7 +28,7 @@ from benchmarks.scaling_model import Expectation, Network, Step, expect_all, wor
 from benchmarks.steps import synthetic_batch, without_precision
 from mmseg_bisenet.benchmark import latency, machine
 from mmseg_bisenet.benchmark.tables import markdown
-from mmseg_bisenet.cli import config
+from mmseg_bisenet.cli import launch, options, preflight
 from mmseg_bisenet.errors import InputError
 
 # -- measurements ------------------------------------------------------------------------------------------------------
@@ -227,8 +227,8 @@ def _workers(measured: Measured) -> int | None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    config.add_arguments(parser)
-    config.add_launcher(parser)
+    options.add_arguments(parser)
+    options.add_launcher(parser)
     parser.add_argument('--steps', type=int, default=10, help='timed steps (default: %(default)s)')
     parser.add_argument(
         '--bandwidth',
@@ -241,19 +241,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> list[dict] | None:
     if args.steps < 1 or (args.bandwidth is not None and args.bandwidth <= 0):
         raise InputError('--steps must be 1 or more, --bandwidth above 0')
-    cfg = config.load(args)
+    cfg = options.load(args)
     no_data = ''
     try:
-        config.check_data(cfg, 'train_dataloader')
+        preflight.check_data(cfg, 'train_dataloader')
     except InputError as error:
         no_data = str(error)
-    config.launch(cfg, args.launcher)
+    launch.launch(cfg, args.launcher)
     if args.launcher != 'none' and not is_distributed():
         init_dist(args.launcher, **cfg.env_cfg.dist_cfg)
     device = command.device()
     measured = measure(cfg, device, args.steps, load=not no_data)
     main_process = is_main_process()
-    config.leave()
+    launch.leave()
     if not main_process:
         return None
     network = Network(args.bandwidth * 1e9) if args.bandwidth else measured.network

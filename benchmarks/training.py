@@ -24,7 +24,7 @@ from mmseg_bisenet.benchmark import latency, machine
 from mmseg_bisenet.benchmark.memory import peak_bytes
 from mmseg_bisenet.benchmark.stock import stock
 from mmseg_bisenet.benchmark.tables import markdown
-from mmseg_bisenet.cli import config
+from mmseg_bisenet.cli import options
 from mmseg_bisenet.errors import InputError
 
 WRAPPERS = {
@@ -147,7 +147,7 @@ FIGURES = dict(ms='.0f', images_s='.2f', speed_ratio='.2f', peak_mb='.0f', memor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    config.add_arguments(parser)
+    options.add_arguments(parser)
     parser.add_argument('--batch', type=int, nargs='+', default=[4, 16], help='images a step (default: 4 16)')
     parser.add_argument(
         '--shape', type=int, nargs=2, default=(1024, 1024), metavar=('H', 'W'), help='of the crops (default: 1024 1024)'
@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> list[dict]:
         raise InputError('--shape and --steps must be 1 or more')
     if min(args.batch) < 2:
         raise InputError(f'--batch {min(args.batch)}: batch norm over 1x1 maps needs 2 images or more')
-    cfg = config.load(args)
+    cfg = options.load(args)
     device = command.device()
     compared = methods(device, args.compile)
     setting = machine.describe(device)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import mmseg_bisenet  # noqa: F401, makes mmseg importable, which a test may import before it imports us
-from mmseg_bisenet.deploy.signal_stack import kept_signal_stack
+from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
 
 pytest.register_assert_rewrite('base')
 

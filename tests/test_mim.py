@@ -183,7 +183,7 @@ def test_the_stock_benchmark_runs_and_ours_needs_no_data(environment, configs, c
         environment('mmseg-bisenet', 'benchmark', *arguments)
     with (tmp_path / 'fps.csv').open(newline='') as file:
         (figures,) = csv.DictReader(file)
-    assert (figures['runtime'], figures['height'], figures['width'], figures['images']) == ('deploy', '64', '128', '3')
+    assert (figures['runtime'], figures['height'], figures['width'], figures['images']) == ('torch', '64', '128', '3')
     assert float(figures['fps']) == pytest.approx(1000 / float(figures['p50_ms']))
 
 

@@ -1,1 +1,1 @@
-"""Measurements of the networks: commands that print and write CSV, never tests."""
+"""What ``mmseg-bisenet benchmark`` needs: methods, their times, memory and labels, and how they are shown."""

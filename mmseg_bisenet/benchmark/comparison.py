@@ -1,4 +1,4 @@
-"""Which ways are compared, and the row of figures that each gives."""
+"""Which methods are compared, and the row of figures that each gives."""
 
 import importlib.util
 import sys
@@ -8,25 +8,19 @@ from functools import partial
 import numpy as np
 import torch
 
-from mmseg_bisenet.benchmark import latency, plain, runtimes
+from mmseg_bisenet.benchmark import latency, methods, plain
 from mmseg_bisenet.benchmark.machine import LIBRARIES
 from mmseg_bisenet.benchmark.memory import held_bytes
-from mmseg_bisenet.benchmark.runtimes import Job
-from mmseg_bisenet.deploy import precision as deployed
+from mmseg_bisenet.benchmark.methods import Job
+from mmseg_bisenet.deploy import backends
+from mmseg_bisenet.deploy.backends.base import installation
+from mmseg_bisenet.deploy.precision import NAMES
 from mmseg_bisenet.errors import InputError
 
-PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8')
 STOCK = ('stock', 'fp32')
-UNFUSED = ('eager', 'fp32')  # in its place where MMSegmentation has no such network
-MOST_STAGES = 10  # images that they are timed on
+OUR_SEGMENTOR = ('eager', 'fp32')  # replaces it if MMSegmentation has no such network
+MOST_STAGES = 10  # images that the stages are timed on
 STAGES = ('preprocess_ms', 'network_ms', 'postprocess_ms')
-# Modules that the export of ours needs; all of the extra `export`.
-NEEDS = dict(
-    onnxruntime=('onnx', 'onnxscript', 'onnxruntime'),
-    openvino=('onnx', 'onnxscript', 'openvino'),
-    tensorrt=('onnx', 'onnxscript', 'tensorrt'),
-)
-INSTALL = 'pip install "mmseg_bisenet[export]"'
 
 Pair = tuple[str, str]  # runtime and precision
 
@@ -35,31 +29,31 @@ Pair = tuple[str, str]  # runtime and precision
 
 
 def check(asked: Sequence[str], precisions: Sequence[str], vs: str) -> None:
-    """Refuse what is not known or not installed.
+    """Check that what was asked for is known and installed.
 
     Raises:
-        InputError: it names the option and what is wrong.
+        InputError: it is not; the error names the option.
     """
     for option, given, known in (
-        ('--runtime', asked, (*deployed.PRECISIONS, *plain.PRECISIONS)),
-        ('--precision', precisions, PRECISIONS),
+        ('--runtime', asked, (*backends.RUNTIMES, *plain.PRECISIONS)),
+        ('--precision', precisions, NAMES),
         ('--vs', [vs], ('stock', 'none', *asked, *plain.PRECISIONS)),
     ):
         for name in given:
             if name not in known:
-                raise InputError(f'{option} {name}: not known here; choose of {", ".join(dict.fromkeys(known))}')
+                raise InputError(f'{option} {name} is not known; choose from {", ".join(dict.fromkeys(known))}')
     for name in dict.fromkeys([*asked, *({vs} & plain.NEEDS.keys())]):
         if missing := _missing(name, 'int8' in precisions):
-            also = ' tensorrt' if name == 'tensorrt' else ''
-            raise InputError(f'runtime {name} needs {", ".join(missing)}, not installed; run: {INSTALL}{also}')
+            raise InputError(f'runtime {name} needs {", ".join(missing)}, not installed; run: {installation(missing)}')
 
 
 def choose(
     asked: Sequence[str], precisions: Sequence[str], vs: str, device: str, first: Pair = STOCK
 ) -> tuple[list[Pair], list[str]]:
-    """Pairs of runtime and precision to compare, ``first`` and the plain route before those asked for.
+    """Pairs of runtime and precision to compare: ``first``, the plain export, and those asked for.
 
-    The second list has a line for each that is left out. With ``vs`` ``'none'`` there is only what was asked for.
+    The second list has a line for each pair that is left out. If ``vs`` is ``'none'``, only what was asked for is
+    compared.
 
     Raises:
         InputError: nothing of what was asked for can run.
@@ -86,17 +80,19 @@ def _why_not(runtime: str, precision: str, device: str) -> str:
         if device != 'cpu':
             return 'it is measured on CPUs only'
         missing = _missing(runtime, precision == 'int8')
-        return f'{", ".join(missing)} not installed; run: {INSTALL}' if missing else ''
+        return f'{", ".join(missing)} not installed; run: {installation(missing)}' if missing else ''
     try:
-        deployed.require(runtime, precision, torch.device(device))
+        backends.require(runtime, precision, torch.device(device))
     except InputError as error:
         return str(error)
     return ''
 
 
 def _missing(runtime: str, quantized: bool) -> list[str]:
-    names = (NEEDS | plain.NEEDS).get(runtime, ())
-    names = (*names, 'nncf') if names and quantized else names
+    if runtime in plain.NEEDS:
+        names = (*plain.NEEDS[runtime], *(['nncf'] if quantized else []))
+    else:
+        names = backends.RUNTIMES[runtime].needs(quantized)
     return [name for name in names if importlib.util.find_spec(name) is None]
 
 
@@ -104,12 +100,12 @@ def _missing(runtime: str, quantized: bool) -> list[str]:
 
 
 def compare(job: Job, pairs: Sequence[Pair], vs: str, images: int, warmup: int) -> tuple[list[dict], list[str]]:
-    """A row for each pair that can be prepared, and a line for each other.
+    """A row for each pair that can be prepared, and a line for each that cannot.
 
     A row has percentiles and mean in milliseconds, frames a second, their ratio to the row of ``vs`` at equal precision
-    (or else to its first row), the percentage of labels that are those of stock in fp32, the memory held at the peak
-    (:func:`~.memory.held_bytes`), and the milliseconds of the stages where they can be told apart; '' is what there is
-    no figure for.
+    (or else to its first row), the percentage of labels equal to those of stock in fp32, the peak memory
+    (:func:`~.memory.held_bytes`), and the milliseconds of the stages if they can be told apart. A figure that does not
+    exist is ''.
 
     Raises:
         InputError: the network cannot take the image, or no pair can be prepared.
@@ -119,34 +115,34 @@ def compare(job: Job, pairs: Sequence[Pair], vs: str, images: int, warmup: int) 
         return latency.now(job.device)
 
     expected = _expected(job)
-    ways, rows, left_out = [], [], []
+    compared, rows, left_out = [], [], []
     for pair in pairs:
         print('preparing', *pair, file=sys.stderr)
         try:
-            way = runtimes.prepare(job, *pair)
-            latency.lap(way, clock)
-        # What only shows as it is done: a file that fails its check, a compiler that fails, memory that is full.
+            method = methods.prepare(job, *pair)
+            latency.lap(method, clock)
+        # Some failures show only now: a file that is not verified, a compiler that fails, memory that is full.
         except (InputError, RuntimeError, MemoryError) as error:
             left_out.append(f'{pair[0]} {pair[1]} left out: {_reason(error)}')
             continue
-        ways.append(way)
+        compared.append(method)
         rows.append(dict(runtime=pair[0], precision=pair[1], peak_mb=''))
-    if not ways:
+    if not compared:
         raise InputError(left_out[-1])
     print('timing', file=sys.stderr)
-    times = latency.interleave(ways, images, warmup, clock, pause=latency.PAUSE if job.device == 'cpu' else 0)
-    for way, row, elapsed in zip(ways, rows, times, strict=True):
+    times = latency.interleave(compared, images, warmup, clock, pause=latency.PAUSE if job.device == 'cpu' else 0)
+    for method, row, elapsed in zip(compared, rows, times, strict=True):
         row.update(latency.statistics(elapsed, mean=job.protocol != 'ours'))
-        row['same_labels'] = latency.same_labels(latency.lap(way, clock)[1], expected)
-        laps = [way.stages() for _ in range(min(images, MOST_STAGES))] if way.stages else []
+        row['same_labels'] = latency.same_labels(latency.lap(method, clock)[1], expected)
+        laps = [method.stages() for _ in range(min(images, MOST_STAGES))] if method.stages else []
         medians = [float(np.median(stage)) for stage in zip(*laps, strict=True)] or [''] * len(STAGES)
         row.update(zip(STAGES, medians, strict=True))
-    del ways, way
+    del compared, method
     if job.device != 'cpu':
-        torch.cuda.empty_cache()  # for the processes that count
+        torch.cuda.empty_cache()  # for the processes that measure memory
     for row in rows:
         print('memory of', row['runtime'], row['precision'], file=sys.stderr)
-        prepare = partial(runtimes.prepare_work, job, row['runtime'], row['precision'])
+        prepare = partial(methods.prepare_work, job, row['runtime'], row['precision'])
         try:
             row['peak_mb'] = held_bytes(prepare, modules=LIBRARIES, device=job.device) / 1e6
         except MemoryError:
@@ -157,17 +153,17 @@ def compare(job: Job, pairs: Sequence[Pair], vs: str, images: int, warmup: int) 
 
 
 def _expected(job: Job) -> np.ndarray:
-    """The labels of stock in fp32, which also shows that the network takes such an image."""
+    """The labels of stock in fp32; this also checks that the network takes such an image."""
     height, width = job.image.shape[:2]
     try:
-        labels = latency.lap(runtimes.prepare(job, *STOCK), lambda: 0)[1]
-    except RuntimeError as error:  # PyTorch has one kind for all
+        labels = latency.lap(methods.prepare(job, *STOCK), lambda: 0)[1]
+    except RuntimeError as error:  # PyTorch raises it for every cause
         raise InputError(f'--shape {height} {width}: the network cannot take it ({_reason(error)})') from error
     return labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what it says; of a compiler's error, what the compiler says."""
+    """The first line of its message; for an error that Dynamo wraps, of the inner error."""
     error = getattr(error, 'inner_exception', error)
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 

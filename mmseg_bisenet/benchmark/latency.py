@@ -1,7 +1,7 @@
-"""How long one image takes at batch 1, for several ways of computing its labels, in turns.
+"""How long one image takes at batch 1, for several methods of computing its labels, in turns.
 
-What else the machine does changes from minute to minute, and the times of all ways with it. So the ways run
-interleaved: one image each a round, in an order that rotates. Their ratios then hold where their times do not.
+The load of the machine changes from minute to minute, and the times of all methods change with it. So the methods run
+interleaved: in each round one image each, in an order that rotates. Their ratios then hold even if their times do not.
 """
 
 import time
@@ -19,16 +19,18 @@ from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-# Threads of one runtime spin for a while after an image, and would take the cores of the next one.
+# Threads of a runtime may spin for a while after an image, and would take the cores from the next method.
 PAUSE = 0.05  # seconds
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way from an image to its labels.
+class Method:
+    """A method of computing the labels of an image.
 
-    ``work`` takes what ``setup`` gives, to labels (H, W); only ``work`` is timed. ``stages`` runs one image more, and
-    gives the milliseconds of pre-processing, network and post-processing; None where they cannot be told apart.
+    Args:
+        work: what ``setup`` returns -> labels (H, W). Only this is timed.
+        stages: runs one more image, and returns the milliseconds of pre-processing, network and post-processing; None
+            if they cannot be told apart.
     """
 
     runtime: str
@@ -48,35 +50,35 @@ def build(cfg: Config, checkpoint: str | None, device: str) -> nn.Module:
 
 
 def interleave(
-    ways: Sequence[Way], images: int, warmup: int, clock: Callable[[], float], pause: float = 0
+    methods: Sequence[Method], images: int, warmup: int, clock: Callable[[], float], pause: float = 0
 ) -> list[list[float]]:
-    """The milliseconds of each way's ``images``, after ``warmup`` rounds that are not counted.
+    """The milliseconds of ``images`` images for each method, after ``warmup`` rounds that are not counted.
 
     Args:
         clock: in seconds; see :func:`now`.
         pause: seconds between two images.
     """
-    times = [[] for _ in ways]
+    times = [[] for _ in methods]
     for number in range(warmup + images):
-        first = number % len(ways)
-        for index in [*range(first, len(ways)), *range(first)]:
+        first = number % len(methods)
+        for index in [*range(first, len(methods)), *range(first)]:
             time.sleep(pause)
-            elapsed, _ = lap(ways[index], clock)
+            elapsed, _ = lap(methods[index], clock)
             if number >= warmup:
                 times[index].append(elapsed)
     return times
 
 
-def lap(way: Way, clock: Callable[[], float]) -> tuple[float, Tensor | np.ndarray]:
+def lap(method: Method, clock: Callable[[], float]) -> tuple[float, Tensor | np.ndarray]:
     """Milliseconds of one image, and its labels."""
-    given = way.setup()
+    given = method.setup()
     start = clock()
-    labels = way.work(given)
+    labels = method.work(given)
     return 1000 * (clock() - start), labels
 
 
 def statistics(times: Sequence[float], mean: bool = False) -> dict[str, float]:
-    """Percentiles and mean of milliseconds; and images a second, of the median or of the mean."""
+    """Percentiles and mean of milliseconds; and images a second, of the median, or of the mean if ``mean``."""
     p50, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
     average = float(np.mean(times))
     return dict(p50_ms=p50, p90_ms=p90, p99_ms=p99, mean_ms=average, fps=1000 / (average if mean else p50))
@@ -90,7 +92,7 @@ def same_labels(labels: Tensor | np.ndarray, reference: Tensor | np.ndarray) -> 
 
 @contextmanager
 def tf32(on: bool) -> Iterator[None]:
-    """PyTorch rounds convolutions to TF32 by default and products not; here both or none."""
+    """Round both convolutions and matrix products to TF32, or neither; by default PyTorch rounds only convolutions."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = on
     try:
@@ -101,7 +103,7 @@ def tf32(on: bool) -> Iterator[None]:
 
 @contextmanager
 def cudnn_benchmark(device: str) -> Iterator[None]:
-    """On a GPU cuDNN tries its convolutions, and takes the fastest; by default it guesses."""
+    """On a GPU, let cuDNN measure its convolutions and take the fastest; by default it chooses by heuristics."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = before or device == 'cuda'
     try:
@@ -111,7 +113,7 @@ def cudnn_benchmark(device: str) -> Iterator[None]:
 
 
 def now(device: str) -> float:
-    """Seconds on a clock that only goes on when the device is done."""
+    """Seconds on a clock that is read when the device has finished its work."""
     if device.startswith('cuda'):
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""The machine that a benchmark ran on, and what ran there: its results mean nothing without."""
+"""The machine that a benchmark ran on, and the versions that ran there."""
 
 import importlib.metadata
 import os
@@ -8,11 +8,14 @@ from pathlib import Path
 
 import torch
 
-LIBRARIES = ('onnxruntime', 'openvino', 'nncf', 'numba', 'tensorrt')
+from mmseg_bisenet.deploy.backends import BACKENDS
+
+# Each runtime's own package, and two that the networks' int8 and convolutions use.
+LIBRARIES = (*(backend.packages[0] for backend in BACKENDS if backend.packages), 'nncf', 'numba')
 
 
 def name(device: str) -> str:
-    """The GPU's name, or the processor's with its vector instructions where the system tells them."""
+    """The GPU's name, or the processor's name with its vector instructions."""
     if device.startswith('cuda'):
         return torch.cuda.get_device_name(device)
     info = Path('/proc/cpuinfo')
@@ -24,7 +27,7 @@ def name(device: str) -> str:
 def describe(device: str) -> dict[str, object]:
     """``machine``, ``cores`` that this process may use, ``threads`` of PyTorch, and versions by library.
 
-    On a GPU ``tf32`` says whether convolutions in fp32 round to TF32, as PyTorch lets them by default.
+    On a GPU also ``tf32``: whether convolutions in fp32 round to TF32, which is PyTorch's default.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     setting = dict(machine=name(device), cores=cores, threads=torch.get_num_threads())
@@ -34,12 +37,12 @@ def describe(device: str) -> dict[str, object]:
 
 
 def line(setting: dict[str, object]) -> str:
-    """What :func:`describe` found, on one line."""
+    """The result of :func:`describe` on one line."""
     return ', '.join(f'{key} {value}' for key, value in setting.items() if value != '')
 
 
 def versions() -> dict[str, str]:
-    """Of PyTorch, MMSegmentation (either distribution) and the runtimes; of a library that is not there, ''."""
+    """Versions of PyTorch, MMSegmentation (either distribution) and the runtimes; '' if one is not installed."""
     import mmseg
 
     found = dict(torch=torch.__version__, mmseg=mmseg.__version__)

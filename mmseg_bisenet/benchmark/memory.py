@@ -13,14 +13,14 @@ import torch
 from mmseg_bisenet.errors import InputError
 
 STATUS = Path('/proc/self/status')
-CLEAR = Path('/proc/self/clear_refs')  # 5 sets the peak to what is resident now
+CLEAR = Path('/proc/self/clear_refs')  # writing 5 resets the peak to what is resident now
 
 
 def peak_bytes(prepare: Callable[..., Callable[[], object]], *args: object, device: str = 'cpu') -> int:
     """How much more memory ``prepare(*args)()`` takes at its peak than ``prepare(*args)`` left behind.
 
     On the CPU it runs in a process of its own, whose resident memory the system counts: ``prepare`` is a function of a
-    module, and ``args`` can be pickled. On a GPU it is what PyTorch's allocator counts, in this process.
+    module, and ``args`` can be pickled. On a GPU PyTorch's allocator counts it, in this process.
     """
     if device.startswith('cuda'):
         return _on_gpu(prepare(*args))
@@ -28,12 +28,12 @@ def peak_bytes(prepare: Callable[..., Callable[[], object]], *args: object, devi
 
 
 def held_bytes(prepare: Callable[[], Callable[[], object]], modules: Sequence[str] = (), device: str = 'cpu') -> int:
-    """How much a process of its own holds at most while ``prepare()()`` runs, above what it held before.
+    """Peak memory of a process of its own while ``prepare()()`` runs, above what the process held before ``prepare()``.
 
-    Weights and whatever stays allocated between two runs are in it; what building alone took is not, where the system
-    lets the count start anew (Linux), nor are ``modules``, imported before where they are installed. On a GPU it is the
-    memory that the driver has no longer free: CUDA graphs and TensorRT, which PyTorch's allocator does not count, are
-    in it, the process's CUDA context is not, and what other programs take meanwhile is.
+    It includes weights and everything that stays allocated between two runs. On Linux, which can reset the count, it
+    excludes what only building took. It excludes ``modules``, which are imported before if they are installed. On a GPU
+    it is the memory that the driver reports as used: that includes CUDA graphs and TensorRT, which PyTorch's allocator
+    does not count, and what other programs take meanwhile, but not the CUDA context of the process.
     """
     return _in_child(_held_on_gpu if device.startswith('cuda') else _held, prepare, modules)
 
@@ -86,8 +86,8 @@ def _held_on_gpu(sender, prepare: Callable[[], Callable[[], object]], modules: S
     before = _used()
     work = prepare()
     work()
-    torch.cuda.empty_cache()  # of what building took, and the first run to choose its convolutions
-    work()  # the allocator keeps what it takes from the driver, so that the peak is still there to see
+    torch.cuda.empty_cache()  # frees what building took, and the first run to choose its convolutions
+    work()  # the allocator keeps what it took from the driver, so the peak can still be read
     sender.send(_used() - before)
 
 
@@ -105,10 +105,10 @@ def _resident() -> int:
 
 def _high_water() -> int:
     if STATUS.exists():
-        # `getrusage` would start at what the parent had when it forked.
+        # `getrusage` would start at the peak of the parent process.
         return 1024 * int(re.search(r'VmHWM:\s*(\d+) kB', STATUS.read_text())[1])
     try:
         import resource
     except ImportError as error:
-        raise InputError('peak memory cannot be measured on Windows; run this on Linux or a Mac') from error
+        raise InputError('peak memory cannot be measured on Windows; run this on Linux or macOS') from error
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)

@@ -1,4 +1,4 @@
-"""Accuracy against speed: what each way's speed costs in labels."""
+"""Accuracy against speed of the methods that were compared."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
+from mmseg_bisenet.deploy.backends import BACKENDS
 from mmseg_bisenet.errors import InputError
 
 MARKERS = dict(fp32='o', fp16='^', bf16='s', int8='D')
-COLOURS = dict(
-    stock='black', eager='C7', deploy='C0', compile='C4', pt2='C5', onnxruntime='C1', openvino='C2', tensorrt='C3'
-)
+COLOURS = dict(stock='black') | {backend.name: f'C{i}' for i, backend in enumerate(BACKENDS)}
 TICKS = (50, 10, 5, 1, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001)  # percent of the labels that differ
 
 
@@ -22,7 +21,7 @@ def draw(rows: Sequence[dict], title: str, path: str | Path) -> None:
 
     Args:
         rows: with ``runtime``, ``precision``, ``fps`` and ``same_labels`` in percent.
-        title: what was measured.
+        title: of the picture.
         path: ``.png`` or another format of Matplotlib.
 
     Raises:
@@ -31,7 +30,7 @@ def draw(rows: Sequence[dict], title: str, path: str | Path) -> None:
     figure = Figure(figsize=(9, 5.5), dpi=150, layout='constrained')
     axes = figure.add_subplot()
     differ = np.array([100 - row['same_labels'] for row in rows])
-    # "All equal" has no place on a log scale: it stands a step above the best of the others.
+    # A log scale has no zero: "all equal" is drawn a step above the best of the others.
     top = min([0.01, *differ[differ > 0]]) / 3
     order = sorted(range(len(rows)), key=lambda i: rows[i]['runtime'].startswith('plain'))  # the hollow ones on top
     for i in order:
@@ -65,7 +64,7 @@ def draw(rows: Sequence[dict], title: str, path: str | Path) -> None:
 
 
 def _style(runtime: str) -> dict:
-    """The plain route has the colour of its runtime, and is hollow."""
+    """The plain export has the colour of its runtime, and is hollow."""
     name = runtime.removeprefix('plain-')
     fill = COLOURS[name] if name == runtime else 'none'
     return dict(color=COLOURS[name], markerfacecolor=fill, markersize=9, markeredgewidth=1.5, linestyle='')

@@ -1,9 +1,9 @@
-"""The plain route to a fast runtime: what a user of MMSegmentation does today, for comparison.
+"""The plain export, for comparison: how a user of MMSegmentation gets to a fast runtime without this package.
 
-MMSegmentation's own network goes through ``torch.onnx.export`` as it is, with normalisation before it and with resize
-and argmax behind it in the graph. ONNX Runtime and OpenVINO run the file with their default options. Only the precision
-is set, for OpenVINO computes in bf16 by itself where the processor can, and rows are compared at equal precision. int8
-is NNCF's default quantization; what it leaves in floating point keeps OpenVINO's default.
+``torch.onnx.export`` takes MMSegmentation's own network unchanged, with normalisation before it and with resize and
+argmax after it in the graph. ONNX Runtime and OpenVINO run the file with their default options. Only the precision is
+set, because OpenVINO computes in bf16 by default if the CPU has it, and rows are compared at equal precision. int8 is
+NNCF's default quantization; layers that are not quantized keep OpenVINO's default precision.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
 from mmseg_bisenet.deploy.quantize import quiet
-from mmseg_bisenet.deploy.signal_stack import kept_signal_stack
 
-# The modules that each needs, and the precisions that it has.
+# Modules that each method needs, and its precisions.
 NEEDS = {
     'plain-onnxruntime': ('onnx', 'onnxscript', 'onnxruntime'),
     'plain-openvino': ('onnx', 'onnxscript', 'openvino'),
@@ -27,7 +27,7 @@ HINTS = dict(fp32='f32', bf16='bf16')
 
 
 class PlainNetwork(nn.Module):
-    """images: (1, H, W, 3) uint8, BGR -> labels (1, H, W) uint8, by way of logits at full size."""
+    """images: (1, H, W, 3) uint8, BGR -> labels (1, H, W) uint8, through logits of full size."""
 
     def __init__(self, segmentor: nn.Module) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def export(segmentor: nn.Module, shape: tuple[int, int], path: Path) -> None:
 
 @kept_signal_stack()
 def quantize(path: Path, images: Sequence[np.ndarray], target: Path) -> None:
-    """Write the ONNX file as OpenVINO's in int8, calibrated on images (H, W, 3)."""
+    """Write an OpenVINO file in int8 from the ONNX file, calibrated on images (H, W, 3)."""
     import nncf
     import openvino
 
@@ -68,7 +68,7 @@ def quantize(path: Path, images: Sequence[np.ndarray], target: Path) -> None:
     openvino.save_model(model, target, compress_to_fp16=False)
 
 
-def run_onnxruntime(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def run_onnxruntime(path: Path, precision: str) -> Callable[[np.ndarray], np.ndarray]:
     """(H, W, 3) uint8 -> labels (H, W) uint8."""
     import onnxruntime
 
@@ -84,3 +84,6 @@ def run_openvino(path: Path, precision: str) -> Callable[[np.ndarray], np.ndarra
     options = {'INFERENCE_PRECISION_HINT': HINTS[precision]} if precision in HINTS else {}
     model = openvino.Core().compile_model(path, 'CPU', options)
     return lambda image: model(image[None])[0][0]
+
+
+RUN = {'plain-onnxruntime': run_onnxruntime, 'plain-openvino': run_openvino}

@@ -2,11 +2,11 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import write_text
 
 
 def markdown(header: Sequence[str], align: str, rows: Iterable[Sequence[object]]) -> str:
@@ -22,7 +22,7 @@ def replace_between(path: str | Path, name: str, text: str) -> None:
         InputError: the file is missing, or does not have both markers once, in this order.
     """
     before, after = _around(Path(path), name)
-    write_text(Path(path), f'{before}\n\n{text.strip()}\n\n{after}')
+    write_text(path, f'{before}\n\n{text.strip()}\n\n{after}')
 
 
 def require_markers(path: str | Path, name: str) -> None:
@@ -45,23 +45,9 @@ def _around(path: Path, name: str) -> tuple[str, str]:
 
 
 def write_csv(path: str | Path, rows: Sequence[dict]) -> None:
-    """Write rows of the same keys, under a header, in place of what the file held."""
+    """Write rows of the same keys, under a header; they replace an earlier file."""
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
-    write_text(Path(path), text.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace the file in one step: a run that is cut off leaves the old one."""
-    partial = path.with_name(f'{path.name}.partial')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(text.encode())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f'{path} cannot be written ({error.strerror}); name another file') from error
+    write_text(path, text.getvalue())

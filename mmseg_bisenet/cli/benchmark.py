@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from mmengine.config import Config
 
-    from mmseg_bisenet.benchmark.runtimes import Job
+    from mmseg_bisenet.benchmark.methods import Job
 
 SMALLEST = 64  # pixels a side, of a drawn street and of the deepest maps
 COLUMNS = {
@@ -28,43 +28,45 @@ COLUMNS = {
 }
 SPANS = dict(
     ours='from uint8 pixels to full-size labels{place}, all timed; fps of the median',
-    stock="what MMSegmentation's benchmark.py times: stock without its data preprocessor, which pads to {size}; the "
-    'others whole; fps of the mean',
+    stock="as MMSegmentation's benchmark.py: stock without its data preprocessor, which pads to {size}; the others "
+    'whole; fps of the mean',
     paper='as BiSeNetV2: the image is resized to half its size and its labels back, both timed; fps of the mean; the '
     'paper has 156 fps in TensorRT 5.1.5, fp32, on a GTX 1080 Ti',
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from mmseg_bisenet.benchmark.comparison import PRECISIONS
-    from mmseg_bisenet.benchmark.runtimes import PROTOCOLS
+    from mmseg_bisenet.benchmark.methods import PROTOCOLS
     from mmseg_bisenet.cli import options
-    from mmseg_bisenet.deploy import precision
+    from mmseg_bisenet.deploy.backends import RUNTIMES
+    from mmseg_bisenet.deploy.precision import NAMES
 
     options.add_arguments(parser)
     parser.add_argument('checkpoint', nargs='?', help='random weights by default')
     parser.add_argument(
         '--shape', type=int, nargs=2, default=(1024, 2048), metavar=('H', 'W'), help='of the image (default: 1024 2048)'
     )
-    known = ', '.join(precision.PRECISIONS)
-    parser.add_argument('--runtime', nargs='+', default=['deploy'], metavar='NAME', help=f'{known} (default: deploy)')
-    known = ', '.join(PRECISIONS)
+    known = ', '.join(RUNTIMES)
+    parser.add_argument('--runtime', nargs='+', default=['torch'], metavar='NAME', help=f'{known} (default: torch)')
+    known = ', '.join(NAMES)
     parser.add_argument('--precision', nargs='+', default=['fp32'], metavar='NAME', help=f'{known} (default: fp32)')
-    text = 'ratios are to this runtime (default: stock); none: only what --runtime names, without baselines'
+    text = 'ratios are to this runtime (default: stock); none: only the runtimes of --runtime, without baselines'
     parser.add_argument('--vs', default='stock', metavar='NAME', help=text)
     parser.add_argument('--protocol', choices=PROTOCOLS, default='ours', help='what is timed (default: ours)')
     parser.add_argument('--image', metavar='FILE', help='resized to the shape; a drawn street by default')
     parser.add_argument('--calibration', default='', metavar='DIR', help='images for int8; drawn streets by default')
-    parser.add_argument('--images', type=int, help='timed, of each (default: 50; 195 by the protocol of stock)')
-    parser.add_argument('--warmup', type=int, default=5, help='images before them (default: %(default)s)')
-    parser.add_argument('--csv', metavar='FILE', help='write the figures there')
-    parser.add_argument('--picture', metavar='FILE', help='draw accuracy against speed, as .png')
+    parser.add_argument('--images', type=int, help='timed, of each method (default: 50; 195 with --protocol stock)')
+    parser.add_argument(
+        '--warmup', type=int, default=5, help='images before those that are timed (default: %(default)s)'
+    )
+    parser.add_argument('--csv', metavar='FILE', help='write the figures to this file')
+    parser.add_argument('--picture', metavar='FILE', help='draw accuracy against speed to this file (.png, .svg, .pdf)')
 
 
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from mmseg_bisenet.benchmark import comparison, machine, picture, runtimes, tables
+    from mmseg_bisenet.benchmark import comparison, machine, methods, picture, tables
     from mmseg_bisenet.cli import options, preflight
 
     images = (195 if args.protocol == 'stock' else 50) if args.images is None else args.images
@@ -74,11 +76,11 @@ def run(args: argparse.Namespace) -> int:
     preflight.drop_boosters(cfg)
     _check_config(cfg, args)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    first = comparison.STOCK if runtimes.has_stock(cfg.model.to_dict()) else comparison.UNFUSED
+    first = comparison.STOCK if methods.has_stock(cfg.model.to_dict()) else comparison.OUR_SEGMENTOR
     vs = first[0] if args.vs == 'stock' else args.vs
     pairs, notes = comparison.choose(args.runtime, args.precision, vs, device, first)
-    if first == comparison.UNFUSED:
-        notes.append("MMSegmentation has no network of these weights: eager, our segmentor, is in stock's place")
+    if first == comparison.OUR_SEGMENTOR:
+        notes.append('MMSegmentation has no network of these weights: eager, our segmentor, replaces stock')
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         rows, left_out = comparison.compare(_job(args, cfg, device, folder), pairs, vs, images, args.warmup)
     setting = _setting(args, images, vs) | machine.describe(device)
@@ -93,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-# -- what is asked for -------------------------------------------------------------------------------------------------
+# -- options -----------------------------------------------------------------------------------------------------------
 
 
 def _check(args: argparse.Namespace, images: int) -> None:
@@ -102,7 +104,7 @@ def _check(args: argparse.Namespace, images: int) -> None:
 
     least = 2 * SMALLEST if args.protocol == 'paper' else SMALLEST
     if min(args.shape) < least:
-        raise InputError(f'--shape {args.shape[0]} {args.shape[1]}: give {least} or more each way')
+        raise InputError(f'--shape {args.shape[0]} {args.shape[1]}: give {least} or more for both')
     if images < 1 or args.warmup < 0:
         raise InputError(f'--images {images} --warmup {args.warmup}: give 1 or more images, and 0 or more to warm up')
     if args.image and not Path(args.image).is_file():
@@ -110,7 +112,7 @@ def _check(args: argparse.Namespace, images: int) -> None:
     if args.calibration:
         quantize.find_images(args.calibration)
     if args.picture and Path(args.picture).suffix not in ('.png', '.svg', '.pdf'):
-        raise InputError(f'--picture {args.picture}: its name has to end in .png, .svg or .pdf')
+        raise InputError(f'--picture {args.picture}: give a name that ends in .png, .svg or .pdf')
     for option, path in (('--csv', args.csv), ('--picture', args.picture)):
         preflight.require_file(option, path)
 
@@ -120,7 +122,9 @@ def _check_config(cfg: 'Config', args: argparse.Namespace) -> None:
     from mmseg_bisenet.cli import preflight
 
     if cfg.model.data_preprocessor.get('size') is None and args.protocol == 'stock':
-        raise InputError('--protocol stock: the config has no model.data_preprocessor.size, which it pads images to')
+        raise InputError(
+            '--protocol stock: the config has no model.data_preprocessor.size to pad to; set it with --cfg-options'
+        )
     if args.checkpoint:
         preflight.require_checkpoint(args.checkpoint)
         args.checkpoint = fetch(args.checkpoint)
@@ -128,11 +132,11 @@ def _check_config(cfg: 'Config', args: argparse.Namespace) -> None:
 
 
 def _job(args: argparse.Namespace, cfg: 'Config', device: str, folder: str) -> 'Job':
-    """With the config as the command line changed it, and random weights where there are no others, as files."""
+    """The config as the command line changed it, and random weights if no checkpoint is given, as files."""
     import torch
 
     from mmseg_bisenet.benchmark import latency
-    from mmseg_bisenet.benchmark.runtimes import Job
+    from mmseg_bisenet.benchmark.methods import Job
 
     path = Path(folder, f'{Path(args.config).stem}.py')
     cfg.dump(path)
@@ -159,7 +163,7 @@ def _image(args: argparse.Namespace) -> 'np.ndarray':
     return cv2.resize(image, args.shape[::-1], interpolation=cv2.INTER_AREA)
 
 
-# -- what is shown -----------------------------------------------------------------------------------------------------
+# -- output ------------------------------------------------------------------------------------------------------------
 
 
 def _setting(args: argparse.Namespace, images: int, vs: str) -> dict:
@@ -187,7 +191,7 @@ def _head(setting: dict) -> str:
         '{config}, {height}x{width}, batch {batch}, weights: {weights}, image: {image}\n'
         'machine   {machine}, {cores} cores, {threads} threads' + rounding + '\n'
         f'versions  {versions}\n'
-        'times     of {images} images after {warmup}, the ways in turns; ratios of fps to {vs}'
+        'times     of {images} images after {warmup}, the methods in turns; ratios of fps to {vs}'
     ).format(**setting)
 
 

@@ -1,4 +1,4 @@
-"""``mmseg-bisenet export CFG CKPT``: one file for ONNX Runtime, OpenVINO, AOTInductor or TensorRT."""
+"""``mmseg-bisenet export CFG CKPT``: one file for another runtime."""
 
 import argparse
 import logging
@@ -9,10 +9,13 @@ SPLITS = ('train', 'val', 'test')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmseg_bisenet.deploy.backends import FORMATS
+    from mmseg_bisenet.deploy.precision import NAMES
+
     parser.add_argument('config', help='path of a config, or the bare name of one of this package')
     parser.add_argument('checkpoint', help='.pth or .safetensors file')
-    parser.add_argument('--format', choices=['onnx', 'openvino', 'pt2', 'tensorrt'], default='onnx')
-    parser.add_argument('--precision', choices=['fp32', 'bf16', 'fp16', 'int8'], default='fp32')
+    parser.add_argument('--format', choices=list(FORMATS), default='onnx')
+    parser.add_argument('--precision', choices=list(NAMES), default='fp32')
     parser.add_argument(
         '--shape', type=int, nargs=2, metavar=('H', 'W'), default=(512, 1024), help='height and width of the images'
     )
@@ -40,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.checkpoints.files import fetch
     from mmseg_bisenet.cli import options, preflight
+    from mmseg_bisenet.deploy.backends import FORMATS
     from mmseg_bisenet.deploy.export import export
     from mmseg_bisenet.zoo import get_model
 
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     preflight.require_writable('--output', args.output)
     images = _calibration(args) if args.precision == 'int8' and min(args.shape) > 0 else ()
     segmentor = get_model(str(path), pretrained=args.checkpoint)
-    # What the work says of itself: a warning, and how well the file agrees.
+    # Shows the log of the export: a warning, and how many labels are equal.
     handler = logging.StreamHandler(sys.stderr)
     logger = logging.getLogger('mmseg_bisenet.deploy')
     logger.addHandler(handler)
@@ -68,15 +72,14 @@ def run(args: argparse.Namespace) -> int:
         )
     finally:
         logger.removeHandler(handler)
-    parts = [written, *([written.with_suffix('.bin')] if args.format == 'openvino' else [])]
-    size = sum(part.stat().st_size for part in parts)
+    size = sum(part.stat().st_size for part in FORMATS[args.format].parts(written))
     print(f'{written}  {size / 1e6:.1f} MB')
     print(f"run it: mmseg_bisenet.deploy.load('{written}')(image), or as docs/deploy.md shows without this package")
     return 0
 
 
 def _calibration(args: argparse.Namespace):
-    """Images of the folders and splits, at even distances of all of them."""
+    """Images of the folders and splits, sampled evenly from all of them."""
     from mmseg_bisenet.deploy import quantize
 
     paths = []

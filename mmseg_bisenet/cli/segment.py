@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     source = args.model if args.model in model_index.entries() else str(find(args.model))
     model = get_model(source, args.checkpoint or True)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    segment = load(model, runtime='deploy', device=device)
+    segment = load(model, runtime='torch', device=device)
     height = args.height or _tested_height(model.cfg)
     if height < 1:
         raise InputError(f'--height {height}: give 1 or more')

@@ -1,9 +1,9 @@
 """The network as one graph from pixels to labels, and as ONNX.
 
-Labels come of two matrix products and an argmax. Bilinear upsampling is linear along rows and along columns, so it is
-``rows @ logits @ columns.T``; runtimes multiply matrices faster than they resize. For 512x1024 and 19 classes, two
-threads, the end of the graph took 54 ms as Interpolate and TopK in OpenVINO, 8 as products; in ONNX Runtime 20 and 13.
-The runtimes of this package stop at ``logits``, and are faster still.
+Two matrix products and an argmax make the labels. Bilinear upsampling is linear along rows and along columns, so it is
+``rows @ logits @ columns.T``, and runtimes multiply matrices faster than they resize. Example for 512x1024, 19 classes
+and two threads: in OpenVINO the end of the graph took 54 ms as Interpolate and TopK, 8 ms as products; in ONNX Runtime
+20 ms and 13 ms. The runtimes of this package stop at ``logits``, and are faster still.
 """
 
 from typing import TYPE_CHECKING
@@ -22,12 +22,12 @@ TRACED = (128, 256)  # what free shapes are traced with
 
 
 class Graph(nn.Module):
-    """What a file holds.
+    """The network as it is exported.
 
     Args:
         network: images -> logits.
         labels: whether the graph goes on from logits to labels.
-        cast_by_float: convert between bytes and other types by way of float32 only, as TensorRT can.
+        cast_by_float: convert between bytes and other types through float32 only, for runtimes that have no other cast.
     """
 
     def __init__(self, network: DeployNetwork, labels: bool, cast_by_float: bool = False) -> None:
@@ -37,7 +37,7 @@ class Graph(nn.Module):
         self.cast_by_float = cast_by_float
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """images: (N, H, W, 3) uint8 -> logits (N, num_classes, H/8, W/8), after labels (N, H, W) uint8 if asked."""
+        """images: (N, H, W, 3) uint8 -> [labels (N, H, W) uint8,] logits (N, num_classes, H/8, W/8)."""
         logits = self.network(images.float() if self.cast_by_float else images)
         if not self.labels:
             return (logits,)
@@ -62,9 +62,9 @@ def bilinear(source: int, target: int, align_corners: bool, device: torch.device
 
 
 def to_program(graph: Graph, shape: tuple[int, int], dynamic: bool) -> torch.export.ExportedProgram:
-    """What torch.export makes of it, for a batch of 1 and images of that shape, or for every N, H and W."""
+    """The graph by torch.export, for a batch of 1 and images of that shape, or for every N, H and W."""
     device = next(graph.parameters()).device
-    # torch.export takes a 1 for a constant, and sizes that happen to be equal for one size.
+    # torch.export treats a size of 1 as a constant, and equal sizes as one size.
     batch, shape = (2, TRACED) if dynamic else (1, shape)
     images = torch.zeros(batch, *shape, 3, dtype=torch.uint8, device=device)
     free = None

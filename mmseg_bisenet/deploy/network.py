@@ -12,9 +12,7 @@ from mmseg_bisenet.models.inference.fold import CONSTANT
 
 
 def describe(segmentor: BiSeNetSegmentor) -> dict:
-    """``align_corners`` of its logits, and ``num_classes``, ``classes`` and ``palette``: names and colours, or numbers
-    and None.
-    """
+    """``align_corners`` of the logits, ``num_classes``, ``classes`` (names, or numbers) and ``palette`` (or None)."""
     meta = getattr(segmentor, 'dataset_meta', None) or {}
     return dict(
         align_corners=segmentor.align_corners,
@@ -27,12 +25,11 @@ def describe(segmentor: BiSeNetSegmentor) -> dict:
 class DeployNetwork(nn.Module):
     """A copy of a segmentor, rewritten for inference.
 
-    ``.bfloat16()`` and ``.half()`` change what it computes in, and the type of the logits.
-
-    Attributes are those of :func:`describe`.
+    ``.bfloat16()`` and ``.half()`` change the precision of the network and of its logits. It has the attributes that
+    :func:`describe` returns.
 
     Args:
-        segmentor: from :func:`mmseg_bisenet.get_model`, say; it is left as it is.
+        segmentor: for example from :func:`mmseg_bisenet.get_model`; it is left as it is.
 
     Raises:
         InputError: its labels are not the argmax over a whole image's logits, its preprocessor pads images, or
@@ -68,7 +65,7 @@ class DeployNetwork(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What it computes in."""
+        """The precision of the network and of its logits."""
         return self.decode_head.conv_seg.weight.dtype
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
-"""The callable that :func:`mmseg_bisenet.deploy.load` gives: checks images, runs them, and makes labels of logits."""
+"""The callable that :func:`mmseg_bisenet.deploy.load` returns: checks images, runs them, makes labels from logits."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -8,27 +7,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmseg_bisenet.deploy.backends.base import Backend, Engine
 from mmseg_bisenet.deploy.graph import SMALLEST
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
 
 
 class Predictor:
-    """An image -> its labels. Any number of threads may call one, but for ``compile`` on CUDA, which wants one.
+    """An image -> its labels. Any number of threads may call it, but only one if the runtime is ``compile`` on CUDA.
 
-    Images of a batch run one after the other, on a CPU because a batch as a whole takes as long and more memory, on
-    CUDA where the network was compiled for one; ``eager`` and ``deploy`` on CUDA take the batch as it is.
+    On CUDA a runtime of any shape takes a batch as a whole. Otherwise images of a batch run one after the other: on a
+    CPU a batch as a whole takes as long and more memory, and other runtimes were compiled for one image.
 
     Args:
         engine: (N, H, W, 3) uint8 tensor, BGR, on ``device`` -> logits, or labels in uint8.
-        metadata: what :func:`mmseg_bisenet.deploy.metadata.read_metadata` gives, with ``runtime`` besides.
+        backend: that the engine is of.
+        metadata: as :func:`mmseg_bisenet.deploy.metadata.read_metadata` returns them.
         device: of the engine.
         channel_order: of the images, ``bgr`` or ``rgb``.
         workers: threads that run images of a batch at the same time; by default one image at a time.
 
     Attributes:
         runtime, precision: as in ``load``.
-        shape: height and width that it is made for.
+        shape: height and width of the images that it was made for.
         dynamic: whether it takes other shapes too.
         classes, palette, num_classes: names, RGB colours and number of the classes.
         engine, align_corners: what runs the network, and how its logits are upsampled.
@@ -36,19 +37,21 @@ class Predictor:
 
     def __init__(
         self,
-        engine: Callable[[Tensor], Tensor],
+        engine: Engine,
+        backend: Backend,
         metadata: dict,
         device: torch.device,
         channel_order: str = 'bgr',
         workers: int | None = None,
     ) -> None:
-        self.runtime, self.precision = metadata['runtime'], metadata['precision']
+        self.runtime, self.precision = backend.name, metadata['precision']
         self.shape, self.dynamic = tuple(metadata['shape']), metadata['dynamic']
         self.classes, self.palette = tuple(metadata['classes']), metadata['palette']
         self.num_classes = metadata['num_classes']
         self.engine, self.align_corners = engine, metadata['align_corners']
         self._device, self._channel_order = device, channel_order
-        self._whole = device.type == 'cuda' and self.runtime in ('eager', 'deploy')
+        self._any_shape = backend.any_shape
+        self._whole = device.type == 'cuda' and backend.any_shape
         self._workers = workers and ThreadPoolExecutor(workers, thread_name_prefix=self.runtime)
 
     def __call__(self, images: np.ndarray | Tensor) -> np.ndarray | Tensor:
@@ -58,7 +61,7 @@ class Predictor:
             images: (H, W, 3) or (N, H, W, 3), uint8, an array, or a tensor on any device.
 
         Returns:
-            (H, W) or (N, H, W), uint8; what was given, array or tensor, and on its device.
+            (H, W) or (N, H, W), uint8: an array or a tensor as ``images`` is, on the same device.
 
         Raises:
             InputError: images of another type or shape.
@@ -79,7 +82,7 @@ class Predictor:
     def _labels(self, batch: Tensor) -> Tensor:
         with torch.inference_mode():
             output = self.engine(batch)
-        # Outside, so that a caller may write into the labels.
+        # Outside of inference mode, so that a caller may write into the labels.
         if output.dtype == torch.uint8:
             return output.clone()
         return upsample_argmax(output, batch.shape[1:3], self.align_corners)
@@ -97,19 +100,19 @@ class Predictor:
                 f'image of {size[0]}x{size[1]}: runtime {self.runtime} was made for {self.shape[0]}x{self.shape[1]}; '
                 f'resize the image, load with shape={size}, or export with --dynamic'
             )
-        if self.dynamic and self.runtime not in ('eager', 'deploy') and min(size) < SMALLEST:
+        if self.dynamic and not self._any_shape and min(size) < SMALLEST:
             raise InputError(f'image of {size[0]}x{size[1]}: exported files take {SMALLEST} or more a side; enlarge it')
 
 
 def _contiguous(images: np.ndarray | Tensor) -> Tensor:
-    """(N, H, W, 3), with the strides that such a tensor has by default, which ``torch.compile`` looks at."""
+    """(N, H, W, 3), with the default strides of that shape, which ``torch.compile`` checks."""
     if isinstance(images, np.ndarray):
-        images = torch.from_numpy(np.require(images, requirements=['C', 'W']))  # PyTorch warns of what is read-only
+        images = torch.from_numpy(np.require(images, requirements=['C', 'W']))  # PyTorch warns about read-only arrays
     return images.contiguous().view(-1).view(-1, *images.shape[-3:])
 
 
 def _reversed(images: Tensor) -> Tensor:
-    """Red for blue."""
+    """RGB as BGR."""
     if images.device.type != 'cpu':
         return images.flip(-1)
     # OpenCV takes a fiftieth of the time.

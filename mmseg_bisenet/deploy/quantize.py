@@ -1,11 +1,11 @@
-"""int8: images to calibrate with, and NNCF's post-training quantization of an ONNX or OpenVINO model.
+"""int8: images to calibrate with, and NNCF's post-training quantization of a model.
 
 Deviations from NNCF's defaults, each by measurement (V2 trained on drawn streets, 24 images of 256x512, labels equal to
 float32's):
 
-- Symmetric activations (PERFORMANCE): 99.5% where MIXED has 98.7% in OpenVINO, and one scale a tensor, for ONNX Runtime
-  knows no other.
-- The convolutions that read the image stay float (``export``): V2 trained on CamVid loses 0.66 mIoU without, 0.06 with.
+- Symmetric activations (the PERFORMANCE preset), and one scale for each tensor: ONNX Runtime supports no other.
+- The convolutions that read the image stay float (``export.write``): V2 trained on CamVid then loses 0.06 mIoU,
+  otherwise 0.66.
 - The products from logits to labels stay float.
 """
 
@@ -20,8 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmseg_bisenet.deploy.metadata import require
-from mmseg_bisenet.deploy.signal_stack import kept_signal_stack
+from mmseg_bisenet.deploy.backends.base import require_packages
 from mmseg_bisenet.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def find_images(folder: str | Path) -> list[Path]:
 
 
 def read_images(paths: Sequence[str | Path], shape: tuple[int, int], most: int = MOST) -> Iterator[np.ndarray]:
-    """Images (H, W, 3) uint8 BGR of that shape; of many, ``most`` at even distances.
+    """Images (H, W, 3) uint8 BGR of that shape: all of them, or ``most`` at even distances.
 
     Raises:
         InputError: one cannot be read.
@@ -57,12 +56,12 @@ def read_images(paths: Sequence[str | Path], shape: tuple[int, int], most: int =
     for i in np.linspace(0, len(paths) - 1, min(len(paths), most)).round().astype(int):
         image = cv2.imread(str(paths[i]))
         if image is None:
-            raise InputError(f'calibration image {paths[i]} cannot be read; mend it or remove it')
+            raise InputError(f'calibration image {paths[i]} cannot be read; repair it or remove it')
         yield cv2.resize(image, shape[::-1])
 
 
 def checked(images: Iterable[np.ndarray], shape: tuple[int, int]) -> list[np.ndarray]:
-    """The images, if they are enough and of the shape; a warning if more would be better.
+    """The images as a list, if there are enough and all have the shape. Logs a warning if more would be better.
 
     Raises:
         InputError: too few, or of another shape or type.
@@ -86,20 +85,19 @@ def checked(images: Iterable[np.ndarray], shape: tuple[int, int]) -> list[np.nda
 # -- quantization ------------------------------------------------------------------------------------------------------
 
 
-@kept_signal_stack()
 def quantize(model: object, images: list[np.ndarray], keep_float: Sequence[str] = (), signed: bool = False) -> object:
-    """An ``onnx.ModelProto`` or ``openvino.Model`` from :mod:`graph`, with its convolutions in int8.
+    """A model of :func:`~.graph.to_onnx`, or what a runtime converted it to, with its convolutions in int8.
 
     Args:
         images: (H, W, 3), as :func:`checked` returns them.
         keep_float: modules of the network that stay float, as ``decode_head`` or ``backbone.detail.*``, where ``*``
             is any text.
-        signed: int8 only, without zero points, as TensorRT wants it.
+        signed: int8 only, without zero points.
 
     Raises:
         InputError: ``keep_float`` names no module.
     """
-    (nncf,) = require('nncf')
+    (nncf,) = require_packages('nncf')
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
 
     is_onnx = hasattr(model, 'graph')
@@ -116,7 +114,7 @@ def quantize(model: object, images: list[np.ndarray], keep_float: Sequence[str] 
 
 
 def _patterns(keep_float: Sequence[str], names: list[str]) -> list[str]:
-    """Regular expressions of the nodes of modules."""
+    """Regular expressions that match the nodes of modules."""
     patterns = []
     for name in keep_float:
         pattern = re.escape(name).replace(r'\*', '.*') + '[./].*'
@@ -124,7 +122,7 @@ def _patterns(keep_float: Sequence[str], names: list[str]) -> list[str]:
             modules = sorted({node.rpartition('/')[0] for node in names if node.startswith(('backbone', 'decode'))})
             raise InputError(
                 f'--keep-float {name} names no module of the network; they go from {modules[0]} to {modules[-1]}, and '
-                '* stands for any text'
+                '* matches any text'
             )
         patterns.append(pattern)
     return patterns
@@ -132,7 +130,7 @@ def _patterns(keep_float: Sequence[str], names: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what PyTorch, NNCF and OpenVINO print while they work off the terminal."""
+    """Hide what PyTorch, NNCF and the runtimes print while they work."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""An exported file in the place of a network, for MMSegmentation's test loop: the same data, metrics and pictures."""
+"""An exported file as a model of MMSegmentation's test loop: the same data, metrics and pictures."""
 
 import cv2
 import numpy as np
@@ -8,20 +8,20 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from mmseg_bisenet.deploy.runtimes import load
+from mmseg_bisenet.deploy.loading import load
 from mmseg_bisenet.registry import MODELS
 
 
 @MODELS.register_module()
 class ExportedSegmentor(BaseModel):
-    """Labels by what ``mmseg-bisenet export`` wrote. It has no parameters, and no logits to give.
+    """A model that runs an exported file. It has no parameters, and gives labels only, no logits.
 
-    Images reach the file as the test pipeline leaves them, or resized where it takes one shape only; labels are resized
+    Images reach the file as the test pipeline leaves them, resized if the file takes one shape only. Labels are resized
     to the image's original size by nearest neighbour.
 
     Args:
         exported: path of the file.
-        others: as :func:`mmseg_bisenet.deploy.load`.
+        others: arguments of :func:`mmseg_bisenet.deploy.load`.
     """
 
     def __init__(self, exported: str, **others) -> None:

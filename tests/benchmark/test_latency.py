@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmseg_bisenet.benchmark import latency
-from mmseg_bisenet.benchmark.latency import Way
+from mmseg_bisenet.benchmark.latency import Method
 
 
 class Clock:
@@ -21,10 +21,10 @@ class Clock:
         self.time += milliseconds / 1000
 
 
-def test_ways_take_turns_in_a_rotating_order():
+def test_methods_take_turns_in_a_rotating_order():
     clock, order = Clock(), []
 
-    def way(name: str, milliseconds: float) -> Way:
+    def method(name: str, milliseconds: float) -> Method:
         def work(given: str) -> np.ndarray:
             order.append(given)
             clock.move(milliseconds * len(order))
@@ -34,9 +34,9 @@ def test_ways_take_turns_in_a_rotating_order():
             clock.move(1000)
             return name
 
-        return Way(name, 'fp32', work, setup)
+        return Method(name, 'fp32', work, setup)
 
-    times = latency.interleave([way('a', 1), way('b', 10), way('c', 100)], images=3, warmup=1, clock=clock)
+    times = latency.interleave([method('a', 1), method('b', 10), method('c', 100)], images=3, warmup=1, clock=clock)
     assert ''.join(order) == 'abcbcacababc'
     np.testing.assert_allclose(times, [[6, 8, 10], [40, 90, 110], [500, 700, 1200]])
 
@@ -53,7 +53,7 @@ def test_one_image_gives_figures():
     assert latency.statistics([4.0]) == dict(p50_ms=4, p90_ms=4, p99_ms=4, mean_ms=4, fps=250)
 
 
-def test_a_way_agrees_with_itself():
+def test_a_method_agrees_with_itself():
     labels = torch.arange(12).reshape(3, 4)
     assert latency.same_labels(labels, labels) == 100
     assert latency.same_labels(labels.byte().numpy(), labels) == 100

@@ -8,9 +8,9 @@ import torch
 from torch._dynamo.exc import BackendCompilerFailed
 
 from mmseg_bisenet.benchmark import comparison, memory
-from mmseg_bisenet.benchmark.latency import Way
+from mmseg_bisenet.benchmark.latency import Method
 from mmseg_bisenet.benchmark.memory import peak_bytes
-from mmseg_bisenet.benchmark.runtimes import Job
+from mmseg_bisenet.benchmark.methods import Job
 
 MB = 10**6
 
@@ -87,8 +87,8 @@ def street() -> Job:
     return Job('', '', np.zeros((64, 64, 3), np.uint8), 'ours', 'cpu', '')
 
 
-def test_what_fails_in_other_ways_is_left_out_too(monkeypatch):
-    """A compiler that fails, or memory that is full, costs no other way its row."""
+def test_any_other_failure_is_left_out_too(monkeypatch):
+    """A compiler that fails, or memory that is full, costs no other method its row."""
     failures = dict(
         compile=BackendCompilerFailed('inductor', RuntimeError('C++ compile error\nand its output'), []),
         eager=torch.OutOfMemoryError('CUDA out of memory.\nTried'),
@@ -103,18 +103,18 @@ def test_what_fails_in_other_ways_is_left_out_too(monkeypatch):
 
         if runtime in ('compile', 'openvino'):
             raise failures[runtime]
-        return Way(runtime, precision, work, lambda: None)
+        return Method(runtime, precision, work, lambda: None)
 
     def counted(prepare, modules, device):
         if prepare.args[1] == 'pt2':
             raise MemoryError('ended with status -9')
         return 3 * MB
 
-    monkeypatch.setattr(comparison.runtimes, 'prepare', prepare)
+    monkeypatch.setattr(comparison.methods, 'prepare', prepare)
     monkeypatch.setattr(comparison, 'held_bytes', counted)
-    pairs = [(runtime, 'fp32') for runtime in ('stock', *failures, 'deploy', 'pt2')]
+    pairs = [(runtime, 'fp32') for runtime in ('stock', *failures, 'torch', 'pt2')]
     rows, left_out = comparison.compare(street(), pairs, 'stock', 1, 0)
-    assert [(row['runtime'], row['peak_mb']) for row in rows] == [('stock', 3), ('deploy', 3), ('pt2', '')]
+    assert [(row['runtime'], row['peak_mb']) for row in rows] == [('stock', 3), ('torch', 3), ('pt2', '')]
     assert left_out == [
         'compile fp32 left out: C++ compile error',
         'eager fp32 left out: CUDA out of memory.',

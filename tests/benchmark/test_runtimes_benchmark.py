@@ -1,4 +1,4 @@
-"""The benchmark of runtimes: what each protocol times, which ways are compared, the figures, and the command."""
+"""The benchmark of runtimes: what each protocol times, which methods are compared, the figures, and the command."""
 
 import csv
 from functools import partial
@@ -12,10 +12,11 @@ from mmseg.structures import SegDataSample
 from test_latency import Clock
 from torch import nn
 
-from mmseg_bisenet.benchmark import comparison, latency, machine, picture, plain, runtimes
-from mmseg_bisenet.benchmark.latency import Way
+from mmseg_bisenet import install
+from mmseg_bisenet.benchmark import comparison, latency, machine, methods, picture, plain
+from mmseg_bisenet.benchmark.latency import Method
 from mmseg_bisenet.benchmark.memory import held_bytes
-from mmseg_bisenet.benchmark.runtimes import Job
+from mmseg_bisenet.benchmark.methods import Job
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes import draw_scene
@@ -63,9 +64,9 @@ def fake_job(protocol: str) -> Job:
 def test_what_is_timed(monkeypatch, protocol, expected, training):
     clock, job = Clock(), fake_job(protocol)
     model = FakeSegmentor(clock)
-    monkeypatch.setattr(runtimes, 'reference', lambda *_: model)
-    way = runtimes.prepare(job, 'stock', 'fp32')
-    elapsed, labels = latency.lap(way, clock)
+    monkeypatch.setattr(methods, 'reference', lambda *_: model)
+    method = methods.prepare(job, 'stock', 'fp32')
+    elapsed, labels = latency.lap(method, clock)
     assert elapsed == pytest.approx(expected)
     assert model.trainings == [training]
     np.testing.assert_array_equal(labels, job.image[..., 0])
@@ -73,24 +74,24 @@ def test_what_is_timed(monkeypatch, protocol, expected, training):
 
 def test_the_stages(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(runtimes, 'reference', lambda *_: FakeSegmentor(clock))
+    monkeypatch.setattr(methods, 'reference', lambda *_: FakeSegmentor(clock))
     monkeypatch.setattr(latency, 'now', lambda device: clock())
-    assert runtimes.prepare(fake_job('ours'), 'stock', 'fp32').stages() == pytest.approx((3, 20, 5))
+    assert methods.prepare(fake_job('ours'), 'stock', 'fp32').stages() == pytest.approx((3, 20, 5))
 
 
 def test_the_paper_resizes_both_ways(monkeypatch):
     clock, job = Clock(), fake_job('paper')
-    monkeypatch.setattr(runtimes, 'reference', lambda *_: FakeSegmentor(clock))
-    elapsed, labels = latency.lap(runtimes.prepare(job, 'stock', 'fp32'), clock)
+    monkeypatch.setattr(methods, 'reference', lambda *_: FakeSegmentor(clock))
+    elapsed, labels = latency.lap(methods.prepare(job, 'stock', 'fp32'), clock)
     assert job.shape == (64, 128)
     assert elapsed == pytest.approx(28)
     half = cv2.resize(job.image, (128, 64))[..., 0]
     np.testing.assert_array_equal(labels, half.repeat(2, axis=0).repeat(2, axis=1))
-    on_gpu = runtimes.halved(lambda image: image[..., 0], job.shape)(torch.from_numpy(job.image))
+    on_gpu = methods.halved(lambda image: image[..., 0], job.shape)(torch.from_numpy(job.image))
     np.testing.assert_array_equal(on_gpu, labels)
 
 
-# -- ways --------------------------------------------------------------------------------------------------------------
+# -- methods -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -105,18 +106,18 @@ def job(configs, tmp_path) -> Job:
 
 
 def labels_of(job: Job, runtime: str, precision: str = 'fp32') -> np.ndarray:
-    return np.asarray(latency.lap(runtimes.prepare(job, runtime, precision), lambda: 0)[1])
+    return np.asarray(latency.lap(methods.prepare(job, runtime, precision), lambda: 0)[1])
 
 
-def test_every_way_has_the_labels_of_stock(job):
-    model = runtimes.reference(job, 'cpu')
+def test_every_method_has_the_labels_of_stock(job):
+    model = methods.reference(job, 'cpu')
     assert type(model).__module__.startswith('mmseg.') and type(model.backbone).__module__.startswith('mmseg.')
     pixels = torch.from_numpy(job.image).permute(2, 0, 1).contiguous()
     sample = SegDataSample(metainfo=dict(img_shape=SIZE, ori_shape=SIZE))
     with torch.no_grad():
         expected = model.test_step(dict(inputs=[pixels], data_samples=[sample]))[0].pred_sem_seg.data[0].numpy()
     assert len(np.unique(expected)) > 1
-    for runtime in ('stock', 'eager', 'deploy'):
+    for runtime in ('stock', 'eager', 'torch'):
         np.testing.assert_array_equal(labels_of(job, runtime), expected, err_msg=runtime)
 
 
@@ -134,41 +135,39 @@ def without_the_plain_route(monkeypatch) -> None:
     monkeypatch.setattr(comparison, '_missing', lambda name, quantized: ['onnx'] if name in plain.NEEDS else [])
 
 
-def test_which_ways_are_compared(monkeypatch):
+def test_which_methods_are_compared(monkeypatch):
     monkeypatch.setattr(comparison, '_missing', lambda name, quantized: [])
-    pairs, left_out = comparison.choose(['deploy', 'eager'], ['fp32', 'int8'], 'stock', 'cpu')
+    pairs, left_out = comparison.choose(['torch', 'eager'], ['fp32', 'int8'], 'stock', 'cpu')
     assert pairs == [
         ('stock', 'fp32'),
         ('plain-onnxruntime', 'fp32'),
         ('plain-openvino', 'fp32'),
         ('plain-openvino', 'int8'),
-        ('deploy', 'fp32'),
-        ('deploy', 'int8'),
+        ('torch', 'fp32'),
+        ('torch', 'int8'),
         ('eager', 'fp32'),
     ]
     assert [line.split(':')[0] for line in left_out] == ['eager int8 left out']
-    pairs, _ = comparison.choose(['deploy', 'plain-openvino'], ['fp32'], 'none', 'cpu')
-    assert pairs == [('deploy', 'fp32'), ('plain-openvino', 'fp32')]
+    pairs, _ = comparison.choose(['torch', 'plain-openvino'], ['fp32'], 'none', 'cpu')
+    assert pairs == [('torch', 'fp32'), ('plain-openvino', 'fp32')]
     without_the_plain_route(monkeypatch)
-    pairs, left_out = comparison.choose(['deploy'], ['fp32'], 'stock', 'cpu')
-    assert pairs == [('stock', 'fp32'), ('deploy', 'fp32')]
-    assert left_out[0] == (
-        'plain-onnxruntime fp32 left out: onnx not installed; run: pip install "mmseg_bisenet[export]"'
-    )
+    pairs, left_out = comparison.choose(['torch'], ['fp32'], 'stock', 'cpu')
+    assert pairs == [('stock', 'fp32'), ('torch', 'fp32')]
+    assert left_out[0] == f'plain-onnxruntime fp32 left out: onnx not installed; run: {install.command("export")}'
 
 
 def test_ratios_are_to_equal_precision(monkeypatch):
     clock = Clock()
-    cost = {('stock', 'fp32'): 80, ('openvino', 'fp32'): 40, ('openvino', 'bf16'): 20, ('deploy', 'bf16'): 10}
-    label = {('deploy', 'bf16'): 1}
+    cost = {('stock', 'fp32'): 80, ('openvino', 'fp32'): 40, ('openvino', 'bf16'): 20, ('torch', 'bf16'): 10}
+    label = {('torch', 'bf16'): 1}
 
-    def prepare(job: Job, runtime: str, precision: str) -> Way:
+    def prepare(job: Job, runtime: str, precision: str) -> Method:
         pair = runtime, precision
         labels = np.zeros((2, 4), np.uint8)
         labels[0, 0] = label.get(pair, 0)
-        return Way(*pair, lambda _: clock.move(cost[pair]) or labels, lambda: None)
+        return Method(*pair, lambda _: clock.move(cost[pair]) or labels, lambda: None)
 
-    monkeypatch.setattr(runtimes, 'prepare', prepare)
+    monkeypatch.setattr(methods, 'prepare', prepare)
     monkeypatch.setattr(latency, 'now', lambda device: clock())
     monkeypatch.setattr(latency, 'PAUSE', 0)
     monkeypatch.setattr(comparison, 'held_bytes', lambda *_, **__: 3 * MB)
@@ -183,12 +182,12 @@ def test_ratios_are_to_equal_precision(monkeypatch):
 
 
 def test_what_fails_as_it_is_prepared_is_left_out(monkeypatch):
-    def prepare(job: Job, runtime: str, precision: str) -> Way:
+    def prepare(job: Job, runtime: str, precision: str) -> Method:
         if precision == 'int8':
             raise InputError('too few labels')
-        return Way(runtime, precision, lambda _: np.zeros((2, 4), np.uint8), lambda: None)
+        return Method(runtime, precision, lambda _: np.zeros((2, 4), np.uint8), lambda: None)
 
-    monkeypatch.setattr(runtimes, 'prepare', prepare)
+    monkeypatch.setattr(methods, 'prepare', prepare)
     monkeypatch.setattr(comparison, 'held_bytes', lambda *_, **__: 3 * MB)
     rows, left_out = comparison.compare(fake_job('ours'), [('openvino', 'int8'), ('openvino', 'fp32')], 'none', 1, 0)
     assert [row['precision'] for row in rows] == ['fp32']
@@ -214,14 +213,14 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(comparison, 'held_bytes', lambda *_, **__: 3 * MB)
     table, drawing = tmp_path / 'new' / 'rows.csv', tmp_path / 'speed.png'
     (tmp_path / 'new').mkdir()
-    arguments = ['benchmark', V2, '--shape', *map(str, SIZE), '--runtime', 'eager', 'deploy', '--precision', 'fp32']
+    arguments = ['benchmark', V2, '--shape', *map(str, SIZE), '--runtime', 'eager', 'torch', '--precision', 'fp32']
     arguments += ['int8', '--images', '2', '--warmup', '1', '--csv', str(table), '--picture', str(drawing)]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     with table.open(newline='') as file:
         rows = list(csv.DictReader(file))
-    ours = [row for row in rows if row['runtime'] in ('stock', 'eager', 'deploy') and row['precision'] == 'fp32']
-    assert [row['runtime'] for row in ours] == ['stock', 'eager', 'deploy']
+    ours = [row for row in rows if row['runtime'] in ('stock', 'eager', 'torch') and row['precision'] == 'fp32']
+    assert [row['runtime'] for row in ours] == ['stock', 'eager', 'torch']
     for row in ours:
         setting = [row[key] for key in ('height', 'width', 'images', 'warmup', 'protocol', 'weights', 'config')]
         assert setting == ['64', '128', '2', '1', 'ours', 'random', V2]
@@ -245,9 +244,9 @@ def test_other_protocols(protocol, tmp_path, capsys, monkeypatch):
     arguments += ['--cfg-options', 'model.data_preprocessor.size=(128,256)']
     assert main([*arguments, '--protocol', protocol, '--image', str(street)]) == 0
     with table.open(newline='') as file:
-        stock, deploy = csv.DictReader(file)
+        stock, rewritten = csv.DictReader(file)
     assert (stock['image'], stock['protocol']) == ('street.png', protocol)
-    assert float(deploy['same_labels']) > 99.9  # a tie may fall the other way
+    assert float(rewritten['same_labels']) > 99.9  # a tie may fall the other way
     assert dict(stock='pads to (128, 256)', paper='GTX 1080 Ti')[protocol] in capsys.readouterr().out
 
 
@@ -257,7 +256,7 @@ def test_a_network_that_stock_lacks(capsys, monkeypatch):
     name = 'bisenetv1_x39-d32_4xb4-ohem-140k_cityscapes-1024x1024'
     assert main(['benchmark', name, '--shape', '64', '64', '--images', '1', '--warmup', '0']) == 0
     out = capsys.readouterr().out
-    assert "eager, our segmentor, is in stock's place" in out
+    assert 'eager, our segmentor, replaces stock' in out
     assert '| eager | fp32 |' in out and '| stock |' not in out
 
 
@@ -265,18 +264,18 @@ def test_bad_input(tmp_path, capsys):
     (tmp_path / 'text.png').write_text('no image')
     torch.save(dict(state_dict=dict(weight=torch.zeros(1))), tmp_path / 'other.pth')
     for arguments, message in {
-        ('--runtime', 'tflite'): '--runtime tflite: not known here; choose of eager, deploy',
-        ('--precision', 'int4'): '--precision int4: not known here; choose of fp32',
-        ('--vs', 'compile'): '--vs compile: not known here; choose of stock, none, deploy',
+        ('--runtime', 'tflite'): '--runtime tflite is not known; choose from eager, torch',
+        ('--precision', 'int4'): '--precision int4 is not known; choose from fp32',
+        ('--vs', 'compile'): '--vs compile is not known; choose from stock, none, torch',
         ('--runtime', 'eager', '--precision', 'int8'): 'eager int8 left out: ',
-        ('--shape', '32', '64'): '--shape 32 64: give 64 or more each way',
+        ('--shape', '32', '64'): '--shape 32 64: give 64 or more for both',
         ('--images', '0'): '--images 0 --warmup 5: give 1 or more images',
         ('--image', str(tmp_path / 'none.png')): 'none.png does not exist',
         ('--image', str(tmp_path / 'text.png')): 'text.png cannot be read',
         ('--calibration', str(tmp_path / 'none')): 'does not exist; give a folder of images',
         ('--csv', str(tmp_path)): f'--csv {tmp_path} is a folder; name a file',
         ('--csv', str(tmp_path / 'text.png' / 'x.csv')): 'is no folder; name another folder',
-        ('--picture', str(tmp_path / 'x.doc')): 'its name has to end in .png',
+        ('--picture', str(tmp_path / 'x.doc')): 'give a name that ends in .png',
         (str(tmp_path / 'other.pth'),): 'is not of this config',
         (str(tmp_path / 'none.pth'),): 'does not exist',
     }.items():
@@ -288,16 +287,15 @@ def test_bad_input(tmp_path, capsys):
 def test_a_missing_extra(capsys, monkeypatch):
     monkeypatch.setattr(comparison, '_missing', lambda name, quantized: ['openvino'] if name == 'openvino' else [])
     assert main(['benchmark', V2, '--runtime', 'openvino']) == 2
-    assert 'runtime openvino needs openvino, not installed; run: pip install "mmseg_bisenet[export]"' in (
-        capsys.readouterr().err
-    )
+    expected = f'runtime openvino needs openvino, not installed; run: {install.command("export")}'
+    assert expected in capsys.readouterr().err
 
 
 def test_a_shape_that_the_network_cannot_take(monkeypatch):
-    def prepare(*_) -> Way:
+    def prepare(*_) -> Method:
         raise RuntimeError('sizes differ\nat some place')
 
-    monkeypatch.setattr(runtimes, 'prepare', prepare)
+    monkeypatch.setattr(methods, 'prepare', prepare)
     with pytest.raises(InputError, match=r'--shape 128 256: the network cannot take it \(sizes differ\)$'):
         comparison.compare(fake_job('ours'), [], 'stock', 1, 0)
 

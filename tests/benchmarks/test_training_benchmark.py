@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 
 from benchmarks import training
 from benchmarks.training import Method
-from mmseg_bisenet.cli import config
+from mmseg_bisenet.cli import options
 
 NAME = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
 
@@ -154,7 +154,7 @@ def test_sizes_that_are_too_small_are_refused(capsys):
 
 @pytest.mark.parametrize('name', ['training', 'accuracy', 'roofline', 'evaluation', 'scaling'])
 def test_a_table_that_cannot_be_written_is_refused_before_the_work(name, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(config, 'load', lambda args: pytest.fail('the work began'))
+    monkeypatch.setattr(options, 'load', lambda args: pytest.fail('the work began'))
     (tmp_path / 'file').touch()
     for path, message in {
         tmp_path: 'is a folder; name a file',

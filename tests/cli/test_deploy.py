@@ -104,7 +104,7 @@ def test_segment_writes_labels_and_a_picture(checkpoint, tmp_path, capsys):
     arguments = ['--model', NAME, '--checkpoint', str(checkpoint), '--height', '96', '--output', str(tmp_path / 'out')]
     assert main(['segment', str(tmp_path / 'street.png'), *arguments]) == 0
     labels = cv2.imread(str(tmp_path / 'out' / 'street_labels.png'), cv2.IMREAD_UNCHANGED)
-    segment = load(find(NAME), checkpoint, runtime='deploy', shape=(96, 160))
+    segment = load(find(NAME), checkpoint, runtime='torch', shape=(96, 160))
     assert np.array_equal(labels, segment(photo))
     picture = cv2.imread(str(tmp_path / 'out' / 'street.jpg'))
     assert picture.shape == (96, 320, 3)

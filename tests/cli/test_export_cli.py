@@ -34,7 +34,7 @@ def test_it_writes_a_file_and_says_how_well_it_agrees(checkpoint, tmp_path, caps
     first, second = out.splitlines()
     assert first == f'{path}  {path.stat().st_size / 1e6:.1f} MB'
     assert str(path) in second
-    assert err.strip().endswith('% of the labels equal those of PyTorch in fp32, 100.000% but for ties')
+    assert err.strip().endswith('% of the labels equal those of PyTorch in fp32, 100.000% except for ties')
     assert len(err.splitlines()) == 1  # nothing of what the packages print
     assert read_metadata(path)['config'] == CONFIG
 

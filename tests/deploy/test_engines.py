@@ -1,4 +1,4 @@
-"""Engines on machines that have what they need, and TensorRT's side of the conversation by a stand-in."""
+"""Engines of compiled networks; and TensorRT's, with a stand-in for TensorRT."""
 
 import ctypes
 from contextlib import contextmanager
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import mmseg_bisenet
-from mmseg_bisenet.deploy import engines, tensorrt
+from mmseg_bisenet.deploy.backends import FORMATS, Exported, tensorrt
+from mmseg_bisenet.deploy.backends.base import Engine
+from mmseg_bisenet.deploy.backends.compile import compiled, require_compiler
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
 
@@ -33,7 +35,7 @@ class Tiny(nn.Module):
 def test_each_network_of_a_process_is_compiled():
     """Networks share the code of their class, and Dynamo leaves what it has seen too often as it is."""
     try:
-        engines.require_compiler()
+        require_compiler()
     except InputError as error:
         pytest.skip(str(error))
     torch._dynamo.reset()
@@ -41,19 +43,17 @@ def test_each_network_of_a_process_is_compiled():
     before = graphs['unique_graphs']
     images = torch.full((1, 4, 4, 3), 3, dtype=torch.uint8)
     with torch._dynamo.config.patch(recompile_limit=2):
-        runs = [engines.compiled(Tiny(float(factor)), (4, 4), CPU) for factor in range(4)]
+        runs = [compiled(Tiny(float(factor)), (4, 4), CPU) for factor in range(4)]
     assert graphs['unique_graphs'] - before == 4
     with torch.inference_mode(), torch.compiler.set_stance('fail_on_recompile'):
         assert [run(images).unique().item() for run in runs] == [0, 3, 6, 9]
 
 
-@pytest.mark.parametrize(
-    ('device', 'expected'), [(None, {}), ('cpu', {}), ('cuda', {}), ('cuda:1', dict(device_index=1))]
-)
+@pytest.mark.parametrize(('device', 'expected'), [('cpu', {}), ('cuda', {}), ('cuda:1', dict(device_index=1))])
 def test_a_package_is_loaded_on_its_gpu(monkeypatch, device, expected):
     given = []
     monkeypatch.setattr(torch._inductor, 'aoti_load_package', lambda path, **others: given.append((path, others)))
-    engines.aot_inductor(Path('a.pt2'), device and torch.device(device))
+    FORMATS['pt2'].open(Exported(FORMATS['pt2'], Path('a.pt2'), {}), torch.device(device))
     assert given == [('a.pt2', expected)]
 
 
@@ -123,18 +123,19 @@ def places(monkeypatch) -> list[str]:
     return made
 
 
-def opened(monkeypatch, tmp_path, engine: FakeEngine, *device: torch.device) -> engines.Engine:
+def opened(monkeypatch, tmp_path, engine: FakeEngine, device: str = 'cuda') -> Engine:
     runtime = SimpleNamespace(deserialize_cuda_engine=lambda content: engine)
     logger = type('Logger', (), dict(ERROR=1, __init__=lambda self, level: None))
     trt = SimpleNamespace(__version__='11.0', Logger=logger, Runtime=lambda logger: runtime)
-    monkeypatch.setattr(engines, 'require', lambda *_, **__: (trt,))
+    monkeypatch.setattr(tensorrt, 'require_packages', lambda *_: (trt,))
     path = tmp_path / 'v2.engine'
     path.touch()
-    return engines.tensorrt(path, dict(output_kind='labels'), *device)
+    backend = FORMATS['tensorrt']
+    return backend.open(Exported(backend, path, dict(output_kind='labels')), torch.device(device))
 
 
 def test_tensorrt_runs_on_the_gpu_of_its_images(monkeypatch, tmp_path, places):
-    run = opened(monkeypatch, tmp_path, FakeEngine(128), torch.device('cuda:1'))
+    run = opened(monkeypatch, tmp_path, FakeEngine(128), 'cuda:1')
     assert places == ['cuda:1']
     labels = run(torch.zeros(2, 64, 96, 3, dtype=torch.uint8))
     assert torch.equal(labels, torch.full((2, 64, 96), 7, dtype=torch.uint8))
@@ -176,8 +177,8 @@ def test_fp32_is_built_without_tf32(monkeypatch, flags, operators, cleared):
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
         OnnxParser=lambda network, logger: SimpleNamespace(parse=lambda content: True),
     )
-    monkeypatch.setattr(tensorrt, 'require', lambda *_, **__: (trt,))
+    monkeypatch.setattr(tensorrt, 'require_packages', lambda *_: (trt,))
     nodes = [SimpleNamespace(op_type=operator) for operator in operators]
     model = SimpleNamespace(graph=SimpleNamespace(node=nodes), SerializeToString=lambda: b'')
-    assert tensorrt.build(model, (64, 64), dynamic=False, smallest=64) == b'engine'
+    assert tensorrt.build_engine(model, (64, 64), dynamic=False) == b'engine'
     assert found == cleared

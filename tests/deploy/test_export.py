@@ -2,16 +2,20 @@
 
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
 import mmseg_bisenet
-from mmseg_bisenet.deploy import engines, metadata, verify
+from mmseg_bisenet import install
+from mmseg_bisenet.deploy import verify
+from mmseg_bisenet.deploy.backends import FORMATS, base, pt2
+from mmseg_bisenet.deploy.backends.base import beside
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.graph import bilinear
-from mmseg_bisenet.deploy.metadata import beside, read_metadata
+from mmseg_bisenet.deploy.metadata import read, read_metadata
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.scene import draw_scene
@@ -147,7 +151,7 @@ def test_logits_are_a_tensor_of_the_graph(onnx_file, segmentor, street):
 
 def test_a_package_says_its_device(segmentor, tmp_path):
     try:
-        engines.require_compiler()
+        pt2.require_compiler()
     except InputError as error:
         pytest.skip(str(error))
     path = export(segmentor, 'pt2', 'fp32', SHAPE, tmp_path)
@@ -162,11 +166,11 @@ def test_a_mismatch_is_removed_and_what_was_there_stays(segmentor, tmp_path, mon
     old = tmp_path / f'{CONFIG}_fp32_64x128.onnx'
     old.write_text('the one before')
 
-    def wrong(path, about, device):
+    def wrong(exported, device):
         return lambda images: np.full(images.shape[:3], 7, np.uint8)
 
-    monkeypatch.setattr(verify, 'runner', wrong)
-    with pytest.raises(InputError, match=r'64x128.onnx: \d+\.\d\d% of its labels are those of PyTorch .* removed'):
+    monkeypatch.setattr(FORMATS['onnx'], 'run_plainly', wrong)
+    with pytest.raises(InputError, match=r'64x128.onnx: \d+\.\d\d% of the labels are those of PyTorch .* removed'):
         export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
     assert old.read_text() == 'the one before'
@@ -187,7 +191,7 @@ def test_an_interrupt_leaves_nothing(segmentor, tmp_path, monkeypatch):
         assert list(tmp_path.glob('.unfinished-*/*.onnx'))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verify, 'runner', interrupt)
+    monkeypatch.setattr(FORMATS['onnx'], 'run_plainly', interrupt)
     with pytest.raises(KeyboardInterrupt):
         export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -231,10 +235,11 @@ def test_more_classes_than_a_byte_counts(tmp_path):
 
 
 def test_a_missing_extra(segmentor, monkeypatch, tmp_path):
-    monkeypatch.setattr(metadata.importlib, 'import_module', missing)
-    with pytest.raises(InputError, match=r'onnx, onnxscript, openvino not installed; run: pip install "mmseg_bisenet'):
+    monkeypatch.setattr(base.importlib, 'import_module', missing)
+    command = re.escape(install.command('export'))
+    with pytest.raises(InputError, match=rf'onnx, onnxscript, openvino not installed; run: {command}$'):
         export(segmentor, 'openvino', 'fp32', SHAPE, tmp_path)
-    with pytest.raises(InputError, match='tensorrt not installed; run: pip install tensorrt'):
+    with pytest.raises(InputError, match=rf'onnx, onnxscript, tensorrt not installed; run: {command} tensorrt$'):
         export(segmentor, 'tensorrt', 'fp32', SHAPE, tmp_path)
 
 
@@ -246,7 +251,7 @@ def test_no_compiler(segmentor, monkeypatch, tmp_path):
     def none():
         raise InputError('no compiler')
 
-    monkeypatch.setattr(engines, 'require_compiler', none)
+    monkeypatch.setattr(pt2, 'require_compiler', none)
     with pytest.raises(InputError, match='no compiler'):
         export(segmentor, 'pt2', 'fp32', SHAPE, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -289,7 +294,7 @@ def test_metadata_beside_a_file(tmp_path):
     with pytest.raises(InputError, match='cut short'):
         read_metadata(path)
     beside(path).write_text(json.dumps(dict(format_version=2, bytes=10)))
-    with pytest.raises(InputError, match='format version 2, and this mmseg_bisenet reads 1; export it anew'):
+    with pytest.raises(InputError, match='format version 2, and this mmseg_bisenet reads 1; export it again'):
         read_metadata(path)
 
 
@@ -307,6 +312,6 @@ def test_tensorrt(segmentor, street, tmp_path):
     if not torch.cuda.is_available():
         pytest.skip('no GPU')
     path = export(segmentor, 'tensorrt', 'fp32', SHAPE, tmp_path)
-    run = verify.runner(path, read_metadata(path), torch.device('cuda'))
+    run = FORMATS['tensorrt'].run_plainly(read(path), torch.device('cuda'))
     images = street[None, :64, :128].copy()
     assert (run(images) == reference(logits_of(segmentor, images), SHAPE).numpy()).mean() > 0.999

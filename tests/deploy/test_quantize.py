@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import mmseg_bisenet
-from mmseg_bisenet.deploy import load, precision, quantize, runtimes
+from mmseg_bisenet.deploy import load, precision, quantize
+from mmseg_bisenet.deploy.backends import torch as torch_backend
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.metadata import read_metadata
 from mmseg_bisenet.deploy.network import DeployNetwork
@@ -108,9 +109,9 @@ def test_a_module_that_is_not(segmentor, streets, tmp_path):
 
 
 @pytest.mark.skipif(not winograd_layer.has_int8(), reason='a CPU without AVX-512-VNNI, or no numba')
-def test_deploy_in_int8_gives_the_labels_of_the_network(segmentor, streets):
-    exact = load(segmentor, runtime='deploy', shape=SHAPE)
-    segment = load(segmentor, runtime='deploy', precision='int8', shape=SHAPE, calibration=streets)
+def test_torch_in_int8_gives_the_labels_of_the_network(segmentor, streets):
+    exact = load(segmentor, runtime='torch', shape=SHAPE)
+    segment = load(segmentor, runtime='torch', precision='int8', shape=SHAPE, calibration=streets)
     layers = [layer for layer in segment.engine.modules() if isinstance(layer, winograd_layer.WinogradConv2d)]
     assert len(layers) == 14 and all(layer.quantized is not None for layer in layers)
     assert segment.engine.dtype == (torch.bfloat16 if precision.cpu_has('bf16') else torch.float32)
@@ -126,20 +127,20 @@ def test_ranges_that_lose_the_labels_are_refused(segmentor, streets, monkeypatch
             if isinstance(layer, winograd_layer.WinogradConv2d):
                 layer.quantize(torch.full((36,), 1e-3))
 
-    monkeypatch.setattr(runtimes, 'use_int8', use_int8)
+    monkeypatch.setattr(torch_backend, 'use_int8', use_int8)
     with pytest.raises(
         InputError, match=r'int8: \d+\.\d\d% of the labels are those of PyTorch in fp32, and 98\.00% are'
     ):
-        load(segmentor, runtime='deploy', precision='int8', shape=SHAPE, calibration=streets)
+        load(segmentor, runtime='torch', precision='int8', shape=SHAPE, calibration=streets)
 
 
-def test_deploy_in_int8_where_it_cannot_be(segmentor, streets, monkeypatch):
-    options = dict(runtime='deploy', precision='int8', shape=SHAPE)
+def test_torch_in_int8_without_its_instructions(segmentor, streets, monkeypatch):
+    options = dict(runtime='torch', precision='int8', shape=SHAPE)
     with pytest.raises(InputError, match='int8: 0 images to calibrate with'):
         load(segmentor, **options)
-    monkeypatch.setattr(runtimes, 'has_int8', lambda: False)
+    monkeypatch.setattr(torch_backend, 'has_int8', lambda: False)
     with pytest.raises(
-        InputError, match=r'deploy: int8 needs a CPU with AVX-512-VNNI, .*; choose onnxruntime or openv'
+        InputError, match=r'runtime torch: int8 needs a CPU with AVX-512-VNNI, .*; choose onnxruntime or openv'
     ):
         load(segmentor, **options, calibration=streets)
 
@@ -177,5 +178,5 @@ def test_folders_that_give_no_image(tmp_path):
     with pytest.raises(InputError, match='has no image'):
         quantize.find_images(tmp_path)
     (tmp_path / 'a.png').write_text('no image')
-    with pytest.raises(InputError, match=r'a.png cannot be read; mend it or remove it'):
+    with pytest.raises(InputError, match=r'a.png cannot be read; repair it or remove it'):
         list(quantize.read_images(quantize.find_images(tmp_path), SHAPE))

@@ -20,7 +20,10 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 import mmseg_bisenet
-from mmseg_bisenet.deploy import engines, load, precision, runtimes
+from mmseg_bisenet import install
+from mmseg_bisenet.deploy import load, precision
+from mmseg_bisenet.deploy.backends import torch as torch_backend
+from mmseg_bisenet.deploy.backends.compile import require_compiler
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
 
@@ -81,7 +84,7 @@ def threads() -> Iterator[None]:
 @pytest.fixture
 def needs_compiler() -> None:
     try:
-        engines.require_compiler()
+        require_compiler()
     except InputError as error:
         pytest.skip(str(error))
 
@@ -121,10 +124,10 @@ def test_eager_equals_stock(segmentor, images, stock_configs):
 
 
 @pytest.mark.parametrize('computed_in', ['fp32', 'bf16'])
-def test_deploy_gives_the_labels_of_eager(segmentor, images, logits, computed_in):
+def test_torch_gives_the_labels_of_eager(segmentor, images, logits, computed_in):
     if not precision.cpu_has(computed_in):
         pytest.skip(f'no {computed_in} in this CPU')
-    segment = load(segmentor, runtime='deploy', precision=computed_in, shape=SHAPE)
+    segment = load(segmentor, runtime='torch', precision=computed_in, shape=SHAPE)
     assert_same_but_for_ties(segment(images), logits, computed_in)
     assert_same_but_for_ties(segment(images[0]), logits[0], computed_in)
     assert segment(images[0, :31, :45]).shape == (31, 45)
@@ -134,10 +137,10 @@ def test_winograd_where_fewer_products_in_float32_pay(monkeypatch, segmentor, im
     pytest.importorskip('numba')
     monkeypatch.setattr(precision, 'cpu_has', lambda name: True)
     replaced = []
-    monkeypatch.setattr(runtimes, 'use_winograd', replaced.append)
+    monkeypatch.setattr(torch_backend, 'use_winograd', replaced.append)
     for tiles, computed_in, count in [(True, 'fp32', 1), (False, 'bf16', 1), (True, 'bf16', 0), (False, 'fp16', 0)]:
-        monkeypatch.setattr(runtimes, 'cpu_has_tiles', lambda tiles=tiles: tiles)
-        load(segmentor, runtime='deploy', precision=computed_in, shape=SHAPE)
+        monkeypatch.setattr(torch_backend, 'cpu_has_tiles', lambda tiles=tiles: tiles)
+        load(segmentor, runtime='torch', precision=computed_in, shape=SHAPE)
         assert len(replaced) == count, computed_in
         replaced.clear()
 
@@ -200,7 +203,7 @@ def test_rgb_is_bgr_reversed(segmentor, images):
 
 
 def test_takes_tensors_and_any_layout(segmentor, images):
-    segment = load(segmentor, runtime='deploy', shape=SHAPE)
+    segment = load(segmentor, runtime='torch', shape=SHAPE)
     expected = segment(images)
     labels = segment(torch.from_numpy(images))
     assert labels.dtype == torch.uint8 and not labels.is_inference()
@@ -231,10 +234,10 @@ def test_tells_what_it_is(segmentor, files):
         assert segment.num_classes == len(segment.classes) == 19
 
 
-@pytest.mark.parametrize('runtime', ['deploy', 'onnxruntime', 'openvino'])
+@pytest.mark.parametrize('runtime', ['torch', 'onnxruntime', 'openvino'])
 def test_two_threads_call_one(request, segmentor, images, runtime):
     source = segmentor
-    if runtime != 'deploy':
+    if runtime != 'torch':
         source = request.getfixturevalue('files')[runtime.removesuffix('runtime')]
     segment = load(source, runtime=runtime, shape=SHAPE)
     expected, barrier = segment(images), threading.Barrier(2)
@@ -260,7 +263,7 @@ def test_threads_are_obeyed(monkeypatch, segmentor, files):
     monkeypatch.setattr(onnxruntime, 'InferenceSession', spied(onnxruntime.InferenceSession))
     monkeypatch.setattr(openvino.Core, 'compile_model', spied(openvino.Core.compile_model))
     for threads in (1, 2):
-        load(segmentor, runtime='deploy', shape=SHAPE, threads=threads)
+        load(segmentor, runtime='torch', shape=SHAPE, threads=threads)
         assert torch.get_num_threads() == threads
         load(files['onnx'], threads=threads)
         assert made.pop().get_session_options().intra_op_num_threads == threads
@@ -290,9 +293,9 @@ def assert_refused(message: str, call, *args, **kwargs) -> None:
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(runtime='ncnn'), r"runtime 'ncnn' is not known; choose one of eager, deploy, .*, tensorrt$"),
+        (dict(runtime='ncnn'), r"runtime 'ncnn' is not known; choose one of eager, torch, .*, tensorrt$"),
         (dict(precision='int4'), r"runtime eager does not compute in 'int4'; choose fp32$"),
-        (dict(precision='bf16'), r"runtime eager does not compute in 'bf16'; choose fp32; bf16 is of deploy, "),
+        (dict(precision='bf16'), r"runtime eager does not compute in 'bf16'; choose fp32; bf16 is of torch, "),
         (dict(runtime='openvino', precision='int8'), r'int8: 0 images to calibrate with, .* at least 10, better'),
         (dict(runtime='tensorrt'), r"runtime tensorrt does not run on device 'cpu'; give device='cuda'$"),
         (dict(runtime='openvino', device='cuda'), r"openvino does not run on device 'cuda'; give device='cpu'$"),
@@ -307,7 +310,7 @@ def test_options_that_cannot_be(segmentor, options, message):
     assert_refused(message, load, segmentor, **options)
 
 
-@pytest.mark.parametrize('runtime', ['eager', 'deploy'])
+@pytest.mark.parametrize('runtime', ['eager', 'torch'])
 def test_more_classes_than_a_byte_counts(runtime):
     segmentor = mmseg_bisenet.get_model(CONFIG, num_classes=257)
     assert_refused('257 classes: labels are uint8', load, segmentor, runtime=runtime, shape=SHAPE)
@@ -323,14 +326,14 @@ def test_a_gpu_that_is_not_there(monkeypatch, segmentor):
 def test_a_precision_that_the_cpu_lacks(monkeypatch, segmentor):
     monkeypatch.setattr(precision, 'cpu_has', lambda name: name in ('fp32', 'int8'))
     message = r'precision {}: this CPU has no instructions for it; choose {}$'
-    assert_refused(message.format('bf16', 'fp32 or int8'), load, segmentor, runtime='deploy', precision='bf16')
+    assert_refused(message.format('bf16', 'fp32 or int8'), load, segmentor, runtime='torch', precision='bf16')
     assert_refused(message.format('fp16', 'fp32 or int8'), load, segmentor, runtime='openvino', precision='fp16')
 
 
 def test_a_pytorch_that_is_too_old(monkeypatch, segmentor):
     monkeypatch.setattr(torch, '__version__', torch.torch_version.TorchVersion('2.5.1'))
-    for runtime in ('compile', 'pt2'):
-        message = r'runtimes compile and pt2: PyTorch 2\.6 or newer is needed, and this is 2\.5\.1; install it$'
+    for runtime, what in (('compile', 'runtime compile'), ('pt2', 'format pt2')):
+        message = rf'^{what}: PyTorch 2\.6 or newer is needed, and this is 2\.5\.1; install it$'
         assert_refused(message, load, segmentor, runtime=runtime)
 
 
@@ -355,7 +358,7 @@ def test_no_compiler(monkeypatch, segmentor):
 def test_an_extra_that_is_missing(monkeypatch, files, name):
     monkeypatch.setitem(sys.modules, name, None)
     file = files[name.removesuffix('runtime')]
-    assert_refused(rf'^{name} not installed; run: pip install "mmseg_bisenet\[export\]"$', load, file)
+    assert_refused(rf'^{name} not installed; run: {re.escape(install.command("export"))}$', load, file)
 
 
 @pytest.mark.parametrize(
@@ -425,7 +428,7 @@ def test_eager_tests_as_the_config_says():
     segmentor.test_cfg.update(mode='slide', crop_size=(64, 64), stride=(32, 32))
     assert load(segmentor, shape=(64, 96))(np.zeros((64, 96, 3), np.uint8)).shape == (64, 96)
     with pytest.raises(InputError, match='mode=slide'):
-        load(segmentor, runtime='deploy', shape=(64, 96))
+        load(segmentor, runtime='torch', shape=(64, 96))
 
 
 def test_openvino_leaves_the_signal_stack_alone(files):

@@ -107,7 +107,9 @@ def work(rank: int, processes: int, folder: Path, config: Path, ports: list[int]
         commands.append((scaling.main, [config, '--steps', '2', '--csv', folder / 'scaling.csv']))
     for (run, command), port in zip(commands, ports, strict=False):
         os.environ['MASTER_PORT'] = str(port)
-        assert run([*map(str, command), *launcher])     if processes > 1:
+        assert run([*map(str, command), *launcher]) == 0
+        assert not distributed.is_initialized()  # the process group is closed
+    if processes > 1:
         os.environ['MASTER_PORT'] = str(ports[-1])
         distributed.init_process_group('gloo')
         results = {name: deviations(name) for name in NETWORKS}

@@ -234,12 +234,12 @@ def kernel(bfloat16: bool, factor_size: int) -> Any:
                 products = builder.add(products, step)
             grid = [values[i : i + PATCH] for i in range(0, PATCH * PATCH, PATCH)]
             bias = builder.load(pointer(builder, bias), align=4)
-            floor = builder.select(builder.trunc(relu, ir.IntType(1)), constant(0), constant(-np.inf))
+            least = builder.select(builder.trunc(relu, ir.IntType(1)), constant(0), constant(-np.inf))
             addresses = _square(builder, TILE, args[:8])
             for line, targets in zip(_transform(builder, OUTPUT, grid), addresses, strict=True):
                 for value, target in zip(line, targets, strict=True):
                     value = builder.fadd(value, bias)
-                    value = builder.select(builder.fcmp_ordered('<', value, floor), floor, value)
+                    value = builder.select(builder.fcmp_ordered('<', value, least), least, value)
                     value = rounded(builder, value) if bfloat16 else value
                     builder.store(value, pointer(builder, target, to=stored), align=2)
             return context.get_dummy_value()

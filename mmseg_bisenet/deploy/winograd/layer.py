@@ -1,22 +1,20 @@
 """3x3 convolutions on CPUs by Winograd's minimal filtering (Lavin & Gray, arXiv 1509.09308): a quarter of the products.
 
-PyTorch's own convolutions run as fast as the processor multiplies, so only fewer products are faster. F(4x4, 3x3) takes
-36 products for a tile of 4x4 outputs and a pair of channels, where the definition has 144: the 6x6 inputs of the tile
-and the filter are transformed, multiplied and summed over the input channels as 36 matrix products, and transformed
-back.
+PyTorch's own convolutions run as fast as the processor multiplies, so only fewer products are faster. For a tile of 4x4
+outputs and a pair of channels, F(4x4, 3x3) takes 36 products, the definition 144. The 6x6 inputs of the tile and the
+filter are transformed, multiplied and summed over the input channels as 36 matrix products, and transformed back.
 
 Deviations from the paper:
 
 - The polynomials behind the transforms are evaluated at 0, +-3/4, +-3/2 and infinity instead of 0, +-1, +-2 and
-  infinity. The rounding error is 2.5 times smaller for it (on such points: Barabasz et al., arXiv 1803.10986), about
-  twice that of a direct convolution.
-- A block of tiles goes through all steps before the next block, so that what lies between them stays in the cache.
-- Inputs and outputs may be bfloat16. Everything between them is float32, but for the factors of the products on a CPU
-  with AVX-512-BF16, which multiplies bfloat16 twice as fast: there they are rounded to it, and their products summed
-  in float32.
-- In int8, on a CPU with AVX-512-VNNI, what is quantized is transformed patches and transformed filters, as in LoWino
-  (Li et al., ICPP 2021). Each of the 36 matrices of patches has a scale of its own, found on images beforehand, and so
-  has each output channel of each matrix of filters.
+  infinity. That makes the rounding error 2.5 times smaller, about twice that of a direct convolution (on such points:
+  Barabasz et al., arXiv 1803.10986).
+- A block of tiles goes through all steps before the next block, so that its intermediate values stay in the cache.
+- Inputs and outputs may be bfloat16. Everything between them is float32, with one exception: a CPU with AVX-512-BF16
+  multiplies bfloat16 twice as fast, so there the factors are rounded to bfloat16, and products summed in float32.
+- In int8, on a CPU with AVX-512-VNNI, transformed patches and transformed filters are quantized, as in LoWino (Li et
+  al., ICPP 2021). Each of the 36 matrices of patches has its own scale, from images seen beforehand. Each output
+  channel of each matrix of filters has its own scale too.
 """
 
 import ctypes
@@ -30,19 +28,19 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-QUANTILE = 0.9995  # of the absolute values of a matrix of patches; what is larger counts as that
-SAMPLE = 2**13  # patches of a channel that a quantile is taken of
+QUANTILE = 0.9995  # of the absolute values of a matrix of patches; larger values are clipped to it
+SAMPLE = 2**13  # patches of a channel that the quantile is computed from
 CACHE_BYTES = 1.25 * 2**20  # of a core's second cache, for the patches and products of a block of tiles
 
 
 def use_winograd(module: nn.Module) -> int:
-    """Replace, in place, each 3x3 convolution that is faster so; with the ReLU that follows it in a ``ConvModule``.
+    """Replace each 3x3 convolution that is faster this way, with the ReLU that follows it in a ``ConvModule``.
 
     For inference on a CPU in float32 or bfloat16 by PyTorch, eager or compiled; not for training, nor for export. Needs
     Numba, and PyTorch's builds for Linux, whose threads it uses.
 
     Returns:
-        How many were replaced, 0 where it cannot run.
+        How many were replaced; 0 if it cannot run here.
     """
     if _parallel() is None:
         return 0
@@ -61,11 +59,11 @@ def use_winograd(module: nn.Module) -> int:
 
 @torch.inference_mode()
 def use_int8(network: nn.Module, images: Iterable[Tensor]) -> None:
-    """Let each :class:`WinogradConv2d` multiply in int8 from now on, by ranges seen in the network's float32.
+    """Let each :class:`WinogradConv2d` multiply in int8 from now on, with ranges measured in float32.
 
     Args:
         network: as :func:`use_winograd` left it.
-        images: what it is run on, one batch after the other.
+        images: batches to measure the ranges on.
     """
     layers = [module for module in network.modules() if isinstance(module, WinogradConv2d)]
     for layer in layers:
@@ -96,11 +94,11 @@ class WinogradConv2d(nn.Conv2d):
         panels = torch.from_numpy(panels).permute(0, 2, 3, 4, 1)  # two input channels after each other
         # Not buffers: `.bfloat16()` must not round them.
         self.transformed = panels.flatten(2, 3).unsqueeze(-1).float().contiguous()
-        # For inputs of bfloat16: the two beside each other.
+        # For inputs of bfloat16: the two input channels beside each other.
         self.rounded = panels.mT.bfloat16().contiguous() if _has_bfloat16() else self.transformed
         self.summand = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().float().clone()
         self.relu = relu
-        self.seen = None  # largest values of each matrix of patches, while ranges are sought
+        self.seen = None  # largest values of each matrix of patches, while ranges are measured
         self.quantized, self.scales = None, []
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,7 +109,7 @@ class WinogradConv2d(nn.Conv2d):
         return winograd_conv2d(x, weight, self.summand, self.relu, self.scales)
 
     def quantize(self, largest: Tensor) -> None:
-        """Multiply in int8, where 127 stands for ``largest``, (36,), in each matrix of patches."""
+        """Multiply in int8; 127 represents ``largest``, (36,), in each matrix of patches."""
         weight = self.transformed[..., 0]  # (K / columns, 36, C, columns)
         unit = weight.abs().amax(2) / 127
         unit = unit.masked_fill(unit == 0, 1)
@@ -133,7 +131,7 @@ def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales:
         bias: (K,), float32.
         relu: whether negative outputs become zero.
         scales: for a weight in int8: what a 1 becomes in int8, (36,) float32; -128 times the sum of the weight over its
-            input channels, (K / columns, 36, columns) int32; what a product of 1 stands for, of that shape, float32.
+            input channels, (K / columns, 36, columns) int32; the value of a product of 1, of that shape, float32.
 
     Raises:
         TypeError: x is of another type or shape.
@@ -148,7 +146,7 @@ def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales:
     out = _empty_output(x, weight, bias, relu, scales)
     threads = torch.get_num_threads()
     tiles = n * -(-height // 4) * -(-width // 4)
-    # As many blocks for each thread, and what a block needs about as large as the cache.
+    # Each thread gets the same number of blocks; the memory of a block is about as large as the cache.
     rounds = max(1, round(tiles / threads * scratch_bytes(1, channels, factor_size) / CACHE_BYTES))
     block = -(-tiles // (threads * rounds * ROWS)) * ROWS
     size = scratch_bytes(block, channels, factor_size)
@@ -222,11 +220,11 @@ def has_int8() -> bool:
 def _parallel() -> Callable[[int, int, int, int], None] | None:
     """``parallel(function, argument, threads, 0)`` runs a C function in the threads of PyTorch's own OpenMP.
 
-    Those of a second pool would wait for PyTorch's, which go on spinning after each layer.
+    Threads of a second pool would compete with PyTorch's, which keep spinning after each layer.
 
     Returns:
-        None where Numba is missing, PyTorch has another OpenMP than GCC's, or the CPU does not multiply and add in one
-        instruction, for then each becomes a call.
+        None if Numba is missing, if PyTorch has another OpenMP than GCC's, or if the CPU does not multiply and add in
+        one instruction: LLVM then compiles each into a function call.
     """
     try:
         import numba  # noqa: F401  (where it is installed it may still refuse the NumPy beside it)

@@ -1,17 +1,17 @@
-"""The ways that the benchmark compares, each from one uint8 image to its full-size labels.
+"""The methods that the benchmark compares, each from one uint8 image to its full-size labels.
 
-``stock`` is MMSegmentation's own segmentor with its own network and the same weights. ``plain-onnxruntime`` and
-``plain-openvino`` are the plain route (:mod:`mmseg_bisenet.benchmark.plain`). The others are this package's
-(:func:`mmseg_bisenet.deploy.load`). What is timed is the protocol's to say:
+``stock`` is MMSegmentation's own segmentor with its own network and the same weights. Names with ``plain-`` are the
+plain export (:mod:`mmseg_bisenet.benchmark.plain`). The others are the runtimes of this package
+(:func:`mmseg_bisenet.deploy.load`). The protocol determines what is timed:
 
-- ``ours``: all, from the pixels (H, W, 3) to the labels (H, W). Stock gets the pixels as its loader leaves them, with
-  the channels first, and ends with its int64 labels. On a GPU the pixels lie there already, and the labels stay there.
-- ``stock``: what ``tools/analysis_tools/benchmark.py`` of MMSegmentation 1.2.2 times: its data preprocessor has run
-  before the clock starts, in training mode as there, which pads images to ``data_preprocessor.size``. The other ways
-  have no such part, and are timed whole, without padding. Deviations: it is one image throughout, from a street or a
-  file instead of a data set, and fewer than 200 give a result.
-- ``paper``: what BiSeNetV2's paper timed: the image is resized to half its size, and the labels back to the image's,
-  within the time. That its labels are resized by nearest neighbour is our reading.
+- ``ours``: everything, from the pixels (H, W, 3) to the labels (H, W). Stock gets the pixels as its loader leaves them,
+  channels first, and ends with its int64 labels. On a GPU pixels and labels are tensors there.
+- ``stock``: what ``tools/analysis_tools/benchmark.py`` of MMSegmentation 1.2.2 times. Its data preprocessor runs before
+  the clock starts, in training mode as in that script, and pads images to ``data_preprocessor.size``. The other methods
+  have no such part, and are timed whole, without padding. Deviations: one image throughout, from a street or a file
+  instead of a data set; and results for fewer than 200 images.
+- ``paper``: what the paper of BiSeNetV2 timed: the image is resized to half its size, and the labels back to its size,
+  both timed. The paper does not say how labels are resized; here by nearest neighbour.
 """
 
 import contextlib
@@ -30,12 +30,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmseg_bisenet.benchmark import latency, plain
-from mmseg_bisenet.benchmark.latency import Way
+from mmseg_bisenet.benchmark.latency import Method
 from mmseg_bisenet.benchmark.stock import stock
-from mmseg_bisenet.deploy import quantize
-from mmseg_bisenet.deploy import runtimes as deploy
+from mmseg_bisenet.deploy import load, quantize
+from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend
 from mmseg_bisenet.deploy.export import export
-from mmseg_bisenet.deploy.metadata import SUFFIXES
 from mmseg_bisenet.deploy.predictor import Predictor
 from mmseg_bisenet.miniscapes import draw_scene
 from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
@@ -47,7 +46,7 @@ STREETS = 20  # drawn to calibrate int8
 
 @dataclass(frozen=True)
 class Job:
-    """What all ways have in common; it can be pickled.
+    """What all methods have in common; it can be pickled.
 
     Args:
         config: path of the config.
@@ -55,7 +54,7 @@ class Job:
         image: (H, W, 3) uint8, BGR.
         protocol: one of ``PROTOCOLS``.
         device: ``'cpu'`` or ``'cuda'``.
-        folder: where files lie that a way has written once for every process.
+        folder: for files that a method writes once for all processes.
         calibration: a folder of images for int8; '' for drawn streets.
     """
 
@@ -69,20 +68,20 @@ class Job:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(H, W) of what the network sees."""
+        """(H, W) of the network's input."""
         height, width = self.image.shape[:2]
         return (height // 2, width // 2) if self.protocol == 'paper' else (height, width)
 
     def pixels(self) -> Tensor | np.ndarray:
-        """The image as our ways take it: on a GPU a tensor there."""
+        """The image as our methods take it: on a GPU a tensor there."""
         return torch.from_numpy(self.image).to(self.device) if self.device != 'cpu' else self.image
 
 
-def prepare(job: Job, runtime: str, precision: str) -> Way:
-    """Build a way; the plain route's file is exported where it is not there yet.
+def prepare(job: Job, runtime: str, precision: str) -> Method:
+    """Build a method. A file that it runs is exported if it does not exist yet.
 
     Raises:
-        InputError: this runtime cannot do that here.
+        InputError: this machine cannot run it.
     """
     if runtime == 'stock':
         return _stock(job)
@@ -95,20 +94,20 @@ def prepare(job: Job, runtime: str, precision: str) -> Way:
             separate = partial(_own_stages, run, pixels, job.device)
     if job.protocol == 'paper':
         run = halved(run, job.shape)
-    return Way(runtime, precision, run, lambda: pixels, separate)
+    return Method(runtime, precision, run, lambda: pixels, separate)
 
 
 def prepare_work(job: Job, runtime: str, precision: str) -> Callable[[], object]:
-    """A run of :func:`prepare`'s way, for the count of memory."""
-    way = prepare(job, runtime, precision)
-    return lambda: way.work(way.setup())
+    """A run of the method, to count its memory."""
+    method = prepare(job, runtime, precision)
+    return lambda: method.work(method.setup())
 
 
-# -- MMSegmentation's way ----------------------------------------------------------------------------------------------
+# -- MMSegmentation ----------------------------------------------------------------------------------------------------
 
 
 def reference(job: Job, device: str) -> nn.Module:
-    """MMSegmentation's own segmentor with the weights; ours where it has no such network (see :func:`has_stock`)."""
+    """MMSegmentation's own segmentor with the weights; ours if it has no such network (see :func:`has_stock`)."""
     model = Config.fromfile(job.config).model.to_dict()
     if has_stock(model):
         model = stock(model)
@@ -124,17 +123,17 @@ def has_stock(model: dict) -> bool:
     return kinds[0] == kinds[1]
 
 
-def _stock(job: Job) -> Way:
+def _stock(job: Job) -> Method:
     model = reference(job, job.device)
     pixels = job.pixels()
     if job.protocol == 'paper':
-        return Way('stock', 'fp32', halved(lambda image: _test_step(model, _pack(image)), job.shape), lambda: pixels)
-    # A copy with the channels first is what the loader's last step makes.
+        return Method('stock', 'fp32', halved(lambda image: _test_step(model, _pack(image)), job.shape), lambda: pixels)
+    # The loader's last step makes such a copy, with the channels first.
     setup = partial(_pack, torch.as_tensor(pixels).permute(2, 0, 1).contiguous().permute(1, 2, 0))
     if job.protocol == 'stock':
         run = partial(_predict, model, choose=False)
-        return Way('stock', 'fp32', run, lambda: model.data_preprocessor(setup(), True))
-    return Way('stock', 'fp32', partial(_test_step, model), setup, lambda: stages(model, setup(), job.device))
+        return Method('stock', 'fp32', run, lambda: model.data_preprocessor(setup(), True))
+    return Method('stock', 'fp32', partial(_test_step, model), setup, lambda: stages(model, setup(), job.device))
 
 
 def _pack(image: Tensor | np.ndarray) -> dict:
@@ -156,9 +155,7 @@ def _predict(model: nn.Module, data: dict, choose: bool = True) -> Tensor:
 
 @contextlib.contextmanager
 def _as_tested(choose: bool = True) -> Iterator[None]:
-    """Whether cuDNN tries its algorithms: by default, as the runner of MMSegmentation's configs has it; its own script
-    for speed has not.
-    """
+    """Whether cuDNN measures its algorithms: MMSegmentation's configs let it, its benchmark script does not."""
     flag, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, choose
     try:
         with torch.no_grad():
@@ -202,28 +199,27 @@ def _plain(job: Job, runtime: str, precision: str) -> Callable[[np.ndarray], np.
     path, quantized = Path(job.folder, 'plain.onnx'), Path(job.folder, 'plain_int8.xml')
     if not path.exists():
         plain.export(reference(job, 'cpu'), job.shape, path)
-    if runtime == 'plain-onnxruntime':
-        return plain.run_onnxruntime(path)
     if precision == 'int8' and not quantized.exists():
         plain.quantize(path, calibration(job), quantized)
-    return plain.run_openvino(quantized if precision == 'int8' else path, precision)
+    return plain.RUN[runtime](quantized if precision == 'int8' else path, precision)
 
 
 def _deployed(job: Job, runtime: str, precision: str) -> Predictor:
-    if runtime not in deploy.FORMATS:
+    backend = RUNTIMES[runtime]
+    if not isinstance(backend, FileBackend):
         images = calibration(job) if precision == 'int8' else ()
-        return deploy.load(job.config, job.checkpoint, runtime, precision, job.shape, job.device, calibration=images)
+        return load(job.config, job.checkpoint, runtime, precision, job.shape, job.device, calibration=images)
     folder = Path(job.folder, runtime, precision)
     if not folder.exists():
         segmentor = get_model(job.config, job.checkpoint, device=job.device)
-        format, images = deploy.FORMATS[runtime], calibration(job) if precision == 'int8' else ()
-        export(segmentor, format, precision, job.shape, folder, output_kind='logits', calibration=images)
-    (file,) = folder.glob(f'*{SUFFIXES[deploy.FORMATS[runtime]]}')
-    return deploy.load(file, device=job.device)
+        images = calibration(job) if precision == 'int8' else ()
+        export(segmentor, backend.format, precision, job.shape, folder, output_kind='logits', calibration=images)
+    (file,) = folder.glob(f'*{backend.suffix}')
+    return load(file, device=job.device)
 
 
 def calibration(job: Job) -> list[np.ndarray]:
-    """Images (H, W, 3) that int8 is calibrated on, ours and that of the plain route alike."""
+    """Images (H, W, 3) to calibrate int8, ours and that of the plain export alike."""
     if job.calibration:
         return [*quantize.read_images(quantize.find_images(job.calibration), job.shape, quantize.ENOUGH)]
     return [draw_scene(seed, job.shape)[0] for seed in range(1, STREETS + 1)]
@@ -231,7 +227,7 @@ def calibration(job: Job) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def _own_stages(predictor: Predictor, pixels: Tensor | np.ndarray, device: str) -> tuple[float, float, float]:
-    """As :func:`stages`; there is no pre-processing, for the network holds it."""
+    """As :func:`stages`; there is no pre-processing, because the network contains it."""
     images = torch.as_tensor(pixels)[None]
     start = latency.now(device)
     logits = predictor.engine(images)

@@ -1,0 +1,154 @@
+"""Runtime ``openvino``: an OpenVINO model, ``.xml`` with ``.bin`` beside it, with its metadata in ``rt_info``.
+
+Settings (https://docs.openvino.ai, "Performance Hints and Thread Scheduling" and "Shared Memory on Inputs and
+Outputs"):
+
+- a latency hint, as many threads as PyTorch uses, inputs and outputs without a copy;
+- the precision, because OpenVINO computes in bf16 by default if the CPU has it. For int8 networks, it is the precision
+  of the layers that are not quantized;
+- deviation: threads are not pinned to cores, because two programs on one machine would share the same cores.
+
+A file is written from a graph in float32: fp16 and bf16 files hold its weights in fp16, and OpenVINO decides on bf16
+when it runs. For int8, symmetric activations keep 99.5 % of the labels, NNCF's MIXED preset 98.7 % (see
+:mod:`mmseg_bisenet.deploy.quantize`).
+
+Workaround: OpenVINO (2026.4) gives the thread that compiles a network an alternate signal stack, and frees it later.
+Python's signal handlers run on such a stack. The next signal with a handler, such as that of Ctrl-C or of a data
+loader's worker that ends, then ends the process without a message. :func:`kept_signal_stack` restores the thread's own
+stack.
+"""
+
+import ctypes
+import io
+import json
+import os
+import threading
+import xml.etree.ElementTree
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmseg_bisenet.deploy import quantize
+from mmseg_bisenet.deploy.backends.base import (
+    KEY,
+    Engine,
+    Exported,
+    FileBackend,
+    Run,
+    cut_short,
+    reading,
+    require_packages,
+)
+from mmseg_bisenet.deploy.graph import Graph, to_onnx
+from mmseg_bisenet.deploy.precision import cpu_has
+from mmseg_bisenet.errors import InputError
+
+HINTS = dict(fp32='f32', bf16='bf16', fp16='f16')
+
+
+@contextmanager
+def kept_signal_stack() -> Iterator[None]:
+    """Restore this thread's signal stack at the end."""
+    if os.name != 'posix':
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    before = ctypes.create_string_buffer(64)  # a `stack_t`, which is 24 bytes
+    libc.sigaltstack(None, before)
+    try:
+        yield
+    finally:
+        libc.sigaltstack(before, None)
+
+
+class OpenVINO(FileBackend):
+    """OpenVINO."""
+
+    name = format = 'openvino'
+    suffix = '.xml'
+    precisions = ('fp32', 'bf16', 'fp16', 'int8')
+    devices = ('cpu',)
+    packages = ('openvino',)
+    write_packages = ('onnx', 'onnxscript')
+    parallel = True
+
+    def require_build(self, precision: str, device: torch.device) -> None:
+        super().require_build(precision, device)
+        if precision == 'bf16':  # verification computes in it; other files run in fp32 everywhere
+            self.require_machine(precision, device)
+
+    def graph_dtype(self, precision: str) -> torch.dtype:
+        return torch.float32
+
+    @kept_signal_stack()
+    def write(
+        self, path: Path, graph: Graph, metadata: dict, images: list[np.ndarray], keep_float: Sequence[str]
+    ) -> None:
+        (ov,) = require_packages('openvino')
+        model = to_onnx(graph, tuple(metadata['shape']), metadata['dynamic'])
+        model = ov.convert_model(io.BytesIO(model.SerializeToString()))
+        if metadata['precision'] == 'int8':
+            model = quantize.quantize(model, images, keep_float)
+        model.set_rt_info(json.dumps(metadata), [KEY])
+        ov.save_model(model, path, compress_to_fp16=metadata['precision'] in ('fp16', 'bf16'))
+
+    def parts(self, path: Path) -> list[Path]:
+        return [path, path.with_suffix('.bin')]
+
+    def read(self, path: Path) -> tuple[str | None, object]:
+        try:
+            root = xml.etree.ElementTree.parse(path).getroot()
+        except xml.etree.ElementTree.ParseError as error:
+            raise cut_short(path) from error
+        node = root.find(f'rt_info/{KEY}')
+        if node is None:
+            return None, None
+        weights = path.with_suffix('.bin')
+        if not weights.is_file():
+            raise InputError(f'exported file {path} lacks {weights.name} beside it, which has its weights; copy both')
+        constants = root.iterfind('.//layer[@type="Const"]/data')
+        ends = (int(data.get('offset')) + int(data.get('size')) for data in constants)
+        if weights.stat().st_size < max(ends, default=0):
+            raise cut_short(weights)
+        return node.get('value'), None
+
+    @kept_signal_stack()
+    def open(self, exported: Exported, device: torch.device, throughput: bool = False) -> Engine:
+        """With ``throughput`` OpenVINO chooses how many calls run at the same time."""
+        (ov,) = require_packages('openvino')
+        precision = exported.metadata['precision']
+        if precision == 'int8':
+            precision = 'bf16' if cpu_has('bf16') else 'fp32'
+        config = {
+            'INFERENCE_PRECISION_HINT': HINTS[precision],
+            'PERFORMANCE_HINT': 'THROUGHPUT' if throughput else 'LATENCY',
+            'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+            'ENABLE_CPU_PINNING': False,
+        }
+        with reading(exported.path, self.name):
+            core = ov.Core()
+            model = core.read_model(exported.path)
+            if exported.metadata['output_kind'] == 'labels':
+                outputs = (output for node in model.get_ops() for output in node.outputs())
+                logits = next(output for output in outputs if 'logits' in output.get_names())
+                model = ov.Model([logits], model.get_parameters())
+            model = core.compile_model(model, 'CPU', config)
+        own = threading.local()  # a request serves one caller at a time
+
+        def run(images: Tensor) -> Tensor:
+            if not hasattr(own, 'request'):
+                own.request = model.create_infer_request()
+            return torch.from_numpy(own.request.infer([images.numpy()], share_inputs=True, share_outputs=True)[0])
+
+        return run
+
+    @kept_signal_stack()
+    def run_plainly(self, exported: Exported, device: torch.device) -> Run:
+        (ov,) = require_packages('openvino')
+        hint = 'bf16' if exported.metadata['precision'] == 'bf16' else 'f32'
+        model = ov.Core().compile_model(exported.path, 'CPU', dict(INFERENCE_PRECISION_HINT=hint))
+        return lambda images: model(images)[0]

@@ -1,0 +1,192 @@
+"""Each runtime of the list does what ``deploy/backends/base.py`` asks for. A new one adds a row to ``PRECISIONS``."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from base import randomise
+
+import mmseg_bisenet
+from mmseg_bisenet import install
+from mmseg_bisenet.deploy import load, verify
+from mmseg_bisenet.deploy.backends import BACKENDS, FORMATS, RUNTIMES, FileBackend, require
+from mmseg_bisenet.deploy.backends.base import installation
+from mmseg_bisenet.deploy.export import export, write
+from mmseg_bisenet.deploy.metadata import SUFFIXES, read
+from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.deploy.precision import NAMES
+from mmseg_bisenet.errors import InputError
+
+CONFIG = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
+SHAPE = (64, 128)
+# A row a runtime: what it computes in, and what its files may be in.
+PRECISIONS = dict(
+    eager=('fp32', ''),
+    torch=('fp32 bf16 fp16 int8', ''),
+    compile=('fp32 bf16 fp16 int8', ''),
+    onnxruntime=('fp32 int8', 'fp32 fp16 int8'),
+    openvino=('fp32 bf16 fp16 int8', 'fp32 bf16 fp16 int8'),
+    pt2=('fp32 bf16 fp16', 'fp32 bf16 fp16'),
+    tensorrt=('fp32 bf16 fp16 int8', 'fp32 bf16 fp16 int8'),
+)
+FILES = [backend for backend in BACKENDS if isinstance(backend, FileBackend)]
+by_name = pytest.mark.parametrize('backend', BACKENDS, ids=lambda backend: backend.name)
+by_format = pytest.mark.parametrize('backend', FILES, ids=lambda backend: backend.name)
+
+
+@pytest.fixture(scope='module')
+def segmentor():
+    torch.manual_seed(0)
+    return randomise(mmseg_bisenet.get_model(CONFIG))
+
+
+@pytest.fixture(scope='module')
+def images() -> np.ndarray:
+    """(2, *SHAPE, 3), of smooth colours."""
+    rng = np.random.RandomState(0)
+    return np.stack([cv2.resize(rng.randint(0, 256, (4, 8, 3), np.uint8), SHAPE[::-1]) for _ in range(2)])
+
+
+def skip_unless_it_runs(backend) -> torch.device:
+    """The device that it runs on; the test is skipped if this machine lacks it, a package or a compiler."""
+    device = torch.device(backend.devices[0])
+    try:
+        require(backend.name, 'fp32', device)
+        backend.require_build('fp32', device)
+    except InputError as error:
+        pytest.skip(str(error))
+    return device
+
+
+# -- what it declares --------------------------------------------------------------------------------------------------
+
+
+def test_the_list_and_the_rows():
+    assert list(RUNTIMES) == [backend.name for backend in BACKENDS] == list(PRECISIONS)
+    assert list(FORMATS) == list(SUFFIXES) == [backend.format for backend in FILES]
+    assert len({backend.suffix for backend in FILES}) == len(FILES)
+
+
+@by_name
+def test_what_it_declares(backend):
+    computes, written = (tuple(text.split()) for text in PRECISIONS[backend.name])
+    assert backend.precisions == computes
+    assert set(computes) <= set(NAMES) and set(backend.devices) <= {'cpu', 'cuda'} and backend.devices
+    assert set(backend.packages) <= set(backend.needs(quantized=False)) <= set(backend.needs(quantized=True))
+    if isinstance(backend, FileBackend):
+        assert backend.written_in == written
+        assert set(computes) <= set(written)
+        assert ('nncf' in backend.needs(quantized=True)) == ('int8' in written)
+        assert backend.suffix.startswith('.')
+    else:
+        assert not written
+
+
+@by_name
+def test_what_it_lacks_is_refused(backend, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    for device in {'cpu', 'cuda'} - set(backend.devices):
+        with pytest.raises(InputError, match=rf"{backend.name} does not run on device '{device}'; give device="):
+            backend.require_machine('fp32', torch.device(device))
+    if 'cuda' in backend.devices:
+        with pytest.raises(InputError, match='PyTorch sees no GPU'):
+            backend.require_machine('fp32', torch.device('cuda'))
+    monkeypatch.setattr('mmseg_bisenet.deploy.precision.cpu_has', lambda name: name == 'fp32')
+    for name in backend.precisions[1:] if 'cpu' in backend.devices else ():
+        with pytest.raises(InputError, match=f'precision {name}: this CPU has no instructions for it; choose fp32'):
+            backend.require_machine(name, torch.device('cpu'))
+
+
+def test_the_command_that_installs_packages():
+    extra = install.command('export')
+    assert installation(['onnx', 'onnxruntime']) == extra
+    assert installation(['onnx', 'tensorrt']) == f'{extra} tensorrt'
+    assert installation(['tensorrt']) == 'pip install tensorrt'
+
+
+# -- what it does ------------------------------------------------------------------------------------------------------
+
+
+@by_name
+def test_it_gives_the_labels_of_the_network(backend, segmentor, images):
+    device = skip_unless_it_runs(backend)
+    segment = load(segmentor, runtime=backend.name, shape=SHAPE, device=device)
+    assert (segment.runtime, segment.dynamic) == (backend.name, backend.any_shape)
+    about = dict(output_kind='labels', precision='fp32')
+    assert verify.compare(segment, DeployNetwork(segmentor), [images], about)[1] == 1
+
+
+@by_format
+def test_its_file_is_written_read_opened_and_run(backend, segmentor, images, tmp_path):
+    device = skip_unless_it_runs(backend)
+    path = export(segmentor.to(device if backend.traced_on_device else 'cpu'), backend.format, 'fp32', SHAPE, tmp_path)
+    segmentor.to('cpu')
+    assert path.suffix == backend.suffix and all(part.is_file() for part in backend.parts(path))
+    exported = read(path)
+    metadata = exported.metadata
+    assert exported.backend is backend and exported.path == path
+    assert (metadata['format'], metadata['shape'], metadata['config']) == (backend.format, list(SHAPE), CONFIG)
+    assert set(backend.needs(quantized=False)) < set(metadata['versions'])
+    network = DeployNetwork(segmentor)
+    segment = load(path, device=device)
+    assert verify.compare(segment, network, [images], metadata)[1] == 1
+    batches = [images[:1], images[1:]]
+    assert verify.compare(backend.run_plainly(exported, device), network, batches, metadata)[1] == 1
+
+
+@by_format
+def test_loading_reads_and_opens_a_file_once(backend, segmentor, tmp_path, monkeypatch):
+    """And from a config: it is written once, opened once, and never read."""
+    calls = []
+
+    def counted(name, result):
+        monkeypatch.setattr(backend, name, lambda *args, **kwargs: calls.append(name) or result)
+
+    def engine(images: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(1, 19, 8, 16)
+
+    about = dict(format_version=1, precision='fp32', shape=SHAPE, dynamic=False, output_kind='logits', classes='ab')
+    about |= dict(align_corners=False, palette=None, num_classes=2)
+    counted('read', (json.dumps(about), None))
+    counted('open', engine)
+    counted('write', None)
+    for name in ('require_machine', 'require_build'):
+        monkeypatch.setattr(backend, name, lambda *_: None)
+    monkeypatch.setattr(verify, 'require', lambda *_: calls.append('verify'))
+    path = tmp_path / f'net{backend.suffix}'
+    path.touch()
+    load(path)
+    assert calls == ['read', 'open']
+    calls.clear()
+    load(segmentor, runtime=backend.name, shape=SHAPE)
+    assert calls == ['write', 'open', 'verify']
+
+
+@by_format
+def test_a_file_that_is_damaged(backend, segmentor, tmp_path):
+    device = skip_unless_it_runs(backend)
+    exported, _ = write(backend, segmentor.to(device), 'fp32', SHAPE, tmp_path, device)
+    segmentor.to('cpu')
+    found = read(exported.path).metadata
+    found.pop('bytes', None)  # only beside a file
+    assert found == exported.metadata
+    for part in backend.parts(exported.path):
+        content = part.read_bytes()
+        part.write_bytes(content[:-100])
+        with pytest.raises(InputError, match='cut short'):
+            read(exported.path)
+        part.write_bytes(content)
+    assert read(exported.path).metadata['precision'] == 'fp32'
+
+
+def test_only_declared_packages_are_imported():
+    """The list itself imports none of the packages of an extra."""
+    names = sorted({name for backend in BACKENDS for name in backend.needs(quantized=True)})
+    code = f'import sys; import mmseg_bisenet.deploy.backends; print([n for n in {names} if n in sys.modules])'
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    loaded = result.stdout.strip().splitlines()[-1]
+    assert loaded == '[]'
