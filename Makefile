@@ -27,8 +27,9 @@ $(VENV)/package: $(VENV)/stack $(SOURCES)
 	rm -rf build mmseg_bisenet.egg-info
 	touch $@
 
+# Two processes, in random order. Again in the same order: make test ARGS=--randomly-seed=N, with the N printed at the end.
 test: env
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 demo: env
 	$(VENV)/bin/python tools/demo.py $(ARGS)
