@@ -30,6 +30,8 @@ import torch
 from mmengine.utils import ManagerMixin
 
 ABSENT = object()
+# Compiling to a package leaves these settings of PyTorch's changed by itself.
+WRITTEN_BY_PYTORCH = {'aot_inductor.metadata'}
 
 
 class State(NamedTuple):
@@ -80,7 +82,11 @@ def config_module(name: str) -> State:
         module = sys.modules.get(name)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)  # of settings that PyTorch no longer reads
-            return {key: value if hasattr(module, key) else ABSENT for key, value in _copied(module).items()}
+            return {
+                key: value if hasattr(module, key) else ABSENT
+                for key, value in _copied(module).items()
+                if key not in WRITTEN_BY_PYTORCH
+            }
 
     def write(value: dict[str, Any]) -> None:
         now = read()
