@@ -19,6 +19,20 @@ def build(cfg: dict) -> nn.Module:
     return MODELS.build(copy.deepcopy(cfg))
 
 
+def outline(cfg: dict) -> nn.Module:
+    """The module without values for its weights, for tests of its structure: they need not be drawn."""
+    with torch.device('meta'):
+        return build(cfg)
+
+
+def randomised(cfg: dict) -> nn.Module:
+    """As ``randomise(build(cfg))``, without drawing the weights twice."""
+    module = outline(cfg).to_empty(device='cpu')
+    for value in module.state_dict().values():
+        value.zero_()
+    return randomise(module)
+
+
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
     """Set random weights, biases and running statistics, so that no layer is an identity or zero."""
     generator = torch.Generator().manual_seed(seed)
@@ -45,8 +59,8 @@ def count(module: nn.Module, kind: type) -> int:
 
 def twins(stock_cfg: dict, our_cfg: dict) -> tuple[nn.Module, nn.Module]:
     """The stock network and ours, with the same weights."""
-    stock, ours = randomise(build(stock_cfg)), build(our_cfg)
-    ours.load_state_dict(stock.state_dict(), strict=True)
+    stock, ours = randomised(stock_cfg), outline(our_cfg)
+    ours.load_state_dict(copy.deepcopy(stock.state_dict()), strict=True, assign=True)
     return stock, ours
 
 
@@ -67,7 +81,7 @@ class BackboneTester:
     activations: int
 
     def test_has_the_keys_and_shapes_of_stock(self):
-        stock, ours = build(self.stock).state_dict(), build(self.ours).state_dict()
+        stock, ours = outline(self.stock).state_dict(), outline(self.ours).state_dict()
         assert [(key, value.shape) for key, value in sorted(stock.items())] == [
             (key, value.shape) for key, value in sorted(ours.items())
         ]
@@ -93,40 +107,40 @@ class BackboneTester:
         torch.testing.assert_close(ours.state_dict(), stock.state_dict())  # equal running statistics
 
     def test_norm_cfg_reaches_every_layer(self):
-        network = build(self.ours | dict(norm_cfg=dict(type='SyncBN', requires_grad=True)))
+        network = outline(self.ours | dict(norm_cfg=dict(type='SyncBN', requires_grad=True)))
         assert count(network, nn.SyncBatchNorm) == count(network, _BatchNorm) == self.norms
-        network = build(self.ours | dict(norm_cfg=dict(type='GN', num_groups=4)))
+        network = outline(self.ours | dict(norm_cfg=dict(type='GN', num_groups=4)))
         assert count(network, nn.GroupNorm) == self.norms
         assert count(network, _BatchNorm) == 0
 
     def test_act_cfg_reaches_every_layer(self):
-        network = build(self.ours | dict(act_cfg=dict(type='LeakyReLU', negative_slope=0.2)))
+        network = outline(self.ours | dict(act_cfg=dict(type='LeakyReLU', negative_slope=0.2)))
         assert count(network, nn.LeakyReLU) == self.activations
         others = count(network, nn.ReLU)
-        assert others == count(build(self.ours), nn.ReLU) - self.activations
+        assert others == count(outline(self.ours), nn.ReLU) - self.activations
 
     def test_conv_cfg_reaches_every_layer(self):
         from mmcv.cnn.bricks.conv_ws import ConvWS2d
 
-        network = build(self.ours | dict(conv_cfg=dict(type='ConvWS')))
+        network = outline(self.ours | dict(conv_cfg=dict(type='ConvWS')))
         plain = [name for name, layer in network.named_modules() if type(layer) is nn.Conv2d]
         assert plain == []
-        assert count(network, ConvWS2d) == count(build(self.ours), nn.Conv2d)
+        assert count(network, ConvWS2d) == count(outline(self.ours), nn.Conv2d)
 
     def test_out_indices_choose_and_order_the_outputs(self):
-        network = randomise(build(self.ours)).eval()
+        network = randomised(self.ours).eval()
         x = images(1, (64, 64))
         everything = network(x)
         network.out_indices = (2, 0)
         torch.testing.assert_close(network(x), (everything[2], everything[0]))
 
     def test_a_batch_of_one_is_refused_in_training_only(self):
-        network = randomise(build(self.ours))
+        network = randomised(self.ours)
         with pytest.raises(InputError, match=r'\(1, 3, 64, 64\).*train_dataloader.batch_size'):
             network.train()(images(1, (64, 64)))
         network.eval()(images(1, (64, 64)))
         build(self.ours | dict(norm_cfg=dict(type='GN', num_groups=4))).train()(images(1, (64, 64)))
 
     def test_images_of_other_channels(self):
-        network = randomise(build(self.ours | dict(in_channels=4))).eval()
+        network = randomised(self.ours | dict(in_channels=4)).eval()
         assert network(images(1, (64, 64), channels=4))[0].shape[2:] == (8, 8)

@@ -3,15 +3,16 @@
 import importlib.metadata
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 # OpenMP threads that spin while they wait take the cores from whatever else runs, and a test becomes 15 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-import numpy as np
-import torch
+from global_state import kept, seed
 
 import mmseg_bisenet  # noqa: F401, makes mmseg importable, which a test may import before it imports us
 from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
@@ -19,15 +20,44 @@ from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
 pytest.register_assert_rewrite('base')
 
 
-@pytest.fixture(autouse=True)
-def seed() -> None:
-    """Random weights are the same in every run."""
-    torch.manual_seed(0)
-    np.random.seed(0)
+def pytest_configure(config: pytest.Config) -> None:
+    """Only the order is random: `global_state` seeds each test, and pytest-randomly would seed after it."""
+    config.option.randomly_reset_seed = False
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The seed of the order, also where pytest is quiet."""
+    if hasattr(config.option, 'randomly_seed'):
+        terminalreporter.write_line(f'order of the tests: --randomly-seed={config.option.randomly_seed}')
+
+
+@pytest.fixture(autouse=True, scope='module')
+def global_state_of_the_file() -> Iterator[None]:
+    """What the fixtures of a file leave does not reach the next file."""
+    with kept():
+        yield
 
 
 @pytest.fixture(autouse=True)
-def signal_stack() -> Iterator[None]:
+def global_state(global_state_of_the_file) -> Iterator[None]:
+    """Each test starts with the same random state and leaves global state as it was; see global_state.py."""
+    with kept():
+        seed()
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> Any:
+    """Fixtures that several tests share do not depend on which of them comes first."""
+    if fixturedef.scope == 'function':
+        return (yield)
+    seed()
+    with kept() if fixturedef.scope == 'session' else nullcontext():
+        return (yield)
+
+
+@pytest.fixture(autouse=True)
+def signal_stack(global_state) -> Iterator[None]:
     """Tests that call OpenVINO themselves must not end the process at the next signal."""
     with kept_signal_stack():
         yield

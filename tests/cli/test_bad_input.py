@@ -1,11 +1,12 @@
 """Errors of users: one line that names the thing and the fix, status 2, and nothing that looks like a result."""
 
+import io
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,16 +34,13 @@ def data(drawn, tmp_path):
 
 
 def fail(data, tmp_path, *arguments: str) -> str:
-    """Run the command; the one line that it says."""
-    done = subprocess.run(
-        [sys.executable, '-m', 'mmseg_bisenet.cli', *arguments],
-        env=os.environ | dict(MMSEG_BISENET_DATA=str(data)),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2, done.stderr[-3000:]
-    assert 'Traceback' not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith('mmseg-bisenet: error: ')]
+    """Run the command in this process; the one line that it says."""
+    err = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(err):
+        patch.setenv('MMSEG_BISENET_DATA', str(data))
+        assert main(arguments) == 2
+    assert 'Traceback' not in err.getvalue()
+    (line,) = [line for line in err.getvalue().splitlines() if line.startswith('mmseg-bisenet: error: ')]
     assert not list(tmp_path.rglob('*.pth'))
     return line
 
@@ -56,6 +54,18 @@ def label(data, change):
     """Change each training label, so that whichever comes first is wrong."""
     for path in data.glob('miniscapes/gtFine/train/*/*_labelTrainIds.png'):
         cv2.imwrite(str(path), change(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
+
+
+def test_a_process_of_its_own_ends_with_status_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-m', 'mmseg_bisenet.cli', 'test', NAME, str(tmp_path / 'nowhere.pth')],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert 'Traceback' not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith('mmseg-bisenet: error: ')]
+    assert 'nowhere.pth does not exist' in line
 
 
 def test_no_data_folder(tmp_path):

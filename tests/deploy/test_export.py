@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import mmseg_bisenet
 from mmseg_bisenet import install
@@ -34,6 +35,25 @@ SHAPE = (64, 128)
 def segmentor():
     torch.manual_seed(0)
     return mmseg_bisenet.get_model(CONFIG)
+
+
+class Eighth(nn.Module):
+    """The smallest backbone: (N, 3, H, W) -> one map of 128 channels, of 1/8 of the size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 128, 9, stride=8, padding=4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.conv(x),)
+
+
+@pytest.fixture(scope='module')
+def small(segmentor):
+    """With a backbone of one convolution, for what does not depend on the network: files of it are written quickly."""
+    small = copy.deepcopy(segmentor)
+    small.backbone = Eighth()
+    return small
 
 
 @pytest.fixture(scope='module')
@@ -128,11 +148,11 @@ def test_a_network_that_is_deployed_already(onnx_file, segmentor, street, tmp_pa
 
 
 @pytest.mark.parametrize('format', ['onnx', 'openvino'])
-def test_any_name_of_a_class_comes_back(segmentor, format, tmp_path):
-    segmentor = copy.deepcopy(segmentor)
+def test_any_name_of_a_class_comes_back(small, format, tmp_path):
+    small = copy.deepcopy(small)
     names = [f'a "b" <c> & d\'\u00fc\n\t{i}' for i in range(19)]
-    segmentor.dataset_meta = dict(classes=names, palette=None)
-    assert read_metadata(export(segmentor, format, 'fp32', SHAPE, tmp_path))['classes'] == names
+    small.dataset_meta = dict(classes=names, palette=None)
+    assert read_metadata(export(small, format, 'fp32', SHAPE, tmp_path))['classes'] == names
 
 
 def test_nothing_of_this_machine_is_in_the_file(onnx_file):
@@ -149,12 +169,12 @@ def test_logits_are_a_tensor_of_the_graph(onnx_file, segmentor, street):
     torch.testing.assert_close(torch.from_numpy(logits), logits_of(segmentor, images), rtol=1e-3, atol=1e-5)
 
 
-def test_a_package_says_its_device(segmentor, tmp_path):
+def test_a_package_says_its_device(small, tmp_path):
     try:
         pt2.require_compiler()
     except InputError as error:
         pytest.skip(str(error))
-    path = export(segmentor, 'pt2', 'fp32', SHAPE, tmp_path)
+    path = export(small, 'pt2', 'fp32', SHAPE, tmp_path)
     assert read_metadata(path)['device'] == 'cpu'
     assert sorted(part.name for part in tmp_path.iterdir()) == [path.name, beside(path).name]
 
@@ -162,7 +182,7 @@ def test_a_package_says_its_device(segmentor, tmp_path):
 # -- what must not pass ------------------------------------------------------------------------------------------------
 
 
-def test_a_mismatch_is_removed_and_what_was_there_stays(segmentor, tmp_path, monkeypatch):
+def test_a_mismatch_is_removed_and_what_was_there_stays(small, tmp_path, monkeypatch):
     old = tmp_path / f'{CONFIG}_fp32_64x128.onnx'
     old.write_text('the one before')
 
@@ -171,7 +191,7 @@ def test_a_mismatch_is_removed_and_what_was_there_stays(segmentor, tmp_path, mon
 
     monkeypatch.setattr(FORMATS['onnx'], 'run_plainly', wrong)
     with pytest.raises(InputError, match=r'64x128.onnx: \d+\.\d\d% of the labels are those of PyTorch .* removed'):
-        export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
+        export(small, 'onnx', 'fp32', SHAPE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
     assert old.read_text() == 'the one before'
 
@@ -186,21 +206,21 @@ def test_labels_of_no_class_are_wrong(segmentor, street):
         assert verify.compare(lambda _, wrong=wrong: wrong, network, [images], about) == (share, share)
 
 
-def test_an_interrupt_leaves_nothing(segmentor, tmp_path, monkeypatch):
+def test_an_interrupt_leaves_nothing(small, tmp_path, monkeypatch):
     def interrupt(*_):
         assert list(tmp_path.glob('.unfinished-*/*.onnx'))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(FORMATS['onnx'], 'run_plainly', interrupt)
     with pytest.raises(KeyboardInterrupt):
-        export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
+        export(small, 'onnx', 'fp32', SHAPE, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_pytorch_that_is_too_old(segmentor, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, '__version__', torch.torch_version.TorchVersion('2.5.1'))
     with pytest.raises(InputError, match=r'format onnx: PyTorch 2\.6 or newer is needed, and this is 2\.5\.1'):
-        export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
+        export(small, 'onnx', 'fp32', SHAPE, tmp_path)
 
 
 @pytest.mark.parametrize('shape', [(0, 128), (-64, 128), (63, 128), (64, 20000), (64,)])

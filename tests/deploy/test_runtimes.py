@@ -344,14 +344,19 @@ def test_a_package_for_another_device(monkeypatch, tmp_path):
     assert_refused(r"net\.pt2 runs on cuda, not on cpu; give device='cuda'$", load, tmp_path / 'net.pt2')
 
 
-def test_no_compiler(monkeypatch, segmentor):
-    from torch._inductor import cpp_builder
+@pytest.fixture
+def no_compiler() -> Iterator[None]:
+    from torch._inductor import config, cpp_builder
 
     cpp_builder.cpp_compiler_search.cache_clear()
-    monkeypatch.setattr(torch._inductor.config.cpp, 'cxx', ('no-compiler-of-this-name',))
+    with config.patch({'cpp.cxx': ('no-compiler-of-this-name',)}):
+        yield
+    cpp_builder.cpp_compiler_search.cache_clear()
+
+
+def test_no_compiler(no_compiler, segmentor):
     for runtime in ('compile', 'pt2'):
         assert_refused(r'compiler for C\+\+, and none was found; install g\+\+', load, segmentor, runtime=runtime)
-    cpp_builder.cpp_compiler_search.cache_clear()
 
 
 @pytest.mark.parametrize('name', ['onnxruntime', 'openvino'])
