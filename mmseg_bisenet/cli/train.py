@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
-    """Write the options into the config. docs/training.md names the keys of each.
+    """Write the options into the config. docs/train.md names the keys of each.
 
     Raises:
         InputError: this config or this machine cannot take an option.
