@@ -19,6 +19,8 @@ from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
 
 pytest.register_assert_rewrite('base')
 
+SHARED = Path(os.environ.get('MMSEG_BISENET_DATA', Path(__file__).resolve().parents[2] / 'shared'))
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Only the order is random: `global_state` seeds each test, and pytest-randomly would seed after it."""
@@ -41,7 +43,8 @@ def global_state_of_the_file() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def global_state(global_state_of_the_file) -> Iterator[None]:
     """Each test starts with the same random state and leaves global state as it was; see global_state.py."""
-    with kept():
+    with kept(), pytest.MonkeyPatch.context() as patch:
+        patch.delenv('MMSEG_BISENET_DATA', raising=False)  # MMEngine would say on stdout that it reads it
         seed()
         yield
 
@@ -67,8 +70,7 @@ class SharedData:
     """Data that is not in the repository; a test that wants a folder of it is skipped where there is none."""
 
     def __init__(self) -> None:
-        beside = Path(__file__).resolve().parents[2] / 'shared'
-        self.root = Path(os.environ.get('MMSEG_BISENET_DATA', beside))
+        self.root = SHARED
 
     def __truediv__(self, name: str) -> Path:
         path = self.root / name
