@@ -1,6 +1,6 @@
-# Our recipe at the size of two CPU cores, for `results/accuracy_camvid-176x240_2-core-cpu.csv`: AdamW without weight decay on
-# norms and biases, last norms that start at zero, and scales that keep small objects in small crops. Mining does not pay in 400
-# iterations, in which most pixels are hard.
+# Our recipe at the size of two CPU cores, for `results/accuracy_camvid-176x240_2-core-cpu.csv`: AdamW without weight
+# decay on norms and biases, last norms that start at zero, and scales that keep small objects in small crops. Mining
+# does not pay in 400 iterations, in which most pixels are hard.
 _base_ = [
     '../_base_/models/bisenetv2.py',
     '../_base_/datasets/camvid.py',
