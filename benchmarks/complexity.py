@@ -235,8 +235,8 @@ def _mega(value: int, digits: int) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pages = ' and the tables of '.join(path.relative_to(ROOT).as_posix() for path in (CSV, PAGE))
-    parser.add_argument('--write', action='store_true', help=f'write {pages}')
+    text = 'write results/complexity.csv and the tables of docs/models.md'
+    parser.add_argument('--write', action='store_true', help=text)
 
 
 def run(args: argparse.Namespace) -> None:

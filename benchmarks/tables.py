@@ -126,7 +126,8 @@ def _in_order(names: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def _joined_cell(kind: Kind, row: Row) -> str:
-    return kind.joined.cell.format(**{key: float(row[key]) for key in kind.columns if kind.columns[key][1]})
+    figures = {key: float(row[key]) for key, (_, form) in kind.columns.items() if form and row[key]}
+    return kind.joined.cell.format(**figures)
 
 
 def _setting(rows: Sequence[Row]) -> list[tuple[str, str]]:
