@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -47,7 +48,11 @@ def load(args: argparse.Namespace) -> Config:
     path = find(args.config)
     try:
         cfg = Config.fromfile(path)
+        sizes = {name: tuple(cfg[name]) for name in ('crop_size', 'scale') if name in cfg}
         cfg.merge_from_dict(args.cfg_options)
+        for name, before in sizes.items():
+            if name in args.cfg_options:
+                _set_size(cfg, name, before)
     except Exception as error:  # a config is a program and can raise anything
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'config {path} cannot be read: {reason}; fix it, or --cfg-options') from error
@@ -60,16 +65,38 @@ def load(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def _set_num_classes(node: object, num_classes: int) -> None:
-    """Give the model's number of classes to each check of labels, so that users set it in one place."""
+def _set_size(cfg: Config, name: str, before: tuple[int, int]) -> None:
+    """Give a new ``crop_size`` or ``scale`` to what had the value of that name, because options are merged too late.
+
+    The views of ``--aug-test`` follow ``scale`` too, each multiplied by its ratio.
+    """
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    if name == 'crop_size' and preprocessor.get('size') == before:
+        preprocessor['size'] = cfg.crop_size
+    for step in _steps([cfg[key] for key in cfg if key.endswith(('_pipeline', '_dataloader'))]):
+        if step.get(name) == before:
+            step[name] = cfg[name]
+    for step in _steps(cfg.get('tta_pipeline')) if name == 'scale' else ():
+        if step['type'] == 'Resize' and isinstance(ratio := step.pop('scale_factor', None), int | float):
+            step['scale'] = tuple(int(side * ratio) for side in cfg.scale)
+
+
+def _steps(node: object) -> Iterator[dict]:
+    """Each dict that has a ``type``, at any depth."""
+    if isinstance(node, dict):
+        if 'type' in node:
+            yield node
+        node = list(node.values())
     if isinstance(node, list | tuple):
         for item in node:
-            _set_num_classes(item, num_classes)
-    elif isinstance(node, dict):
-        if node.get('type') == 'LoadAnnotations' and 'num_classes' in node:
-            node['num_classes'] = num_classes
-        for item in node.values():
-            _set_num_classes(item, num_classes)
+            yield from _steps(item)
+
+
+def _set_num_classes(node: object, num_classes: int) -> None:
+    """Give the model's number of classes to each check of labels, so that users set it in one place."""
+    for step in _steps(node):
+        if step['type'] == 'LoadAnnotations' and 'num_classes' in step:
+            step['num_classes'] = num_classes
 
 
 def find(name: str) -> Path:

@@ -93,8 +93,8 @@ def _apply(cfg: 'Config', args: argparse.Namespace) -> None:
     for key in args.cfg_options if args.tta else ():
         if key.startswith(('test_dataloader.dataset.pipeline', 'test_pipeline')):
             raise InputError(
-                f'--aug-test reads images by tta_pipeline, and {key} changes nothing; set tta_pipeline in a config '
-                'of your own'
+                f'--aug-test reads images by tta_pipeline, and {key} changes nothing; set scale, as in '
+                'scale="(1024,512)"'
             )
     apply_out(cfg, args)
     if args.tta:
@@ -134,6 +134,7 @@ def use_exported(cfg: 'Config', args: argparse.Namespace) -> None:
         InputError: the file is damaged, has other classes than the config, or an option needs a checkpoint.
     """
     import mmseg_bisenet.deploy.segmentor  # noqa: F401  it registers ExportedSegmentor
+    from mmseg_bisenet.deploy.backends import FORMATS
     from mmseg_bisenet.deploy.metadata import read_metadata
 
     options = {'--aug-test': args.tta, '--deploy': args.deploy, f'--launcher {args.launcher}': args.launcher != 'none'}
@@ -147,6 +148,6 @@ def use_exported(cfg: 'Config', args: argparse.Namespace) -> None:
             f'exported file {args.checkpoint} has {classes} classes, and the config {expected}; give the config that '
             'it was exported with'
         )
-    device = 'cuda' if metadata['format'] == 'tensorrt' else metadata.get('device', 'cpu')
+    device = metadata.get('device', FORMATS[metadata['format']].devices[0])
     cfg.model = dict(type='mmseg_bisenet.ExportedSegmentor', exported=args.checkpoint, device=device)
     cfg.load_from = None

@@ -288,7 +288,7 @@ def test_a_pipeline_that_views_do_not_take(refused, checkpoint):
     key = 'test_dataloader.dataset.pipeline.1.scale'
     line = refused('test', NAME, checkpoint(), '--aug-test', '--cfg-options', f'{key}=(64,32)')
     assert (
-        f'--aug-test reads images by tta_pipeline, and {key} changes nothing; set tta_pipeline in a config of your own'
+        f'--aug-test reads images by tta_pipeline, and {key} changes nothing; set scale, as in scale="(1024,512)"'
         in line
     )
 

@@ -1,0 +1,48 @@
+"""Options that all commands on a config share: named sizes reach the pipelines."""
+
+import argparse
+
+import pytest
+from mmengine.config import Config
+
+from mmseg_bisenet.cli import options
+
+CITYSCAPES = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
+
+
+def load(name: str, *changes: str) -> Config:
+    parser = argparse.ArgumentParser()
+    options.add_arguments(parser)
+    return options.load(parser.parse_args([name, *(['--cfg-options', *changes] if changes else [])]))
+
+
+def steps(pipeline: list) -> dict:
+    return {step.type.rpartition('.')[2]: step for step in pipeline}
+
+
+@pytest.mark.parametrize('name', [CITYSCAPES, 'bisenetv1_r18-d32_1xb8-400it_camvid-176x240'])
+def test_a_named_crop_reaches_pipeline_and_preprocessor(name):
+    cfg = load(name, 'crop_size=(96,64)')
+    assert cfg.crop_size == cfg.model.data_preprocessor.size == (96, 64)
+    crop = steps(cfg.train_dataloader.dataset.pipeline)['RandomResizedCrop']
+    assert crop.crop_size == (96, 64)
+    assert crop.scale == load(name).scale  # which was not changed
+
+
+def test_a_named_scale_reaches_every_pipeline():
+    cfg = load(CITYSCAPES, 'scale=(1024,512)')
+    assert steps(cfg.train_dataloader.dataset.pipeline)['RandomResizedCrop'].scale == (1024, 512)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert steps(loader.dataset.pipeline)['Resize'].scale == (1024, 512)
+    views = cfg.tta_pipeline[1].transforms[0]
+    assert [view.scale for view in views] == [
+        (512, 256), (768, 384), (1024, 512), (1280, 640), (1536, 768), (1792, 896)
+    ]  # fmt: skip
+    assert all('scale_factor' not in view for view in views)
+
+
+def test_other_scales_stay():
+    """The crop of V1's authors has a fixed scale; only what had the value of the name follows it."""
+    before, after = (load(CITYSCAPES, *changes) for changes in ([], ['scale=(2048,1024)', 'crop_size=(1024,1024)']))
+    assert before.train_dataloader.to_dict() == after.train_dataloader.to_dict()
+    assert before.test_dataloader.to_dict() == after.test_dataloader.to_dict()
