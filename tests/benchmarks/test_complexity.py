@@ -111,6 +111,7 @@ def test_each_network_has_one_line_and_its_published_figures(monkeypatch):
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(model_index, 'list_models', lambda: [V2])
     page, results = tmp_path / 'README.md', tmp_path / 'results' / 'complexity.csv'
+    monkeypatch.delenv('MMSEG_BISENET_DATA', raising=False)  # mmengine logs its use on stdout
     monkeypatch.setattr(complexity, 'PAGE', page)
     monkeypatch.setattr(complexity, 'CSV', results)
     page.write_text('# x\n')
