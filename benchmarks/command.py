@@ -8,7 +8,7 @@ import torch
 
 from mmseg_bisenet.benchmark.tables import write_csv
 from mmseg_bisenet.cli import preflight
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, line
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
 
@@ -38,9 +38,7 @@ def main(
     try:
         run(args)
     except InputError as error:
-        # The error of a data worker starts with the worker's traceback; its last line is the message.
-        line = str(error).strip().splitlines()[-1].removeprefix('mmseg_bisenet.errors.InputError: ')
-        print(f'benchmarks.{name}: error: {line}', file=sys.stderr)
+        print(f'benchmarks.{name}: error: {line(error)}', file=sys.stderr)
         return 2
     return 0
 

@@ -18,7 +18,7 @@ scaling=() small=() work_dir=${WORK_DIR:-work_dirs/accuracy}
 if [ -n "${SMALL:-}" ]; then
   shapes=('64 128') batches=(2) crop='64 64' images=3 steps=1 street='64 128'
   runtimes=(torch) precisions=(fp32) compile=() amp=() seeds=(0) work_dir=${WORK_DIR:-work_dirs/accuracy-small}
-  scaling=(model.data_preprocessor.size='(64,64)' train_dataloader.dataset.pipeline.2.crop_size='(64,64)')
+  scaling=(crop_size='(64,64)')
   small=(train_cfg.max_iters=2 train_cfg.val_interval=2 default_hooks.checkpoint.interval=2
          train_dataloader.batch_size=2 train_dataloader.num_workers=0 train_dataloader.persistent_workers=False)
 fi
@@ -86,7 +86,7 @@ push() {
   change as-it-is
   change ema --ema
   change scales "$crop_step.ratio_range=(0.75,2.0)"
-  change crop "$crop_step.ratio_range=(0.75,2.0)" "$crop_step.crop_size=(480,640)" 'model.data_preprocessor.size=(480,640)'
+  change crop "$crop_step.ratio_range=(0.75,2.0)" 'crop_size=(480,640)'
   change ohem "${losses[@]/%/.type=mmseg_bisenet.OHEMCrossEntropyLoss}"
   change no-class-weights "${losses[@]/%/.class_weight=None}"
   change 20k train_cfg.max_iters=20000 param_scheduler.1.end=20000

@@ -10,10 +10,8 @@ from mmseg_bisenet.cli import main
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 # The images are not resized. The last batch of the evaluation is not full.
 OPTIONS = [
-    'model.data_preprocessor.size=(64,64)',
-    'train_dataloader.dataset.pipeline.2.scale=(128,64)',
-    'train_dataloader.dataset.pipeline.2.crop_size=(64,64)',
-    'val_dataloader.dataset.pipeline.1.scale=(128,64)',
+    'scale=(128,64)',
+    'crop_size=(64,64)',
     'train_dataloader.batch_size=2',
     'val_dataloader.batch_size=2',
     *(f'{name}_dataloader.{key}' for name in ('train', 'val') for key in ('num_workers=0', 'persistent_workers=False')),
