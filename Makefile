@@ -37,6 +37,7 @@ demo: env
 lint: env
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 # The site, in docs/_build; a warning is an error.
 docs: env $(VENV)/docs
