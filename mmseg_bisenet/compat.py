@@ -91,7 +91,7 @@ class _OpsFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         for name in STAND_IN_OPS:
             setattr(module, name, _stand_in(name))
-        module.__getattr__ = _missing_op
+        module.__getattr__ = _missing_op  # type: ignore[method-assign]  # PEP 562
 
 
 def _stand_in(name: str) -> Callable:
@@ -144,10 +144,10 @@ def numpy_globals() -> list:
     import numpy as np
 
     # `numpy.core` became `numpy._core` in NumPy 2; a checkpoint has the name of its writer's version.
-    array, scalar = np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]
+    constructors: list[Any] = [np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]]
     functions = [
         (function, f'numpy.{core}.multiarray.{function.__name__}')
-        for function in (array, scalar)
+        for function in constructors
         for core in ('core', '_core')
     ]
     # float32: mmseg's metrics compute the best score in this type.

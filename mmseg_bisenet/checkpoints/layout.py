@@ -37,7 +37,7 @@ class Layout:
             if match and replacement is None:
                 dropped.append(key)
                 continue
-            name = match and match.expand(replacement) + key[match.end() :]
+            name = match.expand(replacement) + key[match.end() :] if match and replacement is not None else None
             if name is None or name in taken:
                 strange.append(key)
             else:

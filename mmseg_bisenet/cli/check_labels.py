@@ -68,7 +68,8 @@ def _checks(cfg: 'Config', loaders: list[str], datasets: 'DataSets') -> dict[str
     from mmseg_bisenet.data.label_check import LabelCheck
 
     init_default_scope(cfg.get('default_scope', 'mmseg'))
-    names, checks = {}, {}
+    names: dict[str, list[str]] = {}
+    checks: dict[str, LabelCheck] = {}
     for loader in loaders:
         built = DATASETS.build(with_built(cfg[loader].dataset, f'{loader}.dataset', datasets))
         for number, dataset in enumerate(_inner(built)):

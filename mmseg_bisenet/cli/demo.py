@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mmseg_bisenet.errors import InputError
 
@@ -90,6 +92,7 @@ class Mim:
             process = subprocess.Popen(
                 command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
+            assert process.stdout is not None  # because it is a pipe
             for line in process.stdout:
                 file.write(line)
                 lines.append(line.rstrip())
@@ -144,16 +147,17 @@ def _pictures(scenes: Path, work_dir: Path) -> list[Path]:
     palette = [[0, 0, 0]] * (max(LABEL_IDS) + 1)
     for label, colour in zip(LABEL_IDS, CityscapesDataset.METAINFO['palette'], strict=True):
         palette[label] = colour[::-1]
+    read: Callable[..., Any] = cv2.imread  # an image, because these files exist
     folder = work_dir / 'pictures'
     folder.mkdir()
     paths = []
     for photo in sorted(scenes.glob('leftImg8bit/val/*/*.png'))[:PICTURES]:
         labels = str(photo).replace('leftImg8bit', 'gtFine', 1).replace('_leftImg8bit', '_gtFine_labelIds')
         truth, prediction = (
-            cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (labels, work_dir / 'labels' / photo.name)
+            read(str(path), cv2.IMREAD_UNCHANGED) for path in (labels, work_dir / 'labels' / photo.name)
         )
         paths.append(folder / photo.name)
-        cv2.imwrite(str(paths[-1]), side_by_side(cv2.imread(str(photo)), truth, prediction, palette))
+        cv2.imwrite(str(paths[-1]), side_by_side(read(str(photo)), truth, prediction, palette))
     return paths
 
 

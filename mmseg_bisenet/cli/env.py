@@ -17,7 +17,7 @@ from mmseg_bisenet import __version__, compat
 from mmseg_bisenet.install import command, is_editable
 
 # The distributions of each line by the module that they contain. All distributions of a module share a folder.
-LINES = {
+LINES: dict[str, dict[str, tuple[str, ...]]] = {
     'openmmlab': {
         'mmengine': ('mmengine', 'mmengine-lite'),
         'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full'),

@@ -82,7 +82,7 @@ def _calibration(args: argparse.Namespace):
     """Images of the folders and splits, sampled evenly from all of them."""
     from mmseg_bisenet.deploy import quantize
 
-    paths = []
+    paths: list[str | Path] = []
     for name in args.calibration:
         paths += _of_split(args, name) if name in SPLITS and not Path(name).is_dir() else quantize.find_images(name)
     return quantize.read_images(paths, tuple(args.shape))

@@ -73,9 +73,9 @@ class _Runner(Runner):
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         self._model_is_loaded = isinstance(model, nn.Module)
-        model = super().build_model(model)
+        built = super().build_model(model)
         # SyncBN exists on GPUs only.
-        return model if torch.cuda.is_available() else revert_sync_batchnorm(model)
+        return built if torch.cuda.is_available() else revert_sync_batchnorm(built)
 
     def load_or_resume(self) -> None:
         if not self._model_is_loaded:

@@ -7,6 +7,7 @@ Data sets and networks are built, and checkpoints read, in order to check them. 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from mmengine.config import Config, ConfigDict
@@ -108,7 +109,7 @@ def find_datasets(cfg: Config, *dataloaders: str) -> DataSets:
 
 def _leaves(cfg: Config, *dataloaders: str) -> dict[str, ConfigDict]:
     """The cfg of each data set that is no wrapper, by its key."""
-    found = {}
+    found: dict[str, Any] = {}
     for name in dataloaders:
         if not (cfg.get(name) and cfg[name].get('dataset')):
             raise InputError(f'the config has no {name}.dataset; take one of configs/_base_/datasets among its bases')
@@ -173,7 +174,7 @@ def use_our_loaders(cfg: Config, datasets: DataSets) -> None:
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     ours = [evaluator for evaluator in evaluators if evaluator.type == METRIC]
     for key, dataset in _leaves(cfg, 'test_dataloader').items():
-        options = dict(LoadImageFromFile={})
+        options: dict[str, dict] = dict(LoadImageFromFile={})
         # Stock metrics leave out ids that are no class, so with them such a label stays right.
         if ours and (classes := datasets[key].metainfo.get('classes')):
             labels = dict(num_classes=len(classes), ignore_index=ours[0].get('ignore_index', 255))

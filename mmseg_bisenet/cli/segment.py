@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.palette import paint
@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
         if photo is None:
             raise InputError(f'image {path} is missing, or OpenCV cannot read it; give the path of a PNG or JPEG file')
         width = max(1, round(height * photo.shape[1] / photo.shape[0]))
-        labels = segment(cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA))
-        labels = cv2.resize(labels, photo.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+        labels = cv2.resize(cast('np.ndarray', segment(small)), photo.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         for file, content in zip(_files(name), (labels, _picture(photo, labels, segment.palette)), strict=True):
             if not cv2.imwrite(str(folder / file), content):
                 raise InputError(f'{folder / file} cannot be written; name another folder with --output')

@@ -12,6 +12,8 @@ Deviations from stock:
   both saturation and hue change. Stock then rounds to BGR between the two; ours does not.
 """
 
+from typing import Any
+
 import cv2
 import mmcv
 import mmseg.datasets.transforms as stock
@@ -93,8 +95,11 @@ class RandomResizedCrop(BaseTransform):
         results['keep_ratio'] = True
         return results
 
-    def _place(self, height: int, width: int, label: np.ndarray | None) -> tuple[slice, slice]:
-        """Choose the rows and columns of the crop in the resized image."""
+    def _place(self, height: int, width: int, label: Any) -> tuple[slice, slice]:
+        """Choose the rows and columns of the crop in the resized image.
+
+        ``label``: (H, W) uint8; it may be None if ``cat_max_ratio`` is 1.
+        """
         if self.cat_max_ratio < 1:
             for _ in range(10):
                 place = self._draw(height, width)
@@ -112,7 +117,7 @@ class RandomResizedCrop(BaseTransform):
         # Takes 0.3 ms at 1024x1024, np.bincount 1.3 ms and stock's np.unique 5.6 ms.
         counts = cv2.calcHist([label], [0], None, [256], [0, 256]).ravel().astype(np.int64)
         counts = np.delete(counts, self.ignore_index) if 0 <= self.ignore_index < 256 else counts
-        return counts.any() and counts.max() / counts.sum() < self.cat_max_ratio
+        return bool(counts.any() and counts.max() / counts.sum() < self.cat_max_ratio)
 
 
 def _resized_region(image: np.ndarray, height: int, width: int, rows: slice, columns: slice) -> np.ndarray:

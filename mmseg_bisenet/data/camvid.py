@@ -40,6 +40,7 @@ class CamVidDataset(BaseSegDataset):
         InputError: the image folder is missing, contains no image, or contains both ``.png`` and ``.jpg``.
     """
 
+    img_suffix: str | None
     METAINFO = dict(
         classes=(
             'sky',

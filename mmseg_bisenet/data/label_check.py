@@ -12,10 +12,11 @@ Deep Neural Network Architecture for Real-Time Semantic Segmentation", arXiv 160
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import mmcv.transforms
 import mmengine.fileio
@@ -23,7 +24,7 @@ import mmseg.datasets.transforms as stock
 import numpy as np
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mmseg_bisenet.data.transforms import LoadAnnotations
 from mmseg_bisenet.errors import InputError
@@ -94,7 +95,7 @@ class Report:
             self.counted += 1
 
 
-class LabelCheck:
+class LabelCheck(Dataset[Finding]):
     """A map-style data set of :class:`Finding`, one for each image.
 
     Args:
@@ -197,11 +198,11 @@ def walk(check: LabelCheck, workers: int) -> Iterator[Finding]:
         raise InputError('a worker was killed, probably because memory ran out; give fewer --workers') from error
 
 
-def _as_it_is(finding: Finding) -> Finding:
+def _as_it_is(finding: Any) -> Any:
     return finding
 
 
-def report(check: LabelCheck, findings: Iterator[Finding]) -> Report:
+def report(check: LabelCheck, findings: Iterable[Finding]) -> Report:
     """Sum up the findings of :func:`walk`, and add the labels without an image."""
     result = Report(check.classes, check.dataset.metainfo['palette'], images=len(check))
     for finding in findings:
@@ -228,7 +229,7 @@ def draw(result: Report, title: str, path: Path) -> None:
     axes.plot(image_share, rows, 'o', color='white', markeredgecolor='black', markersize=4, label='of images')
     left = 0.5 * np.nanmin(pixel_share) if result.pixels.any() else 1e-3
     axes.set_xlim(left, 1.2)
-    for row in np.flatnonzero(result.pixels == 0):
+    for row in np.flatnonzero(result.pixels == 0).tolist():
         axes.text(left, row, ' never', va='center', fontsize=8, color='red')
     axes.grid(axis='x', linewidth=0.3)
     axes.set_axisbelow(True)

@@ -15,6 +15,7 @@ Deviations from stock:
 import os
 import re
 from pathlib import Path
+from typing import cast
 from zipfile import BadZipFile, ZipFile
 
 from mmengine import dist
@@ -38,6 +39,7 @@ class AtomicCheckpointHook(CheckpointHook):
             resume has no whole checkpoint.
     """
 
+    backend_args: dict | None
     saved_iter: int | None = None
 
     def __init__(self, *args, **kwargs) -> None:
@@ -122,7 +124,7 @@ class AtomicBackend(LocalBackend):
     """Local files that are written whole or not at all. :meth:`remove` only notes a file for :meth:`remove_old`."""
 
     def __init__(self) -> None:
-        self.old: list[str] = []
+        self.old: list[str | Path] = []
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
         """Write a file, replacing an earlier one.
@@ -134,9 +136,8 @@ class AtomicBackend(LocalBackend):
             with replacing(filepath) as partial:
                 partial.write_bytes(obj)
         except InputError as error:
-            raise InputError(
-                f'{filepath} cannot be written ({error.__cause__.strerror}); make room, then --resume'
-            ) from error
+            reason = cast(OSError, error.__cause__).strerror
+            raise InputError(f'{filepath} cannot be written ({reason}); make room, then --resume') from error
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         self.put(obj.encode(encoding), filepath)

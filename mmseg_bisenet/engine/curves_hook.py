@@ -5,6 +5,7 @@ first part as well. The hub has the loss of every iteration, but not the iterati
 records it.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -40,7 +41,7 @@ class CurvesHook(Hook):
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        if self.training and 'mIoU' in (metrics or {}):
+        if self.training and metrics and 'mIoU' in metrics:
             points = runner.message_hub.get_info(EVALUATIONS, [])
             runner.message_hub.update_info(EVALUATIONS, [*points, [runner.iter, float(metrics['mIoU'])]])
             self._draw(runner)
@@ -75,7 +76,9 @@ def draw_curves(iteration: int, losses: np.ndarray, rates: np.ndarray, points: l
     Returns:
         (H, W, 3) RGB uint8.
     """
-    panels = [panel for panel in ((3, _loss, losses), (2, _miou, points), (1, _rate, rates)) if len(panel[2])]
+    every: list[tuple[int, Callable, Sequence | np.ndarray]]
+    every = [(3, _loss, losses), (2, _miou, points), (1, _rate, rates)]
+    panels = [panel for panel in every if len(panel[2])]
     heights = [height for height, *_ in panels]
     figure = Figure(figsize=(9, 0.6 + sum(heights)), dpi=120, layout='constrained')
     canvas = FigureCanvasAgg(figure)  # pyplot would keep global state

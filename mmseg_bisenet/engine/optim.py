@@ -31,7 +31,7 @@ class ParamwiseConstructor(DefaultOptimWrapperConstructor):
         if prefix:  # MMEngine calls this method for every module; the whole model comes last
             return
         decay = dict(self._decay_of_norms_and_biases(module))
-        groups = {}
+        groups: dict[tuple, dict] = {}
         for group in params:
             (parameter,) = group['params']
             if id(parameter) in decay and 'decay_mult' not in group:

@@ -7,6 +7,7 @@ memory.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ class ValidationPicturesHook(Hook):
 
     def __init__(self, count: int = 4) -> None:
         self.count = count
-        self.wanted = set()  # positions in the validation set; empty unless training
+        self.wanted: set[int] = set()  # positions in the validation set; empty unless training
 
     @master_only
     def before_train(self, runner: Runner) -> None:
@@ -48,7 +49,7 @@ class ValidationPicturesHook(Hook):
 
     @master_only
     def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence[SegDataSample] = ()
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[SegDataSample] = ()
     ) -> None:
         for image, sample in zip(data_batch['inputs'], outputs, strict=True):
             if self.seen in self.wanted:

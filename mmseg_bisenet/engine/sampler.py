@@ -35,7 +35,7 @@ class Draw(int):
         draw.seed = seed
         return draw
 
-    def __getnewargs__(self) -> tuple[int, int]:
+    def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]  # typeshed's is that of plain integers
         return int(self), self.seed
 
 
@@ -68,14 +68,15 @@ class ResumableSampler(Sampler[Draw]):
         return self.size
 
     def __iter__(self) -> Iterator[Draw]:
-        current = order = None
+        current: int | None = None
+        order: Sequence[int] | np.ndarray = ()
         for number in itertools.count(self.start * self.world_size + self.rank, self.world_size):
             epoch, place = divmod(number, self.size)
             if epoch != current:
                 current, order = epoch, self._order(epoch)
             yield Draw(order[place], derive_seed(self.seed, AUGMENTATION, number))
 
-    def _order(self, epoch: int) -> Sequence[int]:
+    def _order(self, epoch: int) -> Sequence[int] | np.ndarray:
         if not self.shuffle:
             return range(self.size)
         return np.random.default_rng(derive_seed(self.seed, ORDER, epoch)).permutation(self.size)

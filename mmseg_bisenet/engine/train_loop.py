@@ -84,7 +84,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         """The seed of the first process. With ``randomness.diff_rank_seed`` the others have different ones."""
         seed = torch.tensor(self.runner.seed)
         dist.broadcast(seed)
-        return seed.item()
+        return int(seed.item())
 
     def _evaluate_if_due(self) -> None:
         self._decide_current_val_interval()

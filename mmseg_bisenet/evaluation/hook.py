@@ -7,6 +7,7 @@ import platform
 import shutil
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import mmcv
 import mmengine
@@ -89,7 +90,12 @@ def _write(folder: Path, about: dict, metric: SegmentationMetric) -> None:
     report['samples'] = []
     for kind, samples in metric.samples.items():
         for i, sample in enumerate(samples):
-            entry = {'kind': kind, 'img_path': sample.img_path, 'mIoU': sample.mIoU, 'aAcc': sample.aAcc}
+            entry: dict[str, Any] = {
+                'kind': kind,
+                'img_path': sample.img_path,
+                'mIoU': sample.mIoU,
+                'aAcc': sample.aAcc,
+            }
             for name in ('truth', 'prediction'):
                 entry[name] = f'samples/{kind}_{i:02d}_{name}.png'
                 (folder / entry[name]).write_bytes(getattr(sample, name))
@@ -106,7 +112,7 @@ def _write_csv(path: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
-def _without_nan(value: object) -> object:
+def _without_nan(value: Any) -> Any:
     """Replace NaN, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}

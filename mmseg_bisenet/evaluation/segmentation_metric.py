@@ -78,7 +78,7 @@ class SegmentationMetric(BaseMetric):
 
     def _reset(self) -> None:
         self.results.clear()  # a row for each image of this process
-        self.held = None
+        self.held: dict | None = None
         self.confusion = np.zeros((IDS, IDS), np.int64)
         self.boundary = np.zeros((2, IDS), np.int64)
         self.extremes = Extremes(self.extremes.count)
@@ -155,7 +155,7 @@ class SegmentationMetric(BaseMetric):
         counts[self.ignore_index] = 0
         own = counts[:classes, :classes]
         if own.sum() != counts.sum():
-            i, j = (np.flatnonzero(counts.any(axis)[classes:]) + classes for axis in (1, 0))
+            i, j = (np.flatnonzero(np.any(counts, axis)[classes:]) + classes for axis in (1, 0))
             what, ids, fix = ('label', i, 'fix it') if i.size else ('prediction', j, 'set model.num_classes')
             raise InputError(
                 f'{img_path}: the {what} has ids {", ".join(map(str, ids[:8]))} outside the {classes} classes of the '
@@ -194,7 +194,7 @@ class SegmentationMetric(BaseMetric):
         for key, name in names.items():
             values = [row[key] for row in self.report['per_class'] if key in row]
             if values:
-                table.add_column(name, values if key == 'class' else np.round(values, 2))
+                table.add_column(name, values if key == 'class' else list(np.round(values, 2)))
         print_log('per class results:', 'current')
         print_log(f'\n{table.get_string()}', 'current')
 

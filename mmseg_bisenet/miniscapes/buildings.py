@@ -73,8 +73,8 @@ class Building:
         if self.pitch and not self.gable:
             triangle = [(self.line, top, self.near), (middle, ridge, self.near), (back, top, self.near)]
             brush.fill(triangle, look.wall * 0.97, normal=(0, 0, -1))
-            slope = [(self.line, top, self.near), (middle, ridge, self.near), (middle, ridge, self.far)]
-            slope = camera.project([*slope, (self.line, top, self.far)])
+            near = [(self.line, top, self.near), (middle, ridge, self.near)]
+            slope = camera.project([*near, (middle, ridge, self.far), (self.line, top, self.far)])
             if slope[1, 1] < slope[0, 1] and (slope[1, 0] - slope[2, 0]) * self.side > 0:
                 steep = np.array([-self.side * self.pitch, 1, 0]) / np.hypot(self.pitch, 1)
                 tiles = light.on(draw_roof(roof, rng), steep, 0.9, np.linspace(self.near, self.far, 80))

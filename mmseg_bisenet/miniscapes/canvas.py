@@ -5,9 +5,13 @@ ahead of the camera. Colours are RGB, 0 to 255.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
+
+Triple = np.ndarray | tuple[float, float, float]  # a colour, or a direction t, y, z
 
 SHIFT = 4  # cv2 draws with a precision of 1/16 pixel
 
@@ -27,7 +31,7 @@ class Camera:
     side: float  # metres to the right of the middle of the road
     bend: float  # 1/metres, curvature of the road
 
-    def project(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: ArrayLike) -> np.ndarray:
         """World points (N, 3) as t, y, z -> pixels (N, 2) as column, row."""
         points = np.asarray(points, np.float64)
         z = points[:, 2]
@@ -58,13 +62,11 @@ class Light:
     zenith: np.ndarray  # RGB of the sky overhead
     clouds: float  # 0 clear to 1 overcast
 
-    def factor(self, normal: tuple[float, float, float], lit: float = 1.0) -> np.ndarray:
+    def factor(self, normal: Triple, lit: float = 1.0) -> np.ndarray:
         """The RGB factor of a surface; ``lit`` is the share of the sunlight that reaches it."""
         return self.ambient + self.glow * (lit * max(0.0, float(np.dot(normal, self.sun))))
 
-    def on(
-        self, picture: np.ndarray, normal: tuple[float, float, float], lit: float, z: float | np.ndarray
-    ) -> np.ndarray:
+    def on(self, picture: np.ndarray, normal: Triple, lit: float, z: float | np.ndarray) -> np.ndarray:
         """Apply light and haze to a flat picture (h, w, 3) -> uint8. ``z`` can differ between columns."""
         veil = np.asarray(self.veil(z), np.float32)[..., None]
         factor = self.factor(normal, lit).astype(np.float32) * (1 - veil)
@@ -97,15 +99,15 @@ class Canvas:
 
     def polygon(self, points: np.ndarray, colour: tuple[int, int, int], label: int) -> None:
         """Fill a polygon of pixels (N, 2)."""
-        points = [_fixed(points)]
-        cv2.fillPoly(self.photo, points, colour, cv2.LINE_AA, SHIFT)
-        cv2.fillPoly(self.labels, points, label, cv2.LINE_8, SHIFT)
+        fixed = [_fixed(points)]
+        cv2.fillPoly(self.photo, fixed, colour, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(self.labels, fixed, label, cv2.LINE_8, SHIFT)
 
     def line(self, points: np.ndarray, colour: tuple[int, int, int], label: int, width: float) -> None:
         """Draw an open line through pixels (N, 2), ``width`` pixels wide."""
-        points, width = [_fixed(points)], max(1, round(width))
-        cv2.polylines(self.photo, points, False, colour, width, cv2.LINE_AA, SHIFT)
-        cv2.polylines(self.labels, points, False, label, width, cv2.LINE_8, SHIFT)
+        fixed, pixels = [_fixed(points)], max(1, round(width))
+        cv2.polylines(self.photo, fixed, False, colour, pixels, cv2.LINE_AA, SHIFT)
+        cv2.polylines(self.labels, fixed, False, label, pixels, cv2.LINE_8, SHIFT)
 
     def texture(self, corners: np.ndarray, texture: np.ndarray, label: int) -> None:
         """Stretch a picture (h, w, 3) uint8 over a quadrilateral, pixels (4, 2) clockwise from its top left."""
@@ -115,8 +117,8 @@ class Canvas:
             return
         shape, corners = (high - low).tolist(), corners - low
         height, width = texture.shape[:2]
-        source = np.float32([[0, 0], [width, 0], [width, height], [0, height]]) - np.float32(0.5)
-        warp = cv2.getPerspectiveTransform(source, np.float32(corners - 0.5))
+        source = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) - np.float32(0.5)
+        warp = cv2.getPerspectiveTransform(source, (corners - 0.5).astype(np.float32))
         picture = cv2.warpPerspective(texture, warp, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         alpha = np.zeros(shape[::-1], np.uint8)
         cv2.fillConvexPoly(alpha, _fixed(corners), 255, cv2.LINE_AA, SHIFT)
@@ -170,8 +172,8 @@ class Brush:
 
     def tone(
         self,
-        colour: tuple[float, float, float],
-        normal: tuple[float, float, float] = (0.0, 0.5, -0.6),
+        colour: Triple,
+        normal: Triple = (0.0, 0.5, -0.6),
         gain: float = 1.0,
     ) -> tuple[int, int, int]:
         """A colour after light and haze, as the camera sees it."""
@@ -185,11 +187,11 @@ class Brush:
             min(255, int(blue * (ambient[2] * gain + glow[2] * slope) + haze[2])),
         )
 
-    def fill(self, points: np.ndarray, colour: tuple[float, float, float], **tone: object) -> None:
+    def fill(self, points: ArrayLike, colour: Triple, **tone: Any) -> None:
         """Fill a polygon of world points (N, 3)."""
         self.canvas.polygon(self.camera.project(points), self.tone(colour, **tone), self.label)
 
-    def stroke(self, points: np.ndarray, colour: tuple[float, float, float], width: float, **tone: object) -> None:
+    def stroke(self, points: ArrayLike, colour: Triple, width: float, **tone: Any) -> None:
         """Draw a line through world points (N, 3), ``width`` metres wide."""
         self.canvas.line(self.camera.project(points), self.tone(colour, **tone), self.label, width * self.scale)
 

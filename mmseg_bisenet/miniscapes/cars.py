@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mmseg_bisenet.miniscapes.canvas import Canvas
 from mmseg_bisenet.miniscapes.classes import CAR
@@ -75,7 +76,7 @@ class Car(Standing):
     def _ground(self, points: list[tuple[float, float]]) -> np.ndarray:
         return self._world([(along, 0, right) for along, right in points])[:, [0, 2]]
 
-    def _world(self, points: np.ndarray) -> np.ndarray:
+    def _world(self, points: ArrayLike) -> np.ndarray:
         """Convert points (..., 3), ahead, above and right of the rear, to world points."""
         return np.asarray(points, np.float64) @ self.turn + self.rear
 
@@ -95,7 +96,7 @@ class Car(Standing):
             away = eye - world.mean(1)
             return (normals * away).sum(1) > 0, normals, np.linalg.norm(away, axis=1)
 
-        def face(points: np.ndarray, colour: np.ndarray, normal: np.ndarray, gain: float = 1.0) -> None:
+        def face(points: ArrayLike, colour: np.ndarray, normal: np.ndarray, gain: float = 1.0) -> None:
             brush.fill(self._world(points), colour, normal=normal, gain=gain)
 
         def strip(i: int, low: float, high: float, left: float, right: float) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mmseg_bisenet.miniscapes.canvas import SHIFT, Light
+from mmseg_bisenet.miniscapes.canvas import SHIFT, Light, Triple
 from mmseg_bisenet.miniscapes.noise import crop, fractal
 
 PLASTER = np.array(
@@ -50,7 +50,7 @@ class Look:
         )
 
 
-def _box(tile: np.ndarray, left: float, top: float, right: float, bottom: float, colour: np.ndarray) -> None:
+def _box(tile: np.ndarray, left: float, top: float, right: float, bottom: float, colour: Triple) -> None:
     """Fill a rectangle with smooth edges; its corners are shares of the tile."""
     height, width = tile.shape[0] << SHIFT, tile.shape[1] << SHIFT
     half = 1 << SHIFT >> 1
@@ -147,7 +147,7 @@ def draw_facade(
         for bay in range(bays):
             part = picture[floor * height + top : floor * height + bottom, bay * width + left : bay * width + right]
             if lamp[floor, bay] and not blind[floor, bay]:
-                part[:] = part * 0.4 + np.float32([190, 150, 86]) * 0.8
+                part[:] = part * 0.4 + np.array([190, 150, 86], np.float32) * 0.8
             elif not blind[floor, bay]:
                 part *= gain[floor, bay] * 0.7 + 0.3
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mmseg_bisenet.miniscapes.canvas import Camera, Canvas, Light
 from mmseg_bisenet.miniscapes.classes import ROAD, SIDEWALK, SKY
@@ -39,17 +40,18 @@ class Shadows:
     def __init__(self, light: Light) -> None:
         left, right, far = self.REACH
         shape = round(far / self.CELL), round((right - left) / self.CELL)
-        self.sun, self.gloom = np.full(shape, 255, np.uint8), np.full(shape, 255, np.uint8)
+        self.sun: np.ndarray = np.full(shape, 255, np.uint8)
+        self.gloom: np.ndarray = np.full(shape, 255, np.uint8)
         up = max(float(light.sun[1]), 0.2)
         self.slant = -np.array([light.sun[0], light.sun[2]]) / up  # metres of shadow per metre of height
 
-    def cast(self, outline: np.ndarray, bottom: float, top: float) -> None:
+    def cast(self, outline: ArrayLike, bottom: float, top: float) -> None:
         """Draw the shadow of a prism between two heights. ``outline`` (N, 2) is its base, points t, z."""
-        outline = np.asarray(outline, np.float64)
-        points = np.concatenate([outline + self.slant * bottom, outline + self.slant * top])
+        base = np.asarray(outline, np.float64)
+        points = np.concatenate([base + self.slant * bottom, base + self.slant * top])
         cv2.fillConvexPoly(self.sun, cv2.convexHull(self._cells(points)), 0)
 
-    def dim(self, outline: np.ndarray) -> None:
+    def dim(self, outline: ArrayLike) -> None:
         """Darken the ground under an object with the base ``outline`` (N, 2)."""
         cv2.fillConvexPoly(self.gloom, cv2.convexHull(self._cells(np.asarray(outline, np.float64))), 0)
 
@@ -128,7 +130,7 @@ def paint_ground(canvas: Canvas, street: Street, shadows: Shadows, rng: np.rando
     sun, openness = shadows.over(np.where(raised, high_t, low_t), np.where(raised, high_z, low_z))
     up = light.factor((0, 1, 0), 1) - light.ambient
     seen = colour * _mix((0.55 + 0.45 * openness, sun * (0.3 + 0.7 * openness)), (light.ambient, up))
-    veil = light.veil(low_z)[..., None].astype(np.float32)
+    veil = np.asarray(light.veil(low_z), np.float32)[..., None]
     seen *= 1 - veil
     seen += light.haze.astype(np.float32) * veil
     labels = np.where(raised, np.uint8(SIDEWALK), np.uint8(ROAD))
@@ -178,8 +180,8 @@ def _asphalt(
     paint += _band(t, 0.075, across) * free * (1 if solid else dash)
     for kerb in (street.left, street.right):
         if abs(kerb) > street.lane + 1.5:  # a lane to park in
-            edge = math.copysign(street.lane + 0.1, kerb)
-            paint += _band(t - edge, 0.06, across) * free * _band(np.mod(z, 2) - 1, 0.5, along)
+            border = math.copysign(street.lane + 0.1, kerb)
+            paint += _band(t - border, 0.06, across) * free * _band(np.mod(z, 2) - 1, 0.5, along)
     if street.zebra is not None:
         inside = _band(z - street.zebra - 1.5, 1.5, along)
         stripe = _band(np.mod(t - street.left, 1.0) - 0.5, 0.25, across)

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mmseg_bisenet.miniscapes.canvas import Brush, Canvas
 from mmseg_bisenet.miniscapes.classes import BICYCLE, PERSON
@@ -32,10 +33,10 @@ class Figure:
         self.flip = flip
         self.shine = 1 if brush.canvas.light.sun[0] > 0 else -1
 
-    def _pixels(self, points: np.ndarray) -> np.ndarray:
+    def _pixels(self, points: ArrayLike) -> np.ndarray:
         return self.origin + np.asarray(points) * self.size * [self.flip, -1]
 
-    def shape(self, points: list[tuple[float, float]], colour: np.ndarray, gain: float = 1.0) -> None:
+    def shape(self, points: ArrayLike, colour: np.ndarray, gain: float = 1.0) -> None:
         """Fill an outline; the half towards the sun is lighter."""
         pixels = self._pixels(points)
         brush = self.brush
@@ -51,7 +52,8 @@ class Figure:
     ) -> None:
         """Draw a rounded limb through the points; ``widths`` are its thickness at each point."""
         for (start, stop), (thick, thin) in zip(pairwise(points), pairwise(widths), strict=True):
-            rounds = np.concatenate([CIRCLE * (thick / 2) + np.float32(start), CIRCLE * (thin / 2) + np.float32(stop)])
+            ends = np.array([start, stop], np.float32)
+            rounds = np.concatenate([CIRCLE * (thick / 2) + ends[0], CIRCLE * (thin / 2) + ends[1]])
             self.shape(cv2.convexHull(rounds)[:, 0], colour, gain)
 
 
@@ -206,7 +208,7 @@ class Bicycle(Standing):
         if self.ridden:
             shadows.cast(here + CIRCLE * 0.25, 0.8, 1.75)
 
-    def _world(self, points: list[tuple[float, float]]) -> np.ndarray:
+    def _world(self, points: ArrayLike) -> np.ndarray:
         turn = np.array([(self.ahead[0], 0, self.ahead[1]), (0, 1, 0)])
         return np.asarray(points, np.float64) @ turn + [self.t, self.base, self.z]
 

@@ -1,5 +1,7 @@
 """One synthetic street scene: choose the street, place the objects, and paint them from far to near."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -22,7 +24,7 @@ HOURS = (
 )
 
 
-def draw_scene(seed: int, size: tuple[int, int] = (256, 512)) -> tuple[np.ndarray, np.ndarray]:
+def draw_scene(seed: int, size: Sequence[int] = (256, 512)) -> tuple[np.ndarray, np.ndarray]:
     """Draw a synthetic street scene, seen from the driver's seat.
 
     The same seed gives the same street at every size, with more detail at larger sizes.
@@ -68,7 +70,7 @@ def draw_scene(seed: int, size: tuple[int, int] = (256, 512)) -> tuple[np.ndarra
     return _develop(canvas.photo, film), canvas.labels
 
 
-def check(seed: int, size: tuple[int, int]) -> None:
+def check(seed: int, size: Sequence[int]) -> None:
     """Check the arguments of :func:`draw_scene`.
 
     Raises:

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,7 @@ FAST = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PN
 
 
 def write_miniscapes(
-    root: str | Path, train: int = 200, val: int = 40, size: tuple[int, int] = (256, 512), seed: int = 0
+    root: str | Path, train: int = 200, val: int = 40, size: Sequence[int] = (256, 512), seed: int = 0
 ) -> Path:
     """Write a data set of synthetic street scenes in the format of Cityscapes.
 
@@ -83,7 +84,7 @@ def _facts(root: Path) -> dict | None:
         return None
 
 
-def _write(root: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
+def _write(root: Path, counts: dict[str, int], size: Sequence[int], seed: int) -> None:
     total, done, start = sum(counts.values()), 0, time.monotonic()
     for split, count in counts.items():
         towns = TOWNS[split]

@@ -50,7 +50,7 @@ def read(work_dir: Path) -> list[dict]:
     Each later run, resumed or started again, replaces the lines from its first step on. If a run was killed, its last
     line may be incomplete, and is left out.
     """
-    lines = []
+    lines: list[dict] = []
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):  # the folder names are dates
         run = [line for text in path.read_text(errors='replace').splitlines() if (line := _parse(text))]
         training = [line['step'] for line in run if 'loss' in line]

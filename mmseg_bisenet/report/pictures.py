@@ -61,13 +61,13 @@ def of_sample(
     return [*pictures, Picture('errors', f'wrong pixels of {name}: {share:.1f} % of the labelled pixels', drawn)], shown
 
 
-def _open(path: str | Path, flag: int) -> tuple[np.ndarray | None, str | None]:
-    """Decode with OpenCV, as the test does. Return (pixels, None), or (None, problem)."""
+def _open(path: str | Path, flag: int) -> tuple[np.ndarray | None, str]:
+    """Decode with OpenCV, as the test does. Return (pixels, ''), or (None, problem)."""
     try:
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), flag)
     except (OSError, cv2.error) as error:  # OpenCV refuses empty and very large files
         return None, f'{path} {"does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"}'
-    return pixels, None if pixels is not None else f'{path} cannot be read'
+    return pixels, '' if pixels is not None else f'{path} cannot be read'
 
 
 def _errors(photo: Image.Image | None, wrong: np.ndarray, ignored: np.ndarray) -> Image.Image:
