@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +116,8 @@ def compare(job: Job, pairs: Sequence[Pair], vs: str, images: int, warmup: int) 
         return latency.now(job.device)
 
     expected = _expected(job)
-    compared, rows, left_out = [], [], []
+    compared, left_out = [], []
+    rows: list[dict[str, Any]] = []
     for pair in pairs:
         print('preparing', *pair, file=sys.stderr)
         try:
@@ -135,7 +137,7 @@ def compare(job: Job, pairs: Sequence[Pair], vs: str, images: int, warmup: int) 
         row.update(latency.statistics(elapsed, mean=job.protocol != 'ours'))
         row['same_labels'] = latency.same_labels(latency.lap(method, clock)[1], expected)
         laps = [method.stages() for _ in range(min(images, MOST_STAGES))] if method.stages else []
-        medians = [float(np.median(stage)) for stage in zip(*laps, strict=True)] or [''] * len(STAGES)
+        medians: list[Any] = [float(np.median(stage)) for stage in zip(*laps, strict=True)] or [''] * len(STAGES)
         row.update(zip(STAGES, medians, strict=True))
     del compared, method
     if job.device != 'cpu':

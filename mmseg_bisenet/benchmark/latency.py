@@ -58,7 +58,7 @@ def interleave(
         clock: in seconds; see :func:`now`.
         pause: seconds between two images.
     """
-    times = [[] for _ in methods]
+    times: list[list[float]] = [[] for _ in methods]
     for number in range(warmup + images):
         first = number % len(methods)
         for index in [*range(first, len(methods)), *range(first)]:

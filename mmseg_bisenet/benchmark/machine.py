@@ -30,7 +30,7 @@ def describe(device: str) -> dict[str, object]:
     On a GPU also ``tf32``: whether convolutions in fp32 round to TF32, which is PyTorch's default.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    setting = dict(machine=name(device), cores=cores, threads=torch.get_num_threads())
+    setting: dict[str, object] = dict(machine=name(device), cores=cores, threads=torch.get_num_threads())
     if device.startswith('cuda'):
         setting['tf32'] = torch.backends.cudnn.allow_tf32
     return setting | versions()

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -100,13 +101,15 @@ def _used() -> int:
 def _resident() -> int:
     if not STATUS.exists():
         return _high_water()
-    return 1024 * int(re.search(r'VmRSS:\s*(\d+) kB', STATUS.read_text())[1])
+    found: Any = re.search(r'VmRSS:\s*(\d+) kB', STATUS.read_text())
+    return 1024 * int(found[1])
 
 
 def _high_water() -> int:
     if STATUS.exists():
         # `getrusage` would start at the peak of the parent process.
-        return 1024 * int(re.search(r'VmHWM:\s*(\d+) kB', STATUS.read_text())[1])
+        found: Any = re.search(r'VmHWM:\s*(\d+) kB', STATUS.read_text())
+        return 1024 * int(found[1])
     try:
         import resource
     except ImportError as error:

@@ -25,8 +25,9 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_bisenet.benchmark import latency, plain
@@ -86,12 +87,13 @@ def prepare(job: Job, runtime: str, precision: str) -> Method:
     if runtime == 'stock':
         return _stock(job)
     pixels, separate = job.pixels(), None
+    run: Callable[[Any], Any]
     if runtime in plain.PRECISIONS:
         run = _plain(job, runtime, precision)
     else:
-        run = _deployed(job, runtime, precision)
+        run = predictor = _deployed(job, runtime, precision)
         if job.protocol != 'paper' and runtime != 'eager':
-            separate = partial(_own_stages, run, pixels, job.device)
+            separate = partial(_own_stages, predictor, pixels, job.device)
     if job.protocol == 'paper':
         run = halved(run, job.shape)
     return Method(runtime, precision, run, lambda: pixels, separate)
@@ -106,7 +108,7 @@ def prepare_work(job: Job, runtime: str, precision: str) -> Callable[[], object]
 # -- MMSegmentation ----------------------------------------------------------------------------------------------------
 
 
-def reference(job: Job, device: str) -> nn.Module:
+def reference(job: Job, device: str) -> EncoderDecoder:
     """MMSegmentation's own segmentor with the weights; ours if it has no such network (see :func:`has_stock`)."""
     model = Config.fromfile(job.config).model.to_dict()
     if has_stock(model):
@@ -143,12 +145,12 @@ def _pack(image: Tensor | np.ndarray) -> dict:
     return dict(inputs=[pixels], data_samples=[SegDataSample(metainfo=dict(img_shape=size, ori_shape=size))])
 
 
-def _test_step(model: nn.Module, data: dict) -> Tensor:
+def _test_step(model: EncoderDecoder, data: dict) -> Tensor:
     with _as_tested():
         return model.test_step(data)[0].pred_sem_seg.data[0]
 
 
-def _predict(model: nn.Module, data: dict, choose: bool = True) -> Tensor:
+def _predict(model: EncoderDecoder, data: dict, choose: bool = True) -> Tensor:
     with _as_tested(choose):
         return model(data['inputs'], data['data_samples'], mode='predict')[0].pred_sem_seg.data[0]
 
@@ -164,7 +166,7 @@ def _as_tested(choose: bool = True) -> Iterator[None]:
         torch.backends.cudnn.benchmark = flag
 
 
-def stages(model: nn.Module, data: dict, device: str) -> tuple[float, float, float]:
+def stages(model: EncoderDecoder, data: dict, device: str) -> tuple[float, float, float]:
     """Milliseconds of pre-processing, of the network up to its logits at 1/8, and from there to labels."""
     ends = []
     hook = model.decode_head.conv_seg.register_forward_hook(lambda *_: ends.append(latency.now(device)))

@@ -8,9 +8,11 @@ NNCF's default quantization; layers that are not quantized keep OpenVINO's defau
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from mmseg.models.segmentors import EncoderDecoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,7 +31,7 @@ HINTS = dict(fp32='f32', bf16='bf16')
 class PlainNetwork(nn.Module):
     """images: (1, H, W, 3) uint8, BGR -> labels (1, H, W) uint8, through logits of full size."""
 
-    def __init__(self, segmentor: nn.Module) -> None:
+    def __init__(self, segmentor: EncoderDecoder) -> None:
         super().__init__()
         self.segmentor = segmentor
 
@@ -41,10 +43,10 @@ class PlainNetwork(nn.Module):
         return logits.argmax(1).to(torch.uint8)
 
 
-def export(segmentor: nn.Module, shape: tuple[int, int], path: Path) -> None:
+def export(segmentor: EncoderDecoder, shape: tuple[int, int], path: Path) -> None:
     """Write the segmentor, on the CPU, as ONNX for images of one shape (H, W)."""
     with quiet(), torch.no_grad():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             PlainNetwork(segmentor).eval(),
             (torch.zeros(1, *shape, 3, dtype=torch.uint8),),
             dynamo=True,

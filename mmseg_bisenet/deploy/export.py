@@ -103,7 +103,7 @@ def write(
     *,
     dynamic: bool = False,
     output_kind: str = 'logits',
-    images: list[np.ndarray] = (),
+    images: Sequence[np.ndarray] = (),
     keep_float: Sequence[str] = (),
 ) -> tuple[Exported, DeployNetwork]:
     """Write a file, and return it with the network in float32, for verification.
@@ -139,7 +139,8 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, int]:
         raise InputError(
             f'shape {" ".join(map(str, shape))}: give height and width, each from {SMALLEST} to {LARGEST} pixels'
         )
-    return tuple(map(int, shape))
+    height, width = map(int, shape)
+    return height, width
 
 
 def _checked(segmentor: BiSeNetSegmentor, format: str, precision: str, output_kind: str) -> FileBackend:

@@ -6,7 +6,7 @@ and two threads: in OpenVINO the end of the graph took 54 ms as Interpolate and 
 20 ms and 13 ms. The runtimes of this package stop at ``logits``, and are faster still.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -82,9 +82,8 @@ def to_onnx(graph: Graph, shape: tuple[int, int], dynamic: bool) -> 'onnx.ModelP
     """
     names = ['labels', 'logits'] if graph.labels else ['logits']
     program = to_program(graph, shape, dynamic)
-    model = torch.onnx.export(
-        program, input_names=['images'], output_names=names, dynamo=True, verbose=False
-    ).model_proto
+    exported: Any = torch.onnx.export(program, input_names=['images'], output_names=names, dynamo=True, verbose=False)
+    model = exported.model_proto
     if graph.labels:
         del model.graph.output[1]  # `logits` keeps its name
     _name_nodes(model)
@@ -93,7 +92,7 @@ def to_onnx(graph: Graph, shape: tuple[int, int], dynamic: bool) -> 'onnx.ModelP
 
 def _name_nodes(model: 'onnx.ModelProto') -> None:
     """Name nodes after modules, and drop PyTorch's notes, which hold paths and code of this machine."""
-    seen = {}
+    seen: dict[str, int] = {}
     for node in model.graph.node:
         notes = {item.key: item.value for item in node.metadata_props}
         scopes = [text for text in notes.get('pkg.torch.onnx.name_scopes', '[]').strip('[]').split(', ')]

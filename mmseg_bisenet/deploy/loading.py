@@ -112,7 +112,7 @@ def _from_file(
     path: str | Path,
     runtime: str | None,
     precision: str | None,
-    shape: tuple[int, int] | None,
+    shape: Sequence[int] | None,
     device: torch.device,
     throughput: bool,
 ) -> tuple[Backend, Engine, dict]:

@@ -6,6 +6,7 @@ it, as ``FILE.json``. Reading checks that the file is ours, of this version and 
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mmseg_bisenet.deploy.backends import FORMATS, Exported
 from mmseg_bisenet.errors import InputError
@@ -42,6 +43,7 @@ def read(path: str | Path) -> Exported:
     if not path.is_file():
         raise InputError(f'exported file {path} does not exist; write it with mmseg-bisenet export')
     backend = backends[path.suffix]
+    text: Any  # a file without metadata gives None, which is caught below
     text, model = backend.read(path)
     try:
         metadata = json.loads(text)

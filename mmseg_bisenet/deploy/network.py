@@ -36,6 +36,11 @@ class DeployNetwork(nn.Module):
             ``switch_to_deploy`` refuses it.
     """
 
+    align_corners: bool
+    num_classes: int
+    classes: tuple[str, ...]
+    palette: list | None
+
     def __init__(self, segmentor: BiSeNetSegmentor) -> None:
         super().__init__()
         if segmentor.test_cfg.mode != 'whole':

@@ -1,6 +1,7 @@
 """The callable that :func:`mmseg_bisenet.deploy.load` returns: checks images, runs them, makes labels from logits."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ from mmseg_bisenet.deploy.backends.base import Backend, Engine
 from mmseg_bisenet.deploy.graph import SMALLEST
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
+
+Images = TypeVar('Images', np.ndarray, Tensor)
 
 
 class Predictor:
@@ -54,7 +57,7 @@ class Predictor:
         self._whole = device.type == 'cuda' and backend.any_shape
         self._workers = workers and ThreadPoolExecutor(workers, thread_name_prefix=self.runtime)
 
-    def __call__(self, images: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    def __call__(self, images: Images) -> Images:
         """Labels of an image or a batch.
 
         Args:

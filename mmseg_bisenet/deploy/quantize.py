@@ -16,6 +16,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,7 +86,7 @@ def checked(images: Iterable[np.ndarray], shape: tuple[int, int]) -> list[np.nda
 # -- quantization ------------------------------------------------------------------------------------------------------
 
 
-def quantize(model: object, images: list[np.ndarray], keep_float: Sequence[str] = (), signed: bool = False) -> object:
+def quantize(model: Any, images: Sequence[np.ndarray], keep_float: Sequence[str] = (), signed: bool = False) -> Any:
     """A model of :func:`~.graph.to_onnx`, or what a runtime converted it to, with its convolutions in int8.
 
     Args:

@@ -94,7 +94,7 @@ class ConvNormAct:
         return nn.Identity() if self.act_cfg is None else build_activation_layer(self.act_cfg)
 
 
-def require_batch_for_pooled_norm(norm: nn.Module | None, x: Tensor) -> None:
+def require_batch_for_pooled_norm(norm: object, x: Tensor) -> None:
     """Refuse a training batch of one image if ``norm`` follows a global average pool.
 
     A single 1x1 map has no batch statistics, and PyTorch would fail deep inside the network.

@@ -4,7 +4,8 @@ Both are a 3x3 convolution with norm and activation, dropout, and a 1x1 convolut
 the logits. The width differs between sources and is set in the configs; MMSegmentation has 256 for V1 and 1024 for V2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from mmseg.models.decode_heads import FCNHead
 from torch import Tensor, nn
@@ -63,12 +64,12 @@ class BiSeNetHead(FCNHead):
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
         """Logits (N, num_classes, h, w) and samples with labels -> named losses, and ``acc_seg`` in percent."""
-        losses = self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
+        losses: Iterable[Any] = self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
         if not all(isinstance(loss, PixelLoss) for loss in losses) or self.sampler is not None:
             return super().loss_by_feat(seg_logits, batch_data_samples)
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         pixels, hits = pixel_cross_entropy(seg_logits, labels, self.align_corners, self.ignore_index)
-        result = {}
+        result: dict[str, Tensor] = {}
         for loss in losses:
             value = loss.mean(pixels, labels, self.ignore_index)
             result[loss.loss_name] = result.get(loss.loss_name, 0) + value

@@ -14,6 +14,7 @@ Deviations from stock in prediction:
 from collections.abc import Sequence
 
 import torch
+from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
@@ -49,12 +50,14 @@ class BiSeNetSegmentor(EncoderDecoder):
             is set for a single foreground class.
     """
 
+    data_preprocessor: BaseDataPreprocessor
+
     def __init__(
         self,
         backbone: dict,
         decode_head: dict,
         num_classes: int | None = None,
-        auxiliary_head: dict | Sequence[dict] | None = None,
+        auxiliary_head: dict | list[dict] | tuple[dict, ...] | None = None,
         channels_last: bool = False,
         test_cfg: dict = dict(mode='whole'),
         **others,

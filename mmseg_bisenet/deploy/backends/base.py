@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -134,7 +135,7 @@ class FileBackend(Backend):
         return precisions.DTYPES.get(precision, torch.float32)
 
     def write(
-        self, path: Path, graph: Graph, metadata: dict, images: list[np.ndarray], keep_float: Sequence[str]
+        self, path: Path, graph: Graph, metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
     ) -> None:
         """Write the file with its metadata; what only this format knows is added to ``metadata``.
 
@@ -185,7 +186,7 @@ class Exported:
     backend: FileBackend
     path: Path
     metadata: dict
-    model: object = None
+    model: Any = None
 
 
 def on_arrays(engine: Engine, device: torch.device) -> Run:

@@ -9,10 +9,11 @@ Settings (https://docs.pytorch.org/docs/stable/generated/torch.compile.html):
 
 from collections.abc import Sequence
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmseg_bisenet.deploy.backends.base import Engine, require_torch
 from mmseg_bisenet.deploy.backends.torch import Torch
@@ -42,7 +43,7 @@ class Compile(Torch):
         return compiled(super().build(segmentor, precision, shape, device, images), shape, device)
 
 
-def compiled(network: nn.Module, shape: tuple[int, int], device: torch.device) -> Engine:
+def compiled(network: Engine, shape: tuple[int, int], device: torch.device) -> Engine:
     """The network, compiled for one image of ``shape``; on CUDA only one thread may call it."""
 
     def run(images: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ def compiled(network: nn.Module, shape: tuple[int, int], device: torch.device) -
     # Dynamo counts recompilations by code object, and runs the ninth network of one code object eagerly without an
     # error. So each network has a code object of its own.
     run = FunctionType(run.__code__.replace(), run.__globals__, closure=run.__closure__)
-    options = {'triton.cudagraphs': True} if device.type == 'cuda' else {}
+    options: dict[str, Any] = {'triton.cudagraphs': True} if device.type == 'cuda' else {}
     function = torch.compile(run, dynamic=False, options=options)
     images = torch.zeros(1, *shape, 3, dtype=torch.uint8, device=device)
     # Dynamo reads this setting too, before `options` apply; the first call compiles.

@@ -41,7 +41,7 @@ class ONNXRuntime(FileBackend):
     parallel = True
 
     def write(
-        self, path: Path, graph: Graph, metadata: dict, images: list[np.ndarray], keep_float: Sequence[str]
+        self, path: Path, graph: Graph, metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
     ) -> None:
         model = to_onnx(graph, tuple(metadata['shape']), metadata['dynamic'])
         if metadata['precision'] == 'int8':

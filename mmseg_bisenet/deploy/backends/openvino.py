@@ -27,6 +27,7 @@ import xml.etree.ElementTree
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class OpenVINO(FileBackend):
 
     @kept_signal_stack()
     def write(
-        self, path: Path, graph: Graph, metadata: dict, images: list[np.ndarray], keep_float: Sequence[str]
+        self, path: Path, graph: Graph, metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
     ) -> None:
         (ov,) = require_packages('openvino')
         model = to_onnx(graph, tuple(metadata['shape']), metadata['dynamic'])
@@ -110,7 +111,7 @@ class OpenVINO(FileBackend):
         weights = path.with_suffix('.bin')
         if not weights.is_file():
             raise InputError(f'exported file {path} lacks {weights.name} beside it, which has its weights; copy both')
-        constants = root.iterfind('.//layer[@type="Const"]/data')
+        constants: Iterator[Any] = root.iterfind('.//layer[@type="Const"]/data')
         ends = (int(data.get('offset')) + int(data.get('size')) for data in constants)
         if weights.stat().st_size < max(ends, default=0):
             raise cut_short(weights)

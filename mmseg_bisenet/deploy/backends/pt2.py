@@ -6,6 +6,7 @@ kernels when the file is written.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ class AOTInductor(FileBackend):
         self.require_machine(precision, device)
 
     def write(
-        self, path: Path, graph: Graph, metadata: dict, images: list[np.ndarray], keep_float: Sequence[str]
+        self, path: Path, graph: Graph, metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
     ) -> None:
         program = to_program(graph, tuple(metadata['shape']), metadata['dynamic'])
         options = dict(freezing=True)
@@ -40,7 +41,7 @@ class AOTInductor(FileBackend):
 
     def open(self, exported: Exported, device: torch.device, throughput: bool = False) -> Engine:
         """On the current GPU if ``device`` has no index."""
-        place = (
+        place: dict[str, Any] = (
             {} if device.index is None else dict(device_index=device.index)
         )  # PyTorch 2.6 does not know the argument
         with reading(exported.path, self.name):

@@ -46,7 +46,7 @@ class TensorRT(FileBackend):
         self.require_machine(precision, device)
 
     def write(
-        self, path: Path, graph: Graph, metadata: dict, images: list[np.ndarray], keep_float: Sequence[str]
+        self, path: Path, graph: Graph, metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
     ) -> None:
         model = to_onnx(graph, tuple(metadata['shape']), metadata['dynamic'])
         if metadata['precision'] == 'int8':

@@ -21,6 +21,7 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -98,8 +99,9 @@ class WinogradConv2d(nn.Conv2d):
         self.rounded = panels.mT.bfloat16().contiguous() if _has_bfloat16() else self.transformed
         self.summand = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().float().clone()
         self.relu = relu
-        self.seen = None  # largest values of each matrix of patches, while ranges are measured
-        self.quantized, self.scales = None, []
+        self.seen: Any = None  # largest values of each matrix of patches, while ranges are measured
+        self.quantized: Tensor | None = None
+        self.scales: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
         if self.seen is not None:
@@ -153,9 +155,9 @@ def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales:
     scratch = torch.empty(threads, size, dtype=torch.uint8)
     zeros = torch.zeros(max(channels, COLUMNS))
     addresses = [t.data_ptr() for t in (x, weight, bias, out, zeros, scratch)]
-    scales = [t.data_ptr() for t in scales] or [0, 0, 0]
-    arguments = [0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu, *scales]
-    arguments = np.array(arguments, np.int64)
+    pointers = [t.data_ptr() for t in scales] or [0, 0, 0]
+    values = [0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu, *pointers]
+    arguments = np.array(values, np.int64)
     _parallel()(kernel(x.dtype == torch.bfloat16, factor_size).address, arguments.ctypes.data, threads, 0)
     return out
 
@@ -167,7 +169,7 @@ def _empty_output(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales: S
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
-def _is_fit(conv: nn.Module) -> bool:
+def _is_fit(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
     return (
         type(conv) is nn.Conv2d
         and (conv.kernel_size, conv.stride, conv.padding, conv.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
@@ -217,7 +219,7 @@ def has_int8() -> bool:
 
 
 @functools.cache
-def _parallel() -> Callable[[int, int, int, int], None] | None:
+def _parallel() -> Callable[[int, int, int, int], None] | Any:
     """``parallel(function, argument, threads, 0)`` runs a C function in the threads of PyTorch's own OpenMP.
 
     Threads of a second pool would compete with PyTorch's, which keep spinning after each layer.

@@ -31,6 +31,7 @@ The defaults of :class:`BiSeNetV2` are MMSegmentation's, so that its checkpoints
 
 from collections.abc import Sequence
 
+from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -79,7 +80,7 @@ class BiSeNetV2(BaseModule):
         self,
         in_channels: int = 3,
         detail_channels: Sequence[int] = (64, 64, 128),
-        semantic_channels: Sequence[int] | None = None,
+        semantic_channels: Sequence[float] | None = None,
         semantic_expansion_ratio: int = 6,
         bga_channels: int = 128,
         out_indices: Sequence[int] = (0, 1, 2, 3, 4),
@@ -136,8 +137,10 @@ class BiSeNetV2(BaseModule):
         pretrained = isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'
         if self.zero_init_last_norm and not pretrained:
             for layer in self.modules():
-                if isinstance(layer, GELayer) and layer.conv2[0].with_norm:
-                    nn.init.zeros_(layer.conv2[0].norm.weight)
+                if isinstance(layer, GELayer):
+                    last: ConvModule = layer.conv2[0]
+                    if last.with_norm:
+                        nn.init.zeros_(last.norm.weight)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """x: (N, in_channels, H, W) -> the maps of ``out_indices``; sizes round up.

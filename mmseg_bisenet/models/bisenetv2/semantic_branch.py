@@ -111,7 +111,7 @@ class GELayer(nn.Module):
         self.conv1 = conv(in_channels, gathered, 3)
         if stride == 1:
             self.dwconv = nn.Sequential(conv(gathered, expanded, 3, groups=gathered))
-            self.shortcut = nn.Identity()
+            self.shortcut: nn.Module = nn.Identity()
         else:
             self.dwconv = nn.Sequential(
                 conv(gathered, expanded, 3, stride=stride, groups=gathered, act=False),

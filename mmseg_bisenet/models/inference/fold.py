@@ -12,6 +12,7 @@ are not, because the next layers would read slices of the output, which every CP
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, TypeGuard
 
 import torch
 from mmcv.cnn import ConvModule
@@ -62,7 +63,7 @@ def fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> nn.Module:
     return nn.Identity()
 
 
-def _is_fixed(norm: nn.Module) -> bool:
+def _is_fixed(norm: nn.Module) -> TypeGuard[Any]:  # a _BatchNorm that has running statistics
     return isinstance(norm, _BatchNorm) and norm.running_mean is not None
 
 
@@ -110,7 +111,7 @@ def image_convolutions(backbone: nn.Module) -> list[nn.Conv2d]:
     Raises:
         InputError: no layer reads the image, or one that is not a plain convolution does.
     """
-    found = []
+    found: list[Any] = []
 
     def note(module: nn.Module, inputs: Sequence[Tensor]) -> None:
         if inputs and inputs[0] is image and not any(module.children()):

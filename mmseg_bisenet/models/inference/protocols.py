@@ -15,6 +15,7 @@ flip). CoinCheung calls ``whole`` ss. These protocols sum probabilities:
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,23 +35,23 @@ def check(test_cfg: dict | None) -> ConfigDict:
     Raises:
         InputError: the mode is not known, ``slide`` lacks a size, or there are gaps between windows.
     """
-    test_cfg = ConfigDict(dict(mode='whole') | (test_cfg or {}))
-    if test_cfg.mode not in ('whole', 'slide', *PROTOCOLS):
+    cfg = ConfigDict(dict(mode='whole') | (test_cfg or {}))
+    if cfg.mode not in ('whole', 'slide', *PROTOCOLS):
         raise InputError(
-            f'BiSeNetSegmentor: model.test_cfg.mode={test_cfg.mode!r} is not known; choose whole, slide, '
+            f'BiSeNetSegmentor: model.test_cfg.mode={cfg.mode!r} is not known; choose whole, slide, '
             f'{", ".join(PROTOCOLS)}'
         )
-    for name in ('crop_size', 'stride') if test_cfg.mode == 'slide' else ():
-        if name not in test_cfg:
+    for name in ('crop_size', 'stride') if cfg.mode == 'slide' else ():
+        if name not in cfg:
             raise InputError(f'BiSeNetSegmentor: model.test_cfg.{name} is missing; mode slide needs (height, width)')
-    crop = test_cfg.get('crop_size', CROP)
-    stride = test_cfg.get('stride', crop) if test_cfg.mode in ('slide', 'ssc', 'mscf') else crop
+    crop = cfg.get('crop_size', CROP)
+    stride = cfg.get('stride', crop) if cfg.mode in ('slide', 'ssc', 'mscf') else crop
     if any(s > c for s, c in zip(stride, crop, strict=True)):
         raise InputError(
             f'BiSeNetSegmentor: model.test_cfg.stride={tuple(stride)} is larger than crop_size={tuple(crop)}, and '
             'windows would leave gaps; make stride smaller'
         )
-    return test_cfg
+    return cfg
 
 
 def windows(size: Sequence[int], test_cfg: ConfigDict) -> list[tuple[slice, slice]]:
@@ -75,7 +76,7 @@ def probabilities(network: Callable[[Tensor], Tensor], inputs: Tensor, test_cfg:
     mode, crop, size = test_cfg.mode, test_cfg.get('crop_size', CROP), inputs.shape[2:]
     stride = test_cfg.get('stride', [math.ceil(length * 2 / 3) for length in crop])
     scales = (1,) if mode == 'ssc' else test_cfg.get('scales', SCALES)
-    total = 0
+    total: Any = 0
     for scale in scales:
         image = _resize(inputs, [int(scale * length) for length in size])
         if mode == 'msf':
@@ -93,7 +94,7 @@ def _windowed(
     bottom, right = max(crop[0] - height, 0), max(crop[1] - width, 0)
     top, left = bottom // 2, right // 2
     image = F.pad(image, (left, right - left, top, bottom - top))
-    total = None
+    total: Any = None
     for rows, columns in _grid(image.shape[2:], crop, stride):
         chip = image[:, :, rows, columns]
         result = network(chip).softmax(1)

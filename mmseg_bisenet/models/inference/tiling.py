@@ -10,7 +10,7 @@ The swap of classes leaves module names, parameters and hooks alone, and copies 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from mmcv.cnn import ConvModule
@@ -51,7 +51,7 @@ class TiledContextPath(ContextPath):
     """The stem and each block of a ResNet are tiled; other networks run as they are."""
 
     def stages(self, x: Tensor) -> Sequence[Tensor]:
-        network = self.backbone
+        network: ResNet = self.backbone
         if self.training or torch.is_grad_enabled() or type(network).forward is not ResNet.forward:
             return super().stages(x)
         first = network.stem if network.deep_stem else network.conv1
@@ -65,7 +65,7 @@ class TiledContextPath(ContextPath):
         return outputs
 
     def _stem(self, x: Tensor) -> Tensor:
-        network = self.backbone
+        network: ResNet = self.backbone
         x = network.stem(x) if network.deep_stem else network.relu(network.norm1(network.conv1(x)))
         return network.maxpool(x)
 
@@ -79,6 +79,8 @@ class TiledConvModule(ConvModule):
 
 class TiledDetailBranch(DetailBranch):
     """Tiled in two groups, each up to and including the next layer of stride 2."""
+
+    detail_branch: Any  # three nn.Sequential
 
     def forward(self, x: Tensor) -> Tensor:
         first, second, third = self.detail_branch
@@ -139,7 +141,7 @@ def in_strips(
     if not in_prediction_on_cpu(module, x) or height <= step or not _is_local(module):
         return layers(x)
     above, below = -(-reach // stride) * stride, max(reach - stride + 1, 0)
-    result = None
+    result: Any = None
     for top in range(0, height, step):
         start, bottom = max(top - above, 0), min(top + step, height)
         strip = layers(x[:, :, start : bottom + below])
@@ -170,7 +172,7 @@ def in_prediction_on_cpu(module: nn.Module, x: Tensor) -> bool:
     return not (module.training or torch.is_grad_enabled() or traced) and x.device.type == 'cpu'
 
 
-def _first(value: int | tuple[int, int]) -> int:
+def _first(value: int | tuple[int, ...] | Any) -> int:
     return value if isinstance(value, int) else value[0]
 
 

@@ -7,6 +7,8 @@ Deviations:
 - For a single foreground class, the sigmoid is applied once. Stock applies it twice, so every pixel is foreground.
 """
 
+from typing import Any
+
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import SegTTAModel
 from mmseg.structures import SegDataSample
@@ -45,7 +47,8 @@ class BiSeNetTTA(SegTTAModel):
             The first view's sample of each image, with ``pred_sem_seg`` (1, H, W).
         """
         views = len(data['inputs'])
-        results, totals = [], []
+        results: list[SegDataSample] = []
+        totals: list[Any] = []
         for view in range(views):
             samples = self.module.test_step({key: value[view] for key, value in data.items()})
             results = results or samples

@@ -15,8 +15,9 @@ import functools
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,7 +127,7 @@ def _in_strips(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tens
 
 def _with_numba(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     labels = torch.empty(len(logits), *size, dtype=torch.uint8)
-    arguments = (
+    arguments: tuple[Any, ...] = (
         logits.float().contiguous().numpy(),
         *_taps(logits.shape[2], size[0], align_corners),
         *_taps(logits.shape[3], size[1], align_corners),
@@ -158,7 +159,7 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
 
 
 @functools.cache
-def _kernel() -> Callable | None:
+def _kernel() -> Any:
     """:func:`_label_rows` compiled, cached on disk if possible; None without Numba."""
     try:
         import numba
@@ -169,7 +170,7 @@ def _kernel() -> Callable | None:
         numba.float32[:, :, :, ::1], *[places, places, weights] * 2, numba.uint8[:, :, ::1], *[numba.int64] * 2
     )
     # Of fastmath, only fused multiply-adds keep NaN and ties as they are.
-    options = {'nogil': True, 'fastmath': {'contract'}}
+    options: dict[str, Any] = {'nogil': True, 'fastmath': {'contract'}}
     try:
         return numba.njit(signature, cache=True, **options)(_label_rows)
     except Exception:  # the cache folder cannot be written, or its content is broken

@@ -108,6 +108,8 @@ class PixelLoss(nn.Module):
         loss_name: its name in the log. MMEngine only adds up losses whose names contain ``loss``.
     """
 
+    class_weight: Tensor | None
+
     def __init__(self, class_weight: list[float] | None, loss_weight: float, loss_name: str) -> None:
         super().__init__()
         self.loss_weight = loss_weight
