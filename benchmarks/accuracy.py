@@ -109,11 +109,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> list[dict]:
     setting = machine.describe(command.device())
-    options = ['--amp', '--amp-dtype', args.amp_dtype] if args.amp else []
-    options += ['--ema'] if args.ema else []
+    passed_on = ['--amp', '--amp-dtype', args.amp_dtype] if args.amp else []
+    passed_on += ['--ema'] if args.ema else []
     changes = [f'{key}={value}' for key, value in args.cfg_options.items()]
     configs = [options.find(name) for name in args.configs]
-    rows = measure(configs, args.seeds, Path(args.work_dir), options, changes)
+    rows = measure(configs, args.seeds, Path(args.work_dir), passed_on, changes)
     header = ['config', *(f'seed {seed}' for seed in args.seeds), 'mean', 'standard deviation']
     print(markdown(header, 'l' + 'r' * (len(args.seeds) + 2), spread(rows)))
     setting |= dict(amp=args.amp_dtype if args.amp else '', ema=args.ema, changed=' '.join(changes))

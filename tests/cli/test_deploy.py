@@ -116,7 +116,7 @@ def test_segment_writes_labels_and_a_picture(checkpoint, tmp_path, capsys):
 def test_segment_refuses(checkpoint, tmp_path, capsys):
     arguments = ['--model', NAME, '--checkpoint', str(checkpoint), '--output', str(tmp_path / 'out')]
     assert main(['segment', str(tmp_path / 'none.png'), *arguments]) == 2
-    assert 'none.png does not exist or cannot be read by OpenCV; give the path' in capsys.readouterr().err
+    assert 'none.png is missing, or OpenCV cannot read it; give the path' in capsys.readouterr().err
     assert main(['segment', 'a/x.png', 'b/x.jpg', *arguments]) == 2
     assert 'two images have the same name: a/x.png b/x.jpg' in capsys.readouterr().err
     assert main(['segment', 'a.png', '--model', NAME]) == 2

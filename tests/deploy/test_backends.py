@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from base import randomise
+from small import shrunk
 
 import mmseg_bisenet
 from mmseg_bisenet import install
@@ -41,7 +42,7 @@ by_format = pytest.mark.parametrize('backend', FILES, ids=lambda backend: backen
 @pytest.fixture(scope='module')
 def segmentor():
     torch.manual_seed(0)
-    return randomise(mmseg_bisenet.get_model(CONFIG))
+    return randomise(shrunk(mmseg_bisenet.get_model(CONFIG)))
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from small import shrunk
 
 import mmseg_bisenet
 from mmseg_bisenet import install
@@ -37,23 +37,10 @@ def segmentor():
     return mmseg_bisenet.get_model(CONFIG)
 
 
-class Eighth(nn.Module):
-    """The smallest backbone: (N, 3, H, W) -> one map of 128 channels, of 1/8 of the size."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 128, 9, stride=8, padding=4)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        return (self.conv(x),)
-
-
 @pytest.fixture(scope='module')
 def small(segmentor):
-    """With a backbone of one convolution, for what does not depend on the network: files of it are written quickly."""
-    small = copy.deepcopy(segmentor)
-    small.backbone = Eighth()
-    return small
+    """For what does not depend on the network: files of it are written quickly."""
+    return shrunk(segmentor)
 
 
 @pytest.fixture(scope='module')
@@ -220,7 +207,7 @@ def test_an_interrupt_leaves_nothing(small, tmp_path, monkeypatch):
 def test_a_pytorch_that_is_too_old(segmentor, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, '__version__', torch.torch_version.TorchVersion('2.5.1'))
     with pytest.raises(InputError, match=r'format onnx: PyTorch 2\.6 or newer is needed, and this is 2\.5\.1'):
-        export(small, 'onnx', 'fp32', SHAPE, tmp_path)
+        export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
 
 
 @pytest.mark.parametrize('shape', [(0, 128), (-64, 128), (63, 128), (64, 20000), (64,)])

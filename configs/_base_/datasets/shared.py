@@ -8,7 +8,7 @@
 #     train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 #     model = dict(data_preprocessor=dict(size=crop_size))
 #
-# `--cfg-options crop_size="(512,1024)"` and `scale="(1024,512)"` do the same on the command line of `mmseg-bisenet` and of
+# `--cfg-options crop_size="(512,1024)"` and `scale="(1024,512)"` do the same on the command line of `mmseg-bisenet` and
 # `mim ... mmseg_bisenet`. With the stock scripts they do not reach the pipelines: MMEngine applies options after it has
 # built them.
 
