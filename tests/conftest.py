@@ -12,7 +12,7 @@ import pytest
 # OpenMP threads that spin while they wait take the cores from whatever else runs, and a test becomes 15 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from global_state import kept, seed
+from global_state import begin, kept
 
 import mmseg_bisenet  # noqa: F401, makes mmseg importable, which a test may import before it imports us
 from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
@@ -45,7 +45,7 @@ def global_state(global_state_of_the_file) -> Iterator[None]:
     """Each test starts with the same random state and leaves global state as it was; see global_state.py."""
     with kept(), pytest.MonkeyPatch.context() as patch:
         patch.delenv('MMSEG_BISENET_DATA', raising=False)  # MMEngine would say on stdout that it reads it
-        seed()
+        begin()
         yield
 
 
@@ -54,7 +54,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> Any:
     """Fixtures that several tests share do not depend on which of them comes first."""
     if fixturedef.scope == 'function':
         return (yield)
-    seed()
+    begin()
     with kept() if fixturedef.scope == 'session' else nullcontext():
         return (yield)
 

@@ -27,6 +27,7 @@ import mmengine.runner  # noqa: F401
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from mmengine.utils import ManagerMixin
 
 ABSENT = object()
@@ -46,8 +47,9 @@ def attribute(owner: Any, name: str) -> State:
     return State(f'{owner.__name__}.{name}', lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
 
 
-def seed() -> None:
-    """Random numbers are the same in every run and every order of the tests."""
+def begin() -> None:
+    """Random numbers and the default scope are the same in every run and every order of the tests."""
+    init_default_scope('mmseg')
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -14,7 +13,6 @@ RULES = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
 
 @pytest.fixture
 def model() -> nn.Module:
-    init_default_scope('mmseg')
     return nn.ModuleDict(
         dict(backbone=BiSeNetV2(), decode_head=nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1)))
     )

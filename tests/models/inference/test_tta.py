@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import DATASETS
@@ -100,7 +99,6 @@ def test_a_mode_with_views_of_its_own_is_refused():
 def test_the_configs_views_without_ground_truth(configs, drawn, monkeypatch):
     """A test set without labels, read by ``tta_pipeline`` without its loading of labels."""
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
-    init_default_scope('mmseg')
     cfg = Config.fromfile(configs / 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py')
     assert cfg.tta_model.type == 'mmseg_bisenet.BiSeNetTTA'
     item = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=without_labels(cfg.tta_pipeline)))[0]

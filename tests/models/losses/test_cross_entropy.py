@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
@@ -79,7 +78,6 @@ def test_a_network_that_diverged_is_seen():
 
 @pytest.mark.parametrize('change', [dict(threshold=0), dict(threshold=1.5), dict(min_kept_fraction=-1)])
 def test_wrong_shares_are_named(change):
-    init_default_scope('mmseg')
     with pytest.raises(InputError, match=next(iter(change))):
         MODELS.build(dict(type='mmseg_bisenet.OHEMCrossEntropyLoss') | change)
 
@@ -111,7 +109,6 @@ def test_selection_without_sorting(values):
 
 
 def test_the_registered_loss():
-    init_default_scope('mmseg')
     logits, labels = batch()
     loss = MODELS.build(dict(type='mmseg_bisenet.OHEMCrossEntropyLoss', loss_weight=0.4, class_weight=[1, 2, 3, 4, 5]))
     expected = 0.4 * ohem_cross_entropy(logits, labels, class_weight=torch.tensor([1, 2, 3, 4, 5]))
@@ -165,7 +162,6 @@ def test_what_waits_for_the_backward_pass():
 
 @pytest.mark.parametrize('avg_non_ignore', [False, True])
 def test_cross_entropy_is_stocks(avg_non_ignore):
-    init_default_scope('mmseg')
     options = dict(loss_weight=0.4, avg_non_ignore=avg_non_ignore)
     logits, labels = batch()
     ours, stock = (
@@ -179,7 +175,6 @@ def test_cross_entropy_is_stocks(avg_non_ignore):
 
 def test_weighted_cross_entropy_is_pytorchs():
     """Stock looks up the weight of the ignored label, which does not exist."""
-    init_default_scope('mmseg')
     weight = [0.5, 1.0, 2.0, 0.1, 3.0]
     logits, labels = batch()
     loss = MODELS.build(dict(type='mmseg_bisenet.CrossEntropyLoss', class_weight=weight))(logits, labels)
@@ -190,7 +185,6 @@ def test_weighted_cross_entropy_is_pytorchs():
 
 @pytest.mark.parametrize('name', ['OHEMCrossEntropyLoss', 'CrossEntropyLoss'])
 def test_nothing_to_learn_from_is_zero(name):
-    init_default_scope('mmseg')
     logits, labels = batch()
     for options in ({}, dict(class_weight=[1.0] * 5)):
         loss = MODELS.build(dict(type=f'mmseg_bisenet.{name}', **options))(logits, torch.full_like(labels, IGNORE))
