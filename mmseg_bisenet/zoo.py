@@ -46,7 +46,7 @@ def get_model(
 
     ``mmseg.apis.inference_model`` runs it on an image file, or on an array (H, W, 3) of uint8, BGR; one
     model takes either files or arrays, because it changes its pipeline for arrays. ``model(x)`` maps normalised
-     RGB images (N, 3, H, W) to logits (N, num_classes, H/8, W/8); ``model.data_preprocessor`` normalises.
+    RGB images (N, 3, H, W) to logits (N, num_classes, H/8, W/8); ``model.data_preprocessor`` normalises.
     ``model.cfg`` is the config. ``model.dataset_meta`` has the names (``classes``) and colours (``palette``) of the
     classes.
 
