@@ -3,7 +3,7 @@
 A state is of one of two kinds.
 
 - Changed in normal use: a runner seeds, sets the default scope and registers its logger; ``load`` sets the number of
-  threads. These states are restored without a word.
+  threads. These states are restored silently.
 - Not to be left changed: everything else. It is restored too, and the test that left it fails with a line that names
   it. Use monkeypatch; for PyTorch's config modules, which monkeypatch cannot restore, their own ``patch``.
 """

@@ -269,7 +269,7 @@ def test_any_other_attribute_is_refused(owner, name):
         compat._statistic(owner, name)
 
 
-# Made-up stacks: an interpreter without site-packages (`-S`) sees these folders and nothing else.
+# Synthetic stacks: an interpreter without site-packages (`-S`) sees these folders and nothing else.
 
 UNGUARDED = 'import os\nfrom mmcv.ops import point_sample\n'
 GUARDED = 'try:\n    from mmcv.ops import point_sample\nexcept ModuleNotFoundError:\n    point_sample = None\n'

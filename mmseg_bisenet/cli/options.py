@@ -48,7 +48,7 @@ def load(args: argparse.Namespace) -> Config:
     path = find(args.config)
     try:
         cfg = Config.fromfile(path)
-        sizes = {name: tuple(cfg[name]) for name in ('crop_size', 'scale') if name in cfg}
+        sizes = {name: tuple(cfg[name]) for name in ('crop_size', 'scale') if isinstance(cfg.get(name), list | tuple)}
         cfg.merge_from_dict(args.cfg_options)
         for name, before in sizes.items():
             if name in args.cfg_options:

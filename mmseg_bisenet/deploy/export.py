@@ -89,6 +89,7 @@ def export(
             run = backend.run_plainly(exported, device)
         batches = verify.batches(images, shape, dynamic)
         verify.require(run, network, batches, exported.metadata, exported.path.name, f'it was removed; {fix}')
+        del run  # Windows cannot move a file that a runtime has mapped into memory
         _move(exported.path, output)
     return output / exported.path.name
 

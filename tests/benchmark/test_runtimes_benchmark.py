@@ -96,7 +96,7 @@ def test_the_paper_resizes_both_ways(monkeypatch):
 
 @pytest.fixture
 def job(configs, tmp_path) -> Job:
-    """Of the real network, with random weights."""
+    """A job with the real network and random weights."""
     from mmengine.config import Config
 
     config = configs / 'bisenetv2' / f'{V2}.py'

@@ -41,6 +41,14 @@ def test_a_named_scale_reaches_every_pipeline():
     assert all('scale_factor' not in view for view in views)
 
 
+def test_a_variable_of_the_same_name_may_be_a_number(tmp_path):
+    """In a config of a user, ``scale`` may mean something else."""
+    path = tmp_path / 'own.py'
+    path.write_text("scale = 0.5\nmodel = dict(type='EncoderDecoder')\n")
+    assert load(str(path)).scale == 0.5
+    assert load(str(path), 'scale=2').scale == 2
+
+
 def test_other_scales_stay():
     """The crop of V1's authors has a fixed scale; only what had the value of the name follows it."""
     before, after = (load(CITYSCAPES, *changes) for changes in ([], ['scale=(2048,1024)', 'crop_size=(1024,1024)']))

@@ -64,7 +64,7 @@ def command(
 
 
 def scores(work_dir: Path) -> dict:
-    """All that was found, but for when and by what."""
+    """All results, without time, versions, config and checkpoint."""
     found = json.loads((work_dir / 'evaluation' / 'scores.json').read_text())
     return {key: value for key, value in found.items() if key not in ('created', 'versions', 'config', 'checkpoint')}
 

@@ -117,7 +117,7 @@ def test_torch_in_int8_gives_the_labels_of_the_network(segmentor, streets):
     assert segment.engine.dtype == (torch.bfloat16 if precision.cpu_has('bf16') else torch.float32)
     images = np.stack(streets)
     agreement = np.mean(segment(images) == exact(images))
-    assert 0.97 < agreement < 1  # and all but 2 % but for ties, which `load` has seen to
+    assert 0.97 < agreement < 1  # `load` has verified 98 %, ties aside
 
 
 @pytest.mark.skipif(not winograd_layer.has_int8(), reason='a CPU without AVX-512-VNNI, or no numba')

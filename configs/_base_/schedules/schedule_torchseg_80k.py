@@ -7,7 +7,7 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         custom_keys={
-            # Of the keys that match a parameter, the longest counts.
+            # If several keys match a parameter, the longest counts.
             'backbone.': dict(lr_mult=10.0),
             'backbone.context_path.backbone.': dict(lr_mult=1.0),
             'backbone.ffm': dict(lr_mult=10.0),

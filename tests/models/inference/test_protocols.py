@@ -128,7 +128,7 @@ def test_a_window_as_large_as_the_image_is_the_whole_image():
 
 
 def test_evaluated_at_half_the_size_and_scored_at_the_labels_own(configs, drawn, monkeypatch):
-    """As in V2's paper: the option is `test_dataloader.dataset.pipeline.1.scale`."""
+    """As in V2's paper. On the command line the option is `scale`."""
     from mmseg.registry import DATASETS
 
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
