@@ -1,6 +1,7 @@
 """Every config builds, trains and predicts. If stock has a config of the same file name, ours is the same recipe."""
 
 import ast
+import functools
 import inspect
 import math
 import re
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from base import build
-from mmengine.config import Config
+from base import build, outline
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 from models.test_segmentor import batch, read
 
@@ -36,25 +37,38 @@ def test_every_stock_config_has_a_counterpart(stock_configs):
     assert all(OURS[name].parent.name == path.parent.name for name, path in stock.items())
 
 
+def parsed(cfg: str) -> ConfigDict:
+    return ConfigDict(ast.literal_eval(cfg))
+
+
+# Many configs train the same network on other images, or for another time. It is built once for each cfg; the cfgs are
+# texts, which can be looked up.
+@functools.cache
+def one_step(model: str, optim_wrapper: str) -> tuple[int, int, dict[str, float], set[str], torch.Tensor]:
+    """Train for one step: numbers of heads and classes, losses, parameters that did not change, and a prediction."""
+    model, wrapper = build(parsed(model)), parsed(optim_wrapper)
+    model.init_weights()
+    if wrapper.type == 'AmpOptimWrapper':  # fp16 exists on GPUs only
+        wrapper = dict(type='OptimWrapper', optimizer=wrapper.optimizer)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.manual_seed(0)
+    logged = model.train_step(batch((64, 64), model.num_classes), build_optim_wrapper(model, wrapper))
+    losses = {key: value.item() for key, value in logged.items() if 'loss_' in key}
+    still = {key for key, _ in model.named_parameters() if torch.equal(before[key], model.state_dict()[key])}
+    prediction = model.eval().test_step(batch((64, 96), model.num_classes, n=1))[0].pred_sem_seg.data
+    return 1 + len(model.auxiliary_head), model.num_classes, losses, still, prediction
+
+
 @pytest.mark.parametrize('name', OURS)
 def test_builds_and_takes_one_step_and_predicts(name):
     cfg = read(str(OURS[name]), (64, 64))
     context = cfg.model.backbone.get('backbone_cfg', {})
     pretrained = context.pop('init_cfg', None)
     assert (pretrained is not None) == ('in1k-pre' in name)
-    model = build(cfg.model)
-    model.init_weights()
-    wrapper = cfg.optim_wrapper
-    if wrapper.type == 'AmpOptimWrapper':  # fp16 exists on GPUs only
-        wrapper = dict(type='OptimWrapper', optimizer=wrapper.optimizer)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    torch.manual_seed(0)
-    logged = model.train_step(batch((64, 64), model.num_classes), build_optim_wrapper(model, wrapper))
-    losses = {key: value for key, value in logged.items() if 'loss_' in key}
-    assert len(losses) == 1 + len(model.auxiliary_head)
-    assert all(math.isfinite(value.item()) for value in losses.values())
+    heads, classes, losses, still, prediction = one_step(repr(cfg.model.to_dict()), repr(cfg.optim_wrapper.to_dict()))
+    assert len(losses) == heads == 1 + len(cfg.model.auxiliary_head)
+    assert all(math.isfinite(value) for value in losses.values())
     assert all(('ohem' in key) == ('ohem' in name) for key in losses)
-    still = {key for key, _ in model.named_parameters() if torch.equal(before[key], model.state_dict()[key])}
     # A later norm cancels these parameters: their gradients are zero, only weight decay can change them.
     shift, scale = r'stage4_CEBlock\.gap\.1\.bias', r'stage\d\.\d+\.conv1\.bn\.weight'
     # Layers before a norm that starts at zero do not change either.
@@ -63,9 +77,8 @@ def test_builds_and_takes_one_step_and_predicts(name):
         r'context_path\.backbone\.layer\d\.\d+\.bn[12]\.(bias|weight)'  # ResNet starts the last norm of a block at zero
     )
     assert all(re.fullmatch(rf'backbone\.({v1}|semantic\.({shift}|{scale}|{before_zero}))', key) for key in still)
-    prediction = model.eval().test_step(batch((64, 96), model.num_classes, n=1))[0].pred_sem_seg.data
     assert prediction.shape == (1, 64, 96)
-    assert 0 <= prediction.min() and prediction.max() < model.num_classes
+    assert 0 <= prediction.min() and prediction.max() < classes
 
 
 @pytest.mark.parametrize('name', STOCK)
@@ -86,44 +99,57 @@ def test_is_the_stock_recipe(name, stock_configs):
 
 @pytest.mark.parametrize('name', [name for name in STOCK if 'pre' not in name])
 def test_published_checkpoints_fit(name, stock_configs):
-    stock, ours = (build(read(str(path), (64, 64)).model) for path in (stock_paths(stock_configs)[name], OURS[name]))
+    stock, ours = (outline(read(str(path), (64, 64)).model) for path in (stock_paths(stock_configs)[name], OURS[name]))
     ours.load_state_dict(stock.state_dict(), strict=True)
 
 
-@pytest.mark.parametrize('name', [name for name in OURS if 'in1k-pre' in name])
-def test_imagenet_weights_are_of_the_network_that_is_built(name, tmp_path):
+@functools.cache
+def assert_filled_by_imagenet_weights(context: str, folder: Path) -> None:
     """A file in torchvision's format fills every layer, the stem included; only its classifier is not used."""
-    context = Config.fromfile(OURS[name]).model.backbone.backbone_cfg
-    assert f'/resnet{context.depth}-' in context.init_cfg.checkpoint
-    resnet = build(context | dict(init_cfg=None, norm_cfg=dict(type='BN')))
-    published = {key: torch.full_like(value, 0.5) for key, value in resnet.state_dict().items()}
+    context = parsed(context)
+    resnet = outline(context | dict(init_cfg=None, norm_cfg=dict(type='BN')))
+    published = {key: torch.full_like(value, 0.5, device='cpu') for key, value in resnet.state_dict().items()}
     assert published['conv1.weight'].shape == (64, 3, 7, 7)
-    torch.save(published | {'fc.weight': torch.zeros(1000, 512), 'fc.bias': torch.zeros(1000)}, tmp_path / 'in1k.pth')
-    init_cfg = dict(context.init_cfg, checkpoint=str(tmp_path / 'in1k.pth'))
+    torch.save(published | {'fc.weight': torch.zeros(1000, 512), 'fc.bias': torch.zeros(1000)}, folder / 'in1k.pth')
+    init_cfg = dict(context.init_cfg, checkpoint=str(folder / 'in1k.pth'))
     loaded = build(context | dict(init_cfg=init_cfg, norm_cfg=dict(type='BN')))
     loaded.init_weights()
     torch.testing.assert_close(loaded.state_dict(), published)
 
 
-@pytest.mark.parametrize('name', [name for name in STOCK if 'v1' in name])
-def test_training_starts_as_the_config_says(name, tmp_path):
+@pytest.mark.parametrize('name', [name for name in OURS if 'in1k-pre' in name])
+def test_imagenet_weights_are_of_the_network_that_is_built(name, tmp_path_factory):
+    context = Config.fromfile(OURS[name]).model.backbone.backbone_cfg
+    assert f'/resnet{context.depth}-' in context.init_cfg.checkpoint
+    assert_filled_by_imagenet_weights(repr(context.to_dict()), tmp_path_factory.getbasetemp())
+
+
+@functools.cache
+def assert_starts_from(model: str, imagenet: bool, folder: Path) -> None:
     """A Runner calls ``init_weights`` of the segmentor, and that initialises the classification network."""
-    cfg = read(str(OURS[name]), (64, 64))
-    context = cfg.model.backbone.backbone_cfg
-    if 'in1k-pre' in name:
-        weights = {key: torch.full_like(value, 7) for key, value in build(context).state_dict().items()}
-        torch.save(weights, tmp_path / 'in1k.pth')
-        context.init_cfg.checkpoint = str(tmp_path / 'in1k.pth')
-    model = build(cfg.model)
-    model.init_weights()
-    network = model.backbone.context_path.backbone
-    if 'in1k-pre' in name:
+    model = parsed(model)
+    context = model.backbone.backbone_cfg
+    if imagenet:
+        weights = outline(context).state_dict()
+        weights = {key: torch.full_like(value, 7, device='cpu') for key, value in weights.items()}
+        torch.save(weights, folder / 'in1k.pth')
+        context.init_cfg.checkpoint = str(folder / 'in1k.pth')
+    segmentor = build(model)
+    segmentor.init_weights()
+    network = segmentor.backbone.context_path.backbone
+    if imagenet:
         assert all((value == 7).all() for value in network.state_dict().values())
     else:
         last = [
             getattr(block, block.norm3_name if context.depth > 34 else block.norm2_name) for block in network.layer1
         ]
         assert not any(norm.weight.any() for norm in last)  # ResNet's `zero_init_residual`
+
+
+@pytest.mark.parametrize('name', [name for name in STOCK if 'v1' in name])
+def test_training_starts_as_the_config_says(name, tmp_path_factory):
+    model = repr(read(str(OURS[name]), (64, 64)).model.to_dict())
+    assert_starts_from(model, 'in1k-pre' in name, tmp_path_factory.getbasetemp())
 
 
 def test_ohem_is_applied_to_every_head():
@@ -218,11 +244,13 @@ def steps(node: object, kind: str) -> list[dict]:
 
 @pytest.fixture
 def copied(tmp_path):
-    """A leaf from a copy of all configs; ``name = ...`` has a new value in the leaf, or else in its data set file."""
+    """A leaf from a copy of the configs; ``name = ...`` has a new value in the leaf, or else in its data set file."""
 
     def copy(leaf: str, name: str, value: tuple[int, int]) -> Config:
-        shutil.copytree(ROOT, tmp_path, dirs_exist_ok=True)
+        shutil.copytree(ROOT / '_base_', tmp_path / '_base_')
         path = tmp_path / OURS[leaf].relative_to(ROOT)
+        path.parent.mkdir()
+        shutil.copy(OURS[leaf], path)
         line = re.compile(rf'^{name} = .*$', re.MULTILINE)
         file = next(file for file in (path, *bases(path)) if line.search(file.read_text()))
         file.write_text(line.sub(f'{name} = {value}', file.read_text()))

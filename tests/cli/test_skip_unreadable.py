@@ -1,16 +1,14 @@
 """Files that are wrong in the middle of a test: an error that names them, or a score without them."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
 from base import randomise
 from mmseg.structures import SegDataSample
+from processes import launch
 
 from mmseg_bisenet.checkpoints import Checkpoint, read, write
 from mmseg_bisenet.cli import main
@@ -21,7 +19,7 @@ from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 SPLIT = [f'test_dataloader.dataset.data_prefix.{key}' for key in ('img_path', 'seg_map_path')]
-SPLIT = [f'{SPLIT[0]}=leftImg8bit/train', f'{SPLIT[1]}=gtFine/train']
+SPLIT = [f'{SPLIT[0]}=leftImg8bit/train', f'{SPLIT[1]}=gtFine/train', 'scale=(128,64)']
 
 
 @pytest.fixture(scope='module')
@@ -100,19 +98,14 @@ def test_scores_are_those_of_the_right_files(data, checkpoint, tmp_path, capsys)
     out = ['--out', str(tmp_path / 'labels')]
     assert main(command(checkpoint, tmp_path / 'work', '--keep-going', *out, batch=4, workers=2)) == 1
     err = capsys.readouterr().err
-    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2', '-m', 'mmseg_bisenet.cli']
-    done = subprocess.run(
-        [sys.executable, *launch, *command(checkpoint, tmp_path / 'two', '--keep-going', '--launcher', 'pytorch')],
-        env=os.environ | dict(OMP_NUM_THREADS='1'),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
+    arguments = command(checkpoint, tmp_path / 'two', '--keep-going', '--launcher', 'pytorch')
+    status, launched_err = launch(2, arguments, tmp_path / 'logs')
+    assert status == 1
 
     write(tmp_path / 'same.safetensors', read(checkpoint))  # besides, the other form of checkpoints scores the same
     expected = without_them(tmp_path / 'same.safetensors', tmp_path / 'clean', wrong)
     check(scores(tmp_path / 'work'), expected, data, wrong, err)
-    check(scores(tmp_path / 'two'), expected, data, wrong, done.stderr)
+    check(scores(tmp_path / 'two'), expected, data, wrong, launched_err)
     written = sorted(path.name.partition('_leftImg8bit')[0] for path in (tmp_path / 'labels').rglob('*.png'))
     assert written == [photo.name.removesuffix('_leftImg8bit.png') for photo in photos(data)]
 

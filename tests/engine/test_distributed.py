@@ -8,7 +8,6 @@ import copy
 import csv
 import json
 import os
-import socket
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS, METRICS
 from models.test_segmentor import batch, read
-from processes import METHOD
+from processes import METHOD, free_ports
 from torch import Tensor, distributed, nn
 from torch.multiprocessing import start_processes
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -123,6 +122,11 @@ def deviations(name: str) -> dict[str, tuple[float, float]]:
     cfg = read(str(ROOT / 'configs' / NETWORKS[name]), SIZE).model
     for head in (cfg.decode_head, *cfg.auxiliary_head):
         head.update(channels=16, dropout_ratio=0)
+    if 'backbone_cfg' in cfg.backbone:  # a quarter of ResNet-18's width: the processes exchange a sixteenth
+        cfg.backbone.update(context_channels=(32, 64, 128))
+        cfg.backbone.backbone_cfg.update(base_channels=16)
+        for head in cfg.auxiliary_head:
+            head.in_channels = 32
     model = randomise(build(cfg)).double().train()
     for module in model.modules():
         if isinstance(module, _BatchNorm):
@@ -196,16 +200,6 @@ custom_hooks = [dict(type='Samples'), dict(type='mmseg_bisenet.EvaluationHook')]
     torch.manual_seed(0)
     torch.save(dict(state_dict=build(cfg.model).state_dict()), path.with_name('random.pth'))
     return path
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(('127.0.0.1', 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope='module')

@@ -20,6 +20,7 @@ OPTIONS = [
     'default_hooks.logger.interval=1',
     'train_dataloader.batch_size=2',
     'train_dataloader.num_workers=1',
+    'crop_size=(64,64)',
 ]
 
 

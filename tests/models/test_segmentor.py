@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from base import build, randomise
+from base import build, randomise, twins
 from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -48,9 +48,10 @@ def batch(size: tuple[int, int], classes: int, n: int = 2) -> dict:
 @pytest.fixture(params=CONFIGS)
 def segmentors(request, stock_configs, configs) -> tuple[nn.Module, nn.Module, int]:
     path = f'{CONFIGS[request.param]}/{request.param}.py'
-    stock, ours = (build(read(str(root / path), (64, 96)).model) for root in (stock_configs, configs))
-    randomise(stock)
-    ours.load_state_dict(stock.state_dict(), strict=True)
+    stock_cfg, our_cfg = (read(str(root / path), (64, 96)).model for root in (stock_configs, configs))
+    stock, ours = twins(stock_cfg, our_cfg)
+    for segmentor, cfg in ((stock, stock_cfg), (ours, our_cfg)):
+        segmentor.data_preprocessor = build(cfg.data_preprocessor)  # its values are in no state dict
     return stock, ours, stock.num_classes
 
 
