@@ -25,14 +25,10 @@ def __getattr__(name: str) -> Any:
 
         return list_models
     if name == 'get_model':
-        try:
-            from mmseg_bisenet.zoo import get_model
-        except ModuleNotFoundError as error:
-            if error.name not in ('mmengine', 'mmcv', 'mmseg'):
-                raise
-            from mmseg_bisenet import install
+        from mmseg_bisenet import install
 
-            message = f'get_model needs {error.name}, which is not installed; run: {install.command("openmmlab")}'
-            raise ModuleNotFoundError(message, name=error.name) from error
+        with install.needing('openmmlab', 'get_model'):
+            from mmseg_bisenet.zoo import get_model
+
         return get_model
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -2,10 +2,13 @@
 
 from mmseg_bisenet.deploy import load
 
-segment = load('bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024', 'weights.pth', runtime='torch', precision='bf16')
+segment = load('bisenetv2_camvid', runtime='torch', precision='bf16')
 labels = segment(cv2.imread('street.png'))  # (512, 1024) uint8
 """
 
-from mmseg_bisenet.deploy.loading import load
+from mmseg_bisenet import install
+
+with install.needing('run', 'mmseg_bisenet.deploy'):
+    from mmseg_bisenet.deploy.loading import load
 
 __all__ = ['load']

@@ -17,9 +17,10 @@ import torch
 from mmseg_bisenet import __version__
 from mmseg_bisenet.deploy import quantize, verify
 from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
-from mmseg_bisenet.deploy.graph import LARGEST, SMALLEST, Graph
+from mmseg_bisenet.deploy.backends.base import LARGEST, SMALLEST
+from mmseg_bisenet.deploy.graph import Graph
 from mmseg_bisenet.deploy.metadata import FORMAT_VERSION
-from mmseg_bisenet.deploy.network import DeployNetwork, describe
+from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 
@@ -118,7 +119,7 @@ def write(
     path = Path(folder, f'{metadata["config"]}_{precision}_{shape[0]}x{shape[1]}{backend.suffix}')
     with quantize.quiet(), torch.no_grad():
         network = DeployNetwork(segmentor).to(device if backend.traced_on_device else 'cpu')
-        dtype = backend.graph_dtype(precision)
+        dtype = DTYPES[backend.graph_precision(precision)]
         written = network if dtype == network.dtype else copy.deepcopy(network).to(dtype)
         # The convolutions that read the image: a twentieth of the work, and most of the accuracy that int8 would cost.
         first = [name for name, part in network.named_modules() if getattr(part, 'in_channels', None) == 4]

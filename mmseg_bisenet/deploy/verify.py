@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmseg_bisenet.deploy.graph import SMALLEST, bilinear
+from mmseg_bisenet.deploy.backends.base import SMALLEST
+from mmseg_bisenet.deploy.graph import bilinear
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.scene import draw_scene

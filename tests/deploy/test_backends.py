@@ -15,10 +15,10 @@ import mmseg_bisenet
 from mmseg_bisenet import install
 from mmseg_bisenet.deploy import load, verify
 from mmseg_bisenet.deploy.backends import BACKENDS, FORMATS, RUNTIMES, FileBackend, require
-from mmseg_bisenet.deploy.backends.base import installation
 from mmseg_bisenet.deploy.export import export, write
 from mmseg_bisenet.deploy.metadata import SUFFIXES, read
 from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.deploy.packages import installation
 from mmseg_bisenet.deploy.precision import NAMES
 from mmseg_bisenet.errors import InputError
 

@@ -25,6 +25,7 @@ from mmseg_bisenet.deploy import load, precision
 from mmseg_bisenet.deploy.backends import torch as torch_backend
 from mmseg_bisenet.deploy.backends.compile import require_compiler
 from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.deploy.winograd import layer
 from mmseg_bisenet.errors import InputError
 
 CONFIG = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
@@ -137,7 +138,7 @@ def test_winograd_where_fewer_products_in_float32_pay(monkeypatch, segmentor, im
     pytest.importorskip('numba')
     monkeypatch.setattr(precision, 'cpu_has', lambda name: True)
     replaced = []
-    monkeypatch.setattr(torch_backend, 'use_winograd', replaced.append)
+    monkeypatch.setattr(layer, 'use_winograd', replaced.append)
     for tiles, computed_in, count in [(True, 'fp32', 1), (False, 'bf16', 1), (True, 'bf16', 0), (False, 'fp16', 0)]:
         monkeypatch.setattr(torch_backend, 'cpu_has_tiles', lambda tiles=tiles: tiles)
         load(segmentor, runtime='torch', precision=computed_in, shape=SHAPE)
