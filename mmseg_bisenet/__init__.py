@@ -1,8 +1,8 @@
 """BiSeNet V1 and V2 for MMSegmentation 1.x.
 
-Importing the package fixes the installed OpenMMLab stack (:mod:`mmseg_bisenet.compat`). The networks register
-themselves when a config first names one. :func:`list_models` and :func:`get_model` are imported at their first use,
-because MMSegmentation takes seconds to import.
+Importing the package fixes the installed OpenMMLab stack (:mod:`mmseg_bisenet.compat`), and imports neither PyTorch nor
+the stack. The networks register themselves when a config first names one. :func:`list_models` and :func:`get_model` are
+imported at their first use, because MMSegmentation takes seconds to import.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __version__ = '0.1.0'
 __all__ = ['get_model', 'list_models']
 
-compat.apply()
+compat.prepare()
 
 
 def __getattr__(name: str) -> Any:

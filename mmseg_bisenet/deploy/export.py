@@ -82,6 +82,7 @@ def export(
             output_kind=output_kind,
             images=images,
             keep_float=keep_float,
+            references=True,
         )
         fix = 'take another precision or format, and report it'
         if precision == 'int8':
@@ -107,12 +108,14 @@ def write(
     output_kind: str = 'logits',
     images: Sequence[np.ndarray] = (),
     keep_float: Sequence[str] = (),
+    references: bool = False,
 ) -> tuple[Exported, DeployNetwork]:
     """Write a file, and return it with the network in float32, for verification.
 
     Args:
         device: that the file will run on.
         images: to calibrate int8, as :func:`~.quantize.checked` returns them.
+        references: store two images with their labels (:mod:`~.references`).
         others: as in :func:`export`.
     """
     metadata = _describe(segmentor, backend, precision, shape, dynamic, output_kind)
@@ -124,7 +127,10 @@ def write(
         # The convolutions that read the image: a twentieth of the work, and most of the accuracy that int8 would cost.
         first = [name for name, part in network.named_modules() if getattr(part, 'in_channels', None) == 4]
         graph = Graph(written, output_kind == 'labels', backend.cast_by_float)
+        if references:
+            metadata['references'] = verify.references(network, images, shape, precision)
         backend.write(path, graph, metadata, images, [*keep_float, *first])
+        metadata.pop('references', None)
     return Exported(backend, path, metadata), network
 
 

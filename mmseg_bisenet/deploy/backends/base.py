@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,12 +200,14 @@ class Exported:
     Args:
         metadata: as in :func:`mmseg_bisenet.deploy.metadata.read_metadata`.
         model: what reading the metadata had to load, so that opening does not load it again.
+        references: two images and their labels, as :mod:`mmseg_bisenet.deploy.references` stores them; or none.
     """
 
     backend: FileBackend
     path: Path
     metadata: dict
     model: Any = None
+    references: list[dict[str, str]] = field(default_factory=list)
 
 
 def default_threads() -> int:
