@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args, images)
     comparison.check(args.runtime, args.precision, args.vs)
     cfg = options.load(args)
-    args.checkpoint = args.checkpoint or _shipped(args.config)
+    args.checkpoint = args.checkpoint or shipped_weights(args.config)
     preflight.drop_boosters(cfg)
     _check_config(cfg, args)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -119,7 +119,7 @@ def _check(args: argparse.Namespace, images: int) -> None:
         preflight.require_file(option, path)
 
 
-def _shipped(name: str) -> str | None:
+def shipped_weights(name: str) -> str | None:
     """The weights of a model that are in the package. Others are not downloaded: they change no time."""
     entry = model_index.entries().get(name)
     return str(entry.weights) if entry and isinstance(entry.weights, Path) else None

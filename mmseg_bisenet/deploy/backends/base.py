@@ -215,8 +215,14 @@ def default_threads() -> int:
     if 'torch' in sys.modules:
         return sys.modules['torch'].get_num_threads()
     asked = os.environ.get('OMP_NUM_THREADS', '')
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    return int(asked) if asked.isdigit() and int(asked) else cores
+    return int(asked) if asked.isdigit() and int(asked) else _cores()
+
+
+def _cores() -> int:
+    """Cores that this process may use. Two processors of one core share what multiplies, and count as one."""
+    processors = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count() or 1)
+    siblings = [Path(f'/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list') for number in processors]
+    return len({path.read_text() if path.exists() else str(path) for path in siblings})
 
 
 def _sees_gpu() -> bool:
