@@ -80,9 +80,10 @@ def load(
     if isinstance(config_or_exported, str | Path) and Path(config_or_exported).suffix in SUFFIXES.values():
         if checkpoint:
             raise InputError(f'exported file {config_or_exported} has its weights; leave checkpoint {checkpoint} out')
-        backend, engine, metadata = _from_file(
-            config_or_exported, runtime, precision, shape and _checked(shape), device, throughput, threads
-        )
+        with install.needing('openmmlab', f'exported file {config_or_exported}'):
+            backend, engine, metadata = _from_file(
+                config_or_exported, runtime, precision, shape and _checked(shape), device, throughput, threads
+            )
     else:
         shape = _checked(shape or (512, 1024))
         with install.needing('openmmlab', 'deploy.load of a model that is not exported'):
@@ -103,7 +104,8 @@ def load(
     workers = threads if throughput and backend.parallel else None
     arguments = engine, backend, metadata, channel_order, threads, workers
     if backend.needs_torch:
-        from mmseg_bisenet.deploy.tensor_predictor import TensorPredictor
+        with install.needing('openmmlab', f'runtime {backend.name}'):
+            from mmseg_bisenet.deploy.tensor_predictor import TensorPredictor
 
         predictor: Predictor = TensorPredictor(*arguments, device=device)
     else:

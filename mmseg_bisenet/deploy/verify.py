@@ -24,7 +24,7 @@ from mmseg_bisenet.miniscapes.scene import draw_scene
 
 logger = logging.getLogger(__name__)
 
-# Share of a pixel's standard deviation that is a tie.
+# What is a tie, in standard deviations of a pixel's logits.
 TIE = dict(fp32=0.001, bf16=0.3, fp16=0.3, int8=0.3)
 ROWS = 64  # of logits of full size at a time
 

@@ -105,6 +105,13 @@ def test_another_runtime_that_is_missing(run_only):
     (run_only.folder / 'net.bin').touch()
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.xml', status=2)
     assert done.stderr == 'mmseg-bisenet: error: openvino not installed; run: pip install openvino\n'
+    (run_only.folder / 'net.pt2').touch()
+    (run_only.folder / 'net.pt2.json').write_text(json.dumps(about | dict(bytes=0)))
+    done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.pt2', status=2)
+    assert done.stderr == (
+        'mmseg-bisenet: error: exported file net.pt2 needs torch, which is not installed; run: '
+        f'{install.command("openmmlab")}\n'
+    )
 
 
 def test_a_model_that_is_not_exported(run_only):
