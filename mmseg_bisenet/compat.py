@@ -54,8 +54,8 @@ class _TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != 'torch':
             return None
-        others = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
-        spec = next(filter(None, others), None)
+        others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, 'find_spec')]
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
         if spec and spec.loader:
             self.loader, spec.loader = spec.loader, self
         return spec
@@ -67,7 +67,7 @@ class _TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         assert module.__spec__ is not None  # because it is being imported
         module.__loader__ = module.__spec__.loader = self.loader
         self.loader.exec_module(module)
-        sys.meta_path.remove(self)
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
         _try(allow_training_checkpoints)
 
 
