@@ -10,7 +10,7 @@ SOURCES := setup.py pyproject.toml model-index.yml $(shell find mmseg_bisenet co
 # OpenMP threads that spin while they wait take the cores from whatever else runs.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: env test demo lint docs clean
+.PHONY: env test test-extras demo lint docs clean
 
 env: $(VENV)/package
 
@@ -31,6 +31,22 @@ $(VENV)/package: $(VENV)/stack $(SOURCES)
 test: env
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
+# Extras that have an environment of their own, .venv-EXTRA, and their tests, tests/extras/test_EXTRA.py.
+EXTRAS := run
+
+test-extras: $(EXTRAS:%=.venv-%/tested)
+
+$(EXTRAS:%=.venv-%/tested): .venv-%/tested: .venv-%/package tests/extras/test_%.py $(VENV)/package
+	EXPORT_WITH=$(VENV)/bin/mmseg-bisenet OMP_NUM_THREADS=1 .venv-$*/bin/pytest --noconftest -o addopts=-q -o pythonpath= tests/extras/test_$*.py
+	touch $@
+
+$(EXTRAS:%=.venv-%/package): .venv-%/package: $(SOURCES)
+	$(PYTHON) -m venv --clear .venv-$*
+	rm -rf build mmseg_bisenet.egg-info
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check ".[$*]" pytest
+	rm -rf build mmseg_bisenet.egg-info
+	touch $@
+
 demo: env
 	$(VENV)/bin/python tools/demo.py $(ARGS)
 
@@ -48,4 +64,4 @@ $(VENV)/docs: requirements/docs.txt $(VENV)/stack
 	touch $@
 
 clean:
-	rm -rf docs/_build .venv .venv-onedl build dist *.egg-info mmseg_bisenet/.mim
+	rm -rf docs/_build .venv .venv-* build dist *.egg-info mmseg_bisenet/.mim

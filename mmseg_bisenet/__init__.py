@@ -1,8 +1,8 @@
 """BiSeNet V1 and V2 for MMSegmentation 1.x.
 
-Importing the package fixes the installed OpenMMLab stack (:mod:`mmseg_bisenet.compat`). The networks register
-themselves when a config first names one. :func:`list_models` and :func:`get_model` are imported at their first use,
-because MMSegmentation takes seconds to import.
+Importing the package fixes the installed OpenMMLab stack (:mod:`mmseg_bisenet.compat`), and imports neither PyTorch nor
+the stack. The networks register themselves when a config first names one. :func:`list_models` and :func:`get_model` are
+imported at their first use, because MMSegmentation takes seconds to import.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __version__ = '0.1.0'
 __all__ = ['get_model', 'list_models']
 
-compat.apply()
+compat.prepare()
 
 
 def __getattr__(name: str) -> Any:
@@ -25,14 +25,10 @@ def __getattr__(name: str) -> Any:
 
         return list_models
     if name == 'get_model':
-        try:
-            from mmseg_bisenet.zoo import get_model
-        except ModuleNotFoundError as error:
-            if error.name not in ('mmengine', 'mmcv', 'mmseg'):
-                raise
-            from mmseg_bisenet import install
+        from mmseg_bisenet import install
 
-            message = f'get_model needs {error.name}, which is not installed; run: {install.command("openmmlab")}'
-            raise ModuleNotFoundError(message, name=error.name) from error
+        with install.needing('openmmlab', 'get_model'):
+            from mmseg_bisenet.zoo import get_model
+
         return get_model
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

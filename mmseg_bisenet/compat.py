@@ -37,6 +37,40 @@ def apply() -> dict[str, bool]:
     }
 
 
+def prepare() -> None:
+    """As :func:`apply`, but without importing PyTorch: what changes PyTorch is done as soon as it is imported."""
+    if 'torch' in sys.modules:
+        apply()
+        return
+    _try(stand_in_for_ops)
+    sys.meta_path.insert(0, _TorchFinder())
+
+
+class _TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds PyTorch as the other finders do, and continues after its import."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != 'torch':
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, 'find_spec')]
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
+        if spec and spec.loader:
+            self.loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None  # because it is being imported
+        module.__loader__ = module.__spec__.loader = self.loader
+        self.loader.exec_module(module)
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+        _try(allow_training_checkpoints)
+
+
 def _try(part: Callable[[], bool]) -> bool:
     try:
         return part()

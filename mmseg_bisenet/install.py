@@ -6,12 +6,40 @@ Only the standard library is imported: ``mmseg-bisenet env`` needs this when eve
 import importlib.metadata
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 NAME = 'mmseg_bisenet'
 ROOT = Path(__file__).resolve().parents[1]  # the checkout, or site-packages
+# Modules that extras bring, and that the package imports without a check of its own.
+OPTIONAL = {'PIL', 'cv2', 'jinja2', 'matplotlib', 'mmcv', 'mmengine', 'mmseg', 'numpy', 'rich', 'safetensors', 'torch'}
+
+
+@contextmanager
+def needing(extra: str, what: str) -> Iterator[None]:
+    """A missing module in this block becomes one line that names the extra.
+
+    Args:
+        what: that needs the module, such as ``get_model``.
+
+    Raises:
+        ModuleNotFoundError: one of the modules that extras bring is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not is_optional(error):
+            raise
+        message = f'{what} needs {error.name}, which is not installed; run: {command(extra)}'
+        raise ModuleNotFoundError(message, name=error.name) from error
+
+
+def is_optional(error: ModuleNotFoundError) -> bool:
+    """Whether an extra brings the module that is missing."""
+    return str(error.name).partition('.')[0] in OPTIONAL
 
 
 def command(extra: str) -> str:

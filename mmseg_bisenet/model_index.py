@@ -5,6 +5,7 @@ A wheel has it in ``mmseg_bisenet/.mim``, as mim expects; a checkout has it besi
 
 import difflib
 import fnmatch
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,12 +89,29 @@ def find(name: str) -> Entry:
     """
     everything = entries()
     if name not in everything:
-        nearest = difflib.get_close_matches(name, everything, n=3, cutoff=0)
         raise InputError(
-            f'model {name!r} is not in the model index; the nearest names are {", ".join(nearest)}, and '
+            f'model {name!r} is not in the model index; the nearest names are {nearest(name, everything)}, and '
             'mmseg_bisenet.list_models() gives all; the path of a config works too'
         )
     return everything[name]
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The three names that are most like a wrong one, in one line."""
+    return ', '.join(difflib.get_close_matches(name, names, n=3, cutoff=0))
+
+
+def weights(entry: Entry) -> str | Path:
+    """URL or path of the weights of a model.
+
+    Raises:
+        InputError: the index has none.
+    """
+    if entry.weights is None:
+        raise InputError(
+            f'model {entry.name} has no weights in the model index; train its config, or give the path of a checkpoint'
+        )
+    return entry.weights
 
 
 def list_models(pattern: str = '*') -> list[str]:

@@ -10,7 +10,6 @@ Names, configs and weights are those of the model index (:mod:`mmseg_bisenet.mod
 """
 
 import logging
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,15 +154,7 @@ def _weights(entry: model_index.Entry, pretrained: bool | str | Path) -> Path | 
         return None
     if pretrained is not True:
         return Path(pretrained)
-    if entry.weights is None:
-        raise InputError(
-            f'model {entry.name} has no weights in the model index; train its config, or give the path of a checkpoint '
-            'as `pretrained`'
-        )
-    if isinstance(entry.weights, Path):
-        return entry.weights
-    digest = re.search(r'-([0-9a-f]{8,64})\.pth$', entry.weights)
-    return Path(fetch(entry.weights, digest and digest[1]))
+    return Path(fetch(str(model_index.weights(entry))))
 
 
 def _load(model: BiSeNetSegmentor, state_dict: dict[str, Tensor], path: Path, may_change_classes: bool) -> None:

@@ -15,7 +15,9 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 from global_state import begin, kept
 
 import mmseg_bisenet  # noqa: F401, makes mmseg importable, which a test may import before it imports us
+from mmseg_bisenet.deploy import building  # noqa: F401, its imports change environment variables, as no test may
 from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
+from mmseg_bisenet.deploy.winograd import layer  # noqa: F401, the same
 
 pytest.register_assert_rewrite('base')
 

@@ -334,3 +334,22 @@ def test_stand_in_leaves_imported_ops_alone(tmp_path):
 )
 def test_allow_list_on_made_up_stacks(tmp_path, files):
     assert _made_up(tmp_path, files)[LOAD_PART] is False
+
+
+def test_pytorch_is_fixed_when_it_is_imported_and_not_before():
+    code = (
+        'import sys, json, importlib.util, mmseg_bisenet\n'
+        'early = [name for name in ("torch", "numpy", "mmengine") if name in sys.modules]\n'
+        'importlib.util.find_spec("torch")\n'  # somebody only asks whether it is there
+        'import torch\n'
+        'allowed = len(torch.serialization.get_safe_globals())\n'
+        'finders = [type(finder).__name__ for finder in sys.meta_path]\n'
+        'loader = type(torch.__spec__.loader).__name__\n'
+        'mmseg_bisenet.compat.apply()\n'
+        'again = len(torch.serialization.get_safe_globals())\n'
+        'print(json.dumps(dict(early=early, allowed=allowed, again=again, finders=finders, loader=loader)))\n'
+    )
+    seen = _python('-c', code)
+    assert seen['early'] == [] and seen['loader'] == 'SourceFileLoader' and '_TorchFinder' not in seen['finders']
+    assert seen['allowed'] == seen['again']
+    assert (seen['allowed'] > 0) is (torch.__version__ >= '2.6')

@@ -14,7 +14,7 @@ from mmseg_bisenet.benchmark.machine import LIBRARIES
 from mmseg_bisenet.benchmark.memory import held_bytes
 from mmseg_bisenet.benchmark.methods import Job
 from mmseg_bisenet.deploy import backends
-from mmseg_bisenet.deploy.backends.base import installation
+from mmseg_bisenet.deploy.packages import installation
 from mmseg_bisenet.deploy.precision import NAMES
 from mmseg_bisenet.errors import InputError
 

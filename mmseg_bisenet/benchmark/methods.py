@@ -38,7 +38,6 @@ from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.predictor import Predictor
 from mmseg_bisenet.miniscapes import draw_scene
-from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
 from mmseg_bisenet.zoo import get_model
 
 PROTOCOLS = ('ours', 'stock', 'paper')
@@ -227,12 +226,12 @@ def calibration(job: Job) -> list[np.ndarray]:
     return [draw_scene(seed, job.shape)[0] for seed in range(1, STREETS + 1)]
 
 
-@torch.inference_mode()
 def _own_stages(predictor: Predictor, pixels: Tensor | np.ndarray, device: str) -> tuple[float, float, float]:
     """As :func:`stages`; there is no pre-processing, because the network contains it."""
-    images = torch.as_tensor(pixels)[None]
+    images = predictor.batch(pixels)
     start = latency.now(device)
-    logits = predictor.engine(images)
+    with torch.inference_mode():
+        logits = predictor.engine(images)
     ready = latency.now(device)
-    upsample_argmax(logits, images.shape[1:3], predictor.align_corners)
+    predictor.labels(logits, pixels.shape[:2])
     return 0.0, 1000 * (ready - start), 1000 * (latency.now(device) - ready)

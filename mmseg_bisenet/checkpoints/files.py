@@ -94,13 +94,13 @@ def write(path: str | Path, checkpoint: Checkpoint) -> None:
             raise InputError(f'{path} cannot be written ({_reason(error)}); name another place') from error
 
 
-def fetch(source: str, digest: str | None = None) -> str:
+def fetch(source: str) -> str:
     """The path of a checkpoint. A URL is fetched into PyTorch's folder of downloads, unless it was fetched before.
 
     Args:
-        source: a path, which is returned as it is, or a URL.
-        digest: the first digits of the file's SHA-256, which its name contains. A file without one is stored under a
-            name of its own, because many URLs end in names such as ``iter_160000.pth``.
+        source: a path, which is returned as it is, or a URL. If its name ends in the first digits of the file's
+            SHA-256, as OpenMMLab's do (``NAME-1a2b3c4d.pth``), they are checked. Another file is stored under a name of
+            its own, because many URLs end in names such as ``iter_160000.pth``.
 
     Raises:
         InputError: nothing can be fetched from the URL, or the file has another digest.
@@ -108,6 +108,8 @@ def fetch(source: str, digest: str | None = None) -> str:
     if '://' not in source:
         return source
     name = Path(urlparse(source).path).name
+    found = re.search(r'-([0-9a-f]{8,64})\.pth$', name)
+    digest = found[1] if found else None
     if not digest:
         name = f'{hashlib.sha256(source.encode()).hexdigest()[:8]}-{name}'
     path = Path(torch.hub.get_dir(), 'checkpoints', name)

@@ -17,6 +17,7 @@ GROUPS = {
     'use a network': {
         'segment': 'segment images',
         'export': 'write a network as one file for another runtime',
+        'verify': 'check an exported file on this machine',
         'benchmark': 'compare the speed of runtimes',
     },
     'prepare checkpoints and data': {
@@ -34,7 +35,7 @@ GROUPS = {
 UNLISTED = {'demo': 'draw streets, then train, test and benchmark on them, in minutes'}
 COMMANDS = {command: summary for group in (*GROUPS.values(), UNLISTED) for command, summary in group.items()}
 MODULES = {'list': 'list_models'}  # a module `list` would hide the builtin in this file
-STACK = ('mmengine', 'mmcv', 'mmseg')
+EXTRAS = {'verify': 'run', 'miniscapes': 'demo'}  # what brings a missing module; 'openmmlab' for the others
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,13 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f'mmseg-bisenet: error: {line(error)}', file=sys.stderr)
     except ModuleNotFoundError as error:
-        if str(error.name).partition('.')[0] not in STACK:
+        if not install.is_optional(error):
             raise
-        print(
-            f'mmseg-bisenet: error: {error.name} is not installed; run: {install.command("openmmlab")} '
-            '(mmseg-bisenet env checks the installation)',
-            file=sys.stderr,
-        )
+        command = install.command(EXTRAS.get(argv[0], 'openmmlab'))
+        text = f'{error.name} is not installed; run: {command} (mmseg-bisenet env checks the installation)'
+        if isinstance(error.__cause__, ModuleNotFoundError):  # of `install.needing`, which knows the extra
+            text = str(error)
+        print(f'mmseg-bisenet: error: {text}', file=sys.stderr)
     return 2
 
 

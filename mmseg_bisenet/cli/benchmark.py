@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmseg_bisenet import model_index
 from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.deploy.precision import NAMES
 
     options.add_arguments(parser)
-    parser.add_argument('checkpoint', nargs='?', help='random weights by default')
+    parser.add_argument('checkpoint', nargs='?', help='default: the weights in the package, if any; otherwise random')
     parser.add_argument(
         '--shape', type=int, nargs=2, default=(1024, 2048), metavar=('H', 'W'), help='of the image (default: 1024 2048)'
     )
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args, images)
     comparison.check(args.runtime, args.precision, args.vs)
     cfg = options.load(args)
+    args.checkpoint = args.checkpoint or shipped_weights(args.config)
     preflight.drop_boosters(cfg)
     _check_config(cfg, args)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -115,6 +117,12 @@ def _check(args: argparse.Namespace, images: int) -> None:
         raise InputError(f'--picture {args.picture}: give a name that ends in .png, .svg or .pdf')
     for option, path in (('--csv', args.csv), ('--picture', args.picture)):
         preflight.require_file(option, path)
+
+
+def shipped_weights(name: str) -> str | None:
+    """The weights of a model that are in the package. Others are not downloaded: they change no time."""
+    entry = model_index.entries().get(name)
+    return str(entry.weights) if entry and isinstance(entry.weights, Path) else None
 
 
 def _check_config(cfg: 'Config', args: argparse.Namespace) -> None:

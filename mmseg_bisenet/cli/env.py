@@ -33,7 +33,8 @@ LINES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 TITLES = {'openmmlab': 'upstream OpenMMLab', 'onedl': 'OneDL'}
 OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')
-OTHERS = ('torch', 'numpy', 'setuptools', 'openxlab', 'ftfy', 'regex')
+RUNTIMES = ('onnxruntime', 'openvino')  # that run exported files without PyTorch
+OTHERS = (*RUNTIMES, 'torch', 'numpy', 'setuptools', 'openxlab', 'ftfy', 'regex')
 # Distributions that are not named like their module.
 RENAMED = {'cv2': 'opencv-python', 'yaml': 'pyyaml', 'PIL': 'pillow'}
 # In the order in which they import one another: the first failure explains the later ones.
@@ -106,6 +107,7 @@ def _describe(installed: dict[str, str]) -> list[tuple[str, str]]:
         ('CUDA', cuda),
         ('numpy', installed.get('numpy', 'not installed')),
         ('opencv', found(OPENCV)),
+        ('runtimes', found(RUNTIMES)),
         ('mmengine', module('mmengine')),
         ('mmcv', mmcv),
         ('mmsegmentation', module('mmseg')),
@@ -135,6 +137,8 @@ def diagnose(installed: dict[str, str], failures: dict[str, str], editable: bool
         failures: last line of the exception by module, as `try_imports` gives it.
         editable: whether this package is installed in editable mode.
     """
+    if _only_runs_files(installed):
+        failures = {module: error for module, error in failures.items() if module == 'cv2'}
     problems = _wrong_stack(installed, failures) or _wrong_versions(installed)
     problems += _wrong_companions(installed)
     problems += _wrong_imports(installed, failures, explained=bool(problems))
@@ -144,6 +148,12 @@ def diagnose(installed: dict[str, str], failures: dict[str, str], editable: bool
             'In the checkout: pip uninstall -y mmseg_bisenet && pip install .'
         )
     return problems
+
+
+def _only_runs_files(installed: dict[str, str]) -> bool:
+    """Whether this is an environment of the extra ``run``."""
+    stacks = [name for names in _by_line(installed).values() for name in names]
+    return 'torch' not in installed and not stacks and any(name in installed for name in RUNTIMES)
 
 
 def _by_line(installed: dict[str, str]) -> dict[str, list[str]]:
@@ -168,7 +178,7 @@ def _wrong_stack(installed: dict[str, str], failures: dict[str, str]) -> list[st
         # A stack may also run from a checkout on PYTHONPATH.
         nothing = (
             f'no MMSegmentation is installed: {command("openmmlab")} for the {TITLES["openmmlab"]} line, or '
-            f'{command("onedl")} for the {TITLES["onedl"]} line'
+            f'{command("onedl")} for the {TITLES["onedl"]} line; to run exported files only, {command("run")}'
         )
         return [nothing] if 'mmseg' in failures else []
 
@@ -216,6 +226,12 @@ def _wrong_companions(installed: dict[str, str]) -> list[str]:
     undeclared = [name for name in ('ftfy', 'regex') if name not in installed]
     if undeclared and any(lines.values()):
         problems.append(f'mmseg imports {" and ".join(undeclared)}: pip install {" ".join(undeclared)}')
+    opencv = [name for name in OPENCV if name in installed]
+    if len(opencv) > 1:
+        problems.append(
+            f'{" and ".join(opencv)} are both installed, and they share a folder: '
+            f'pip uninstall -y {" ".join(opencv)} && pip install {opencv[0]}'
+        )
     torch, numpy = installed.get('torch'), installed.get('numpy')
     if torch and numpy and _release(torch) < (2, 3) and _release(numpy) >= (2,):
         problems.append(f'torch {torch} was built for NumPy 1 and numpy is {numpy}: pip install "torch>=2.3"')

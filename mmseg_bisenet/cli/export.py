@@ -1,4 +1,4 @@
-"""``mmseg-bisenet export CFG CKPT``: one file for another runtime."""
+"""``mmseg-bisenet export CONFIG [CHECKPOINT]``: one file for another runtime."""
 
 import argparse
 import logging
@@ -12,8 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.deploy.backends import FORMATS
     from mmseg_bisenet.deploy.precision import NAMES
 
-    parser.add_argument('config', help='path of a config, or the bare name of one of this package')
-    parser.add_argument('checkpoint', help='.pth or .safetensors file')
+    parser.add_argument('config', help='name of a model, or path or name of a config')
+    parser.add_argument('checkpoint', nargs='?', help='.pth or .safetensors file (default: the weights of the model)')
     parser.add_argument('--format', choices=list(FORMATS), default='onnx')
     parser.add_argument('--precision', choices=list(NAMES), default='fp32')
     parser.add_argument(
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.zoo import get_model
 
     path = options.find(args.config)
+    args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     args.checkpoint = fetch(args.checkpoint)
     preflight.require_writable('--output', args.output)

@@ -23,7 +23,7 @@ class CfgOptions(DictAction):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config, ``--work-dir`` and ``--cfg-options``, spelled as in MMSegmentation's scripts."""
-    parser.add_argument('config', help='path of a config, or the name of a config of this package')
+    parser.add_argument('config', help='path of a config, or the name of a model or config of this package')
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
     parser.add_argument(
         '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE', help='override the config'
@@ -113,6 +113,22 @@ def find(name: str) -> Path:
     if name.removesuffix('.py') in known:
         return known[name.removesuffix('.py')]
     raise InputError(
-        f'config {name} is neither a file nor the name of a config in {root}; check the spelling, or see '
-        'mmseg-bisenet list'
+        f'config {name} is neither a file nor the name of a config in {root}; the nearest names are '
+        f'{model_index.nearest(Path(name).stem, known)}, and mmseg-bisenet list shows the models'
     )
+
+
+def find_checkpoint(args: argparse.Namespace) -> str:
+    """Path or URL of the checkpoint: that of the command line, or the weights of the model that it names.
+
+    Raises:
+        InputError: it names neither.
+    """
+    if args.checkpoint:
+        return args.checkpoint
+    entry = model_index.entries().get(args.config)
+    if entry is None:
+        raise InputError(
+            f'{args.config} is no name of the model index, whose weights are known; give a checkpoint after it'
+        )
+    return str(model_index.weights(entry))

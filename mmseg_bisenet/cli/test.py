@@ -1,4 +1,4 @@
-"""``mmseg-bisenet test CONFIG CHECKPOINT``: MMSegmentation's test script, which takes the spellings of 0.x too."""
+"""``mmseg-bisenet test CONFIG [CHECKPOINT]``: MMSegmentation's test script, which takes the spellings of 0.x too."""
 
 import argparse
 import sys
@@ -15,7 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.cli import options
 
     options.add_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or its URL, or a file that `export` wrote')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file or its URL, or a file that `export` wrote (default: the weights of the model)',
+    )
     options.add_launcher(parser)
     parser.add_argument(
         '--aug-test', '--tta', action='store_true', dest='tta', help='test with the scales and flips of the config'
@@ -41,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.deploy.metadata import SUFFIXES
 
     cfg = options.load(args)
+    args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     _apply(cfg, args)
     for option, folder in [('--out', args.out), ('--show-dir', args.show_dir), ('--work-dir', cfg.work_dir)]:

@@ -2,10 +2,24 @@
 
 from mmseg_bisenet.deploy import load
 
-segment = load('bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024', 'weights.pth', runtime='torch', precision='bf16')
+segment = load('bisenetv2_camvid', runtime='torch', precision='bf16')
 labels = segment(cv2.imread('street.png'))  # (512, 1024) uint8
 """
 
-from mmseg_bisenet.deploy.loading import load
+from typing import TYPE_CHECKING, Any
+
+from mmseg_bisenet import install
+
+if TYPE_CHECKING:
+    from mmseg_bisenet.deploy.loading import load
 
 __all__ = ['load']
+
+
+def __getattr__(name: str) -> Any:
+    if name != 'load':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    with install.needing('run', 'deploy.load'):
+        from mmseg_bisenet.deploy.loading import load
+
+    return load

@@ -17,9 +17,10 @@ import torch
 from mmseg_bisenet import __version__
 from mmseg_bisenet.deploy import quantize, verify
 from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
-from mmseg_bisenet.deploy.graph import LARGEST, SMALLEST, Graph
+from mmseg_bisenet.deploy.backends.base import LARGEST, SMALLEST
+from mmseg_bisenet.deploy.graph import Graph
 from mmseg_bisenet.deploy.metadata import FORMAT_VERSION
-from mmseg_bisenet.deploy.network import DeployNetwork, describe
+from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 
@@ -81,6 +82,7 @@ def export(
             output_kind=output_kind,
             images=images,
             keep_float=keep_float,
+            references=True,
         )
         fix = 'take another precision or format, and report it'
         if precision == 'int8':
@@ -106,24 +108,29 @@ def write(
     output_kind: str = 'logits',
     images: Sequence[np.ndarray] = (),
     keep_float: Sequence[str] = (),
+    references: bool = False,
 ) -> tuple[Exported, DeployNetwork]:
     """Write a file, and return it with the network in float32, for verification.
 
     Args:
         device: that the file will run on.
         images: to calibrate int8, as :func:`~.quantize.checked` returns them.
+        references: store two images with their labels (:mod:`~.references`).
         others: as in :func:`export`.
     """
     metadata = _describe(segmentor, backend, precision, shape, dynamic, output_kind)
     path = Path(folder, f'{metadata["config"]}_{precision}_{shape[0]}x{shape[1]}{backend.suffix}')
     with quantize.quiet(), torch.no_grad():
         network = DeployNetwork(segmentor).to(device if backend.traced_on_device else 'cpu')
-        dtype = backend.graph_dtype(precision)
+        dtype = DTYPES[backend.graph_precision(precision)]
         written = network if dtype == network.dtype else copy.deepcopy(network).to(dtype)
         # The convolutions that read the image: a twentieth of the work, and most of the accuracy that int8 would cost.
         first = [name for name, part in network.named_modules() if getattr(part, 'in_channels', None) == 4]
         graph = Graph(written, output_kind == 'labels', backend.cast_by_float)
+        if references:
+            metadata['references'] = verify.references(network, images, shape, precision)
         backend.write(path, graph, metadata, images, [*keep_float, *first])
+        metadata.pop('references', None)
     return Exported(backend, path, metadata), network
 
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mmseg_bisenet.deploy.backends.base import LARGEST, SMALLEST
 from mmseg_bisenet.deploy.network import DeployNetwork
 
 if TYPE_CHECKING:
     import onnx
 
-SMALLEST = 64  # pixels a side: two pixels of the deepest map, below which a free shape cannot be traced
-LARGEST = 16384
 TRACED = (128, 256)  # what free shapes are traced with
 
 

@@ -58,4 +58,5 @@ def read(path: str | Path) -> Exported:
             f'exported file {path} is of format version {version}, and this mmseg_bisenet reads {FORMAT_VERSION}; '
             'export it again with this one'
         )
-    return Exported(backend, path, metadata, model)
+    references = metadata.pop('references', [])
+    return Exported(backend, path, metadata, model, references)

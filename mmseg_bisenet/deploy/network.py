@@ -10,6 +10,8 @@ from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.models.inference.fold import CONSTANT
 
+DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+
 
 def describe(segmentor: BiSeNetSegmentor) -> dict:
     """``align_corners`` of the logits, ``num_classes``, ``classes`` (names, or numbers) and ``palette`` (or None)."""

@@ -1,11 +1,9 @@
 """Precisions, and whether this machine's CPU or GPU computes in them."""
 
+import sys
 from pathlib import Path
 
-import torch
-
 NAMES = ('fp32', 'bf16', 'fp16', 'int8')
-DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 # Instructions that multiply numbers of a type, named as in `torch.cpu.get_capabilities` and as in Linux. Without them a
 # CPU converts to fp32 first, and is slower than in fp32.
@@ -15,9 +13,13 @@ INSTRUCTIONS = dict(
 )
 
 
-def available(precision: str, device: torch.device) -> bool:
-    """Whether this machine's device of that type computes in the precision."""
-    return cpu_has(precision) if device.type == 'cpu' else precision != 'bf16' or torch.cuda.is_bf16_supported()
+def available(precision: str, kind: str) -> bool:
+    """Whether this machine's device of that kind, ``cpu`` or ``cuda``, computes in the precision."""
+    if kind == 'cpu':
+        return cpu_has(precision)
+    import torch
+
+    return precision != 'bf16' or torch.cuda.is_bf16_supported()
 
 
 def cpu_has(precision: str) -> bool:
@@ -31,7 +33,8 @@ def cpu_has_tiles() -> bool:
 
 
 def _instructions() -> set[str]:
-    if hasattr(torch.cpu, 'get_capabilities'):  # from PyTorch 2.11 on
+    torch = sys.modules.get('torch')  # files run without it, and importing it takes a second
+    if torch and hasattr(torch.cpu, 'get_capabilities'):  # from PyTorch 2.11 on
         return {name for name, value in torch.cpu.get_capabilities().items() if value is True}
     info = Path('/proc/cpuinfo')
     return set(info.read_text().split()) if info.exists() else set()

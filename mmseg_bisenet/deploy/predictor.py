@@ -1,19 +1,24 @@
-"""The callable that :func:`mmseg_bisenet.deploy.load` returns: checks images, runs them, makes labels from logits."""
+"""The callable that :func:`mmseg_bisenet.deploy.load` returns: checks images, runs them, makes labels from logits.
 
+It runs engines of arrays, and needs no PyTorch (:mod:`~.tensor_predictor` has that of PyTorch's engines).
+"""
+
+import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-from mmseg_bisenet.deploy.backends.base import Backend, Engine
-from mmseg_bisenet.deploy.graph import SMALLEST
+from mmseg_bisenet.deploy.backends.base import SMALLEST, Backend, Engine, default_threads
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
+from mmseg_bisenet.upsampling import upsample_argmax
 
-Images = TypeVar('Images', np.ndarray, Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Images = TypeVar('Images', bound=Union[np.ndarray, 'Tensor'])
 
 
 class Predictor:
@@ -23,11 +28,11 @@ class Predictor:
     CPU a batch as a whole takes as long and more memory, and other runtimes were compiled for one image.
 
     Args:
-        engine: (N, H, W, 3) uint8 tensor, BGR, on ``device`` -> logits, or labels in uint8.
+        engine: images (N, H, W, 3) uint8, BGR -> logits, or labels in uint8.
         backend: that the engine is of.
         metadata: as :func:`mmseg_bisenet.deploy.metadata.read_metadata` returns them.
-        device: of the engine.
         channel_order: of the images, ``bgr`` or ``rgb``.
+        threads: that make labels from logits.
         workers: threads that run images of a batch at the same time; by default one image at a time.
 
     Attributes:
@@ -43,8 +48,8 @@ class Predictor:
         engine: Engine,
         backend: Backend,
         metadata: dict,
-        device: torch.device,
         channel_order: str = 'bgr',
+        threads: int | None = None,
         workers: int | None = None,
     ) -> None:
         self.runtime, self.precision = backend.name, metadata['precision']
@@ -52,9 +57,8 @@ class Predictor:
         self.classes, self.palette = tuple(metadata['classes']), metadata['palette']
         self.num_classes = metadata['num_classes']
         self.engine, self.align_corners = engine, metadata['align_corners']
-        self._device, self._channel_order = device, channel_order
-        self._any_shape = backend.any_shape
-        self._whole = device.type == 'cuda' and backend.any_shape
+        self._channel_order, self._any_shape = channel_order, backend.any_shape
+        self._threads = threads or default_threads()
         self._workers = workers and ThreadPoolExecutor(workers, thread_name_prefix=self.runtime)
 
     def __call__(self, images: Images) -> Images:
@@ -70,30 +74,40 @@ class Predictor:
             InputError: images of another type or shape.
         """
         self._check(images)
-        batch = _contiguous(images)
-        if self._channel_order == 'rgb':
-            batch = _reversed(batch)
-        batch = batch.to(self._device)
-        if self._whole or len(batch) == 1:
-            labels = self._labels(batch)
-        else:
-            run = self._workers.map if self._workers else map
-            labels = torch.cat(list(run(self._labels, batch.split(1))))
-        labels = labels[0] if images.ndim == 3 else labels
-        return labels.to(images.device) if isinstance(images, Tensor) else labels.cpu().numpy()
+        parts = self._parts(self.batch(images))
+        run = self._workers.map if self._workers and len(parts) > 1 else map
+        labels = self._joined(list(run(self._run, parts)))
+        return self._as(images, labels[0] if images.ndim == 3 else labels)
 
-    def _labels(self, batch: Tensor) -> Tensor:
-        with torch.inference_mode():
-            output = self.engine(batch)
-        # Outside of inference mode, so that a caller may write into the labels.
-        if output.dtype == torch.uint8:
-            return output.clone()
-        return upsample_argmax(output, batch.shape[1:3], self.align_corners)
+    def batch(self, images: Any) -> Any:
+        """Images (H, W, 3) or (N, H, W, 3) as the engine takes them."""
+        array = images.cpu().numpy() if _is_tensor(images) else images
+        # OpenVINO shares its memory with the array, which may be read-only.
+        array = np.require(array, requirements=['C', 'W']).reshape(-1, *images.shape[-3:])
+        return reversed_channels(array) if self._channel_order == 'rgb' else array
 
-    def _check(self, images: np.ndarray | Tensor) -> None:
-        if not isinstance(images, np.ndarray | Tensor):
+    def labels(self, output: Any, size: Sequence[int]) -> Any:
+        """What the engine gave, as labels (N, H, W) uint8 of that size (H, W), which a caller may keep and write."""
+        if output.dtype == np.uint8:
+            return output.copy()
+        return upsample_argmax(output, size, self.align_corners, self._threads)
+
+    def _parts(self, batch: Any) -> list:
+        return [batch[i : i + 1] for i in range(len(batch))]
+
+    def _run(self, batch: Any) -> Any:
+        return self.labels(self.engine(batch), batch.shape[1:3])
+
+    def _joined(self, parts: list) -> Any:
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _as(self, images: Images, labels: Any) -> Any:
+        return sys.modules['torch'].from_numpy(labels).to(images.device) if _is_tensor(images) else labels
+
+    def _check(self, images: Any) -> None:
+        if not (isinstance(images, np.ndarray) or _is_tensor(images)):
             raise InputError(f'image of type {type(images).__name__}: give an array or a tensor, as cv2.imread does')
-        if images.dtype not in (np.uint8, torch.uint8):
+        if str(images.dtype).removeprefix('torch.') != 'uint8':
             raise InputError(f'image of dtype {images.dtype}: give uint8, 0 to 255; the network normalises')
         if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:
             raise InputError(f'image of shape {tuple(images.shape)}: give (H, W, 3), or a batch (N, H, W, 3)')
@@ -107,18 +121,10 @@ class Predictor:
             raise InputError(f'image of {size[0]}x{size[1]}: exported files take {SMALLEST} or more a side; enlarge it')
 
 
-def _contiguous(images: np.ndarray | Tensor) -> Tensor:
-    """(N, H, W, 3), with the default strides of that shape, which ``torch.compile`` checks."""
-    if isinstance(images, np.ndarray):
-        images = torch.from_numpy(np.require(images, requirements=['C', 'W']))  # PyTorch warns about read-only arrays
-    return images.contiguous().view(-1).view(-1, *images.shape[-3:])
+def _is_tensor(images: Any) -> bool:
+    return 'torch' in sys.modules and isinstance(images, sys.modules['torch'].Tensor)
 
 
-def _reversed(images: Tensor) -> Tensor:
-    """RGB as BGR."""
-    if images.device.type != 'cpu':
-        return images.flip(-1)
-    # OpenCV takes a fiftieth of the time.
-    return torch.from_numpy(cv2.cvtColor(images.view(-1, *images.shape[2:]).numpy(), cv2.COLOR_RGB2BGR)).view(
-        images.shape
-    )
+def reversed_channels(images: np.ndarray) -> np.ndarray:
+    """RGB (N, H, W, 3) as BGR. OpenCV takes a fiftieth of NumPy's time."""
+    return cv2.cvtColor(images.reshape(-1, *images.shape[2:]), cv2.COLOR_RGB2BGR).reshape(images.shape)

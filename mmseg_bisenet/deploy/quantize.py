@@ -21,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmseg_bisenet.deploy.backends.base import require_packages
+from mmseg_bisenet.deploy.packages import require_packages
 from mmseg_bisenet.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -15,15 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmseg_bisenet.deploy.graph import SMALLEST, bilinear
+from mmseg_bisenet.deploy.backends.base import SMALLEST
+from mmseg_bisenet.deploy.graph import bilinear
 from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.deploy.references import NEEDED, TIED, encoded, enlarged, thumbnail
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.scene import draw_scene
 
 logger = logging.getLogger(__name__)
 
-# Share of the labels that must be right, and what is a tie.
-NEEDED = dict(fp32=0.9999, bf16=0.99, fp16=0.99, int8=0.98)
+# What is a tie, in standard deviations of a pixel's logits.
 TIE = dict(fp32=0.001, bf16=0.3, fp16=0.3, int8=0.3)
 ROWS = 64  # of logits of full size at a time
 
@@ -99,6 +100,24 @@ def compare(
                 right += int((tied & (labels < len(wanted))).sum())
                 total += labels.numel()
     return equal / total, right / total
+
+
+@torch.inference_mode()
+def references(
+    network: DeployNetwork, images: Sequence[np.ndarray], shape: tuple[int, int], precision: str
+) -> list[dict[str, str]]:
+    """Two images with their labels, for a file (:mod:`~.references`). The arguments are as above."""
+    found = []
+    for batch in batches(images, shape):
+        small = thumbnail(batch[0])
+        pixels = torch.from_numpy(enlarged(small, shape)[None]).to(_device(network))
+        labels = np.empty(shape, np.uint16)
+        for rows, wanted in _upsampled(network(pixels)[0].cpu(), shape, network.align_corners):
+            best, second = wanted.topk(2, dim=0).values
+            tied = best - second <= TIE[precision] * wanted.std(dim=0, correction=0)
+            labels[rows] = wanted.argmax(dim=0).masked_fill(tied, TIED).numpy()
+        found.append(encoded(small, labels))
+    return found
 
 
 def _device(network: DeployNetwork) -> torch.device:

@@ -12,12 +12,12 @@ from mmseg.structures import SegDataSample
 from test_latency import Clock
 from torch import nn
 
-from mmseg_bisenet import install
+from mmseg_bisenet import install, model_index
 from mmseg_bisenet.benchmark import comparison, latency, machine, methods, picture, plain
 from mmseg_bisenet.benchmark.latency import Method
 from mmseg_bisenet.benchmark.memory import held_bytes
 from mmseg_bisenet.benchmark.methods import Job
-from mmseg_bisenet.cli import main
+from mmseg_bisenet.cli import benchmark, main
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes import draw_scene
 
@@ -319,3 +319,10 @@ def test_the_machine():
     assert setting['threads'] == torch.get_num_threads()
     assert setting['torch'] == torch.__version__
     assert 1 <= setting['cores']
+
+
+def test_weights_in_the_package_are_taken_and_others_are_not_downloaded():
+    shipped = model_index.find('bisenetv2_camvid')
+    assert benchmark.shipped_weights(shipped.name) == str(shipped.weights)
+    for name in (V2, 'configs/mine.py'):
+        assert benchmark.shipped_weights(name) is None

@@ -25,6 +25,7 @@ ONEDL = COMPANIONS | {
     'onedl-mim': '0.5.1',
 }
 NO_MMSEG = "ModuleNotFoundError: No module named 'mmseg'"
+NO_TORCH = "ModuleNotFoundError: No module named 'torch'"
 NO_MMCV = "ModuleNotFoundError: No module named 'mmcv'"
 NO_GL = 'ImportError: libGL.so.1: cannot open shared object file: No such file or directory'
 ABI = 'ImportError: /env/mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN3c10'
@@ -117,6 +118,16 @@ CASES = {
         {'mmseg.models': "ModuleNotFoundError: No module named 'ftfy'"},
         ['mmseg imports ftfy and regex', 'pip install ftfy regex'],
     ),
+    'two wheels of OpenCV': (
+        UPSTREAM | {'opencv-python-headless': '5.0.0.93'},
+        {},
+        ['share a folder', 'pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python'],
+    ),
+    'files only, without OpenCV': (
+        {'numpy': '2.4.6', 'onnxruntime': '1.31.1'},
+        {'torch': NO_TORCH, 'cv2': "ModuleNotFoundError: No module named 'cv2'", 'mmseg': NO_MMSEG},
+        ['import cv2 fails', 'pip install opencv-python'],
+    ),
     'NumPy 2 under an old torch': (
         UPSTREAM | {'torch': '2.2.2'},
         {},
@@ -165,6 +176,12 @@ def test_problem_is_one_line_with_its_fix(here, installed, failures, texts):
     assert '\n' not in problems[0]
     for text in texts:
         assert text in problems[0]
+
+
+def test_an_environment_that_only_runs_files_has_no_problem():
+    failures = {'torch': NO_TORCH, 'mmengine': NO_MMSEG, 'mmcv': NO_MMCV, 'mmseg': NO_MMSEG, 'mmseg.models': NO_MMSEG}
+    for runtime in env.RUNTIMES:
+        assert env.diagnose({'numpy': '2.4.6', 'opencv-python-headless': '5.0.0.93', runtime: '1'}, failures) == []
 
 
 def test_independent_problems_are_all_told():

@@ -1,11 +1,14 @@
 """Options that all commands on a config share: named sizes reach the pipelines."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
+from mmseg_bisenet import model_index
 from mmseg_bisenet.cli import options
+from mmseg_bisenet.errors import InputError
 
 CITYSCAPES = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
 
@@ -54,3 +57,22 @@ def test_other_scales_stay():
     before, after = (load(CITYSCAPES, *changes) for changes in ([], ['scale=(2048,1024)', 'crop_size=(1024,1024)']))
     assert before.train_dataloader.to_dict() == after.train_dataloader.to_dict()
     assert before.test_dataloader.to_dict() == after.test_dataloader.to_dict()
+
+
+def test_a_model_of_the_index_brings_its_weights(tmp_path):
+    def find(config: str, checkpoint: str | None = None) -> str:
+        return options.find_checkpoint(argparse.Namespace(config=config, checkpoint=checkpoint))
+
+    assert Path(find('bisenetv2_camvid')) == model_index.find('bisenetv2_camvid').weights
+    assert find(CITYSCAPES) == model_index.find(CITYSCAPES).weights and find(CITYSCAPES).startswith('https://')
+    assert find(CITYSCAPES, 'mine.pth') == find('mine.py', 'mine.pth') == 'mine.pth'
+    with pytest.raises(InputError, match=r'mine\.py is no name of the model index, whose weights are known; give a ch'):
+        find('mine.py')
+    unpublished = next(entry.name for entry in model_index.entries().values() if entry.weights is None)
+    with pytest.raises(InputError, match=f'model {unpublished} has no weights in the model index; train its config'):
+        find(unpublished)
+
+
+def test_an_unknown_config_is_answered_with_the_nearest():
+    with pytest.raises(InputError, match=r'bisenetv2_camvit is neither .*; the nearest names are bisenetv2_camvid, '):
+        options.find('bisenetv2_camvit')

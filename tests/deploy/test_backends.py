@@ -13,12 +13,12 @@ from small import shrunk
 
 import mmseg_bisenet
 from mmseg_bisenet import install
-from mmseg_bisenet.deploy import load, verify
-from mmseg_bisenet.deploy.backends import BACKENDS, FORMATS, RUNTIMES, FileBackend, require
-from mmseg_bisenet.deploy.backends.base import installation
+from mmseg_bisenet.deploy import load, packages, verify
+from mmseg_bisenet.deploy.backends import BACKENDS, FORMATS, RUNTIMES, FileBackend, base, require
 from mmseg_bisenet.deploy.export import export, write
 from mmseg_bisenet.deploy.metadata import SUFFIXES, read
 from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.deploy.packages import installation
 from mmseg_bisenet.deploy.precision import NAMES
 from mmseg_bisenet.errors import InputError
 
@@ -102,11 +102,33 @@ def test_what_it_lacks_is_refused(backend, monkeypatch):
             backend.require_machine(name, torch.device('cpu'))
 
 
+def test_threads_without_pytorch(monkeypatch, tmp_path):
+    """As many as PyTorch uses; without it what OMP_NUM_THREADS says, or one a core."""
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 7)
+    assert base.default_threads() == 7
+    monkeypatch.delitem(sys.modules, 'torch')
+    monkeypatch.setenv('OMP_NUM_THREADS', '3')
+    assert base.default_threads() == 3
+    monkeypatch.delenv('OMP_NUM_THREADS')
+    monkeypatch.setattr(base.os, 'sched_getaffinity', lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(base, 'Path', lambda path: tmp_path / path.split('/')[5])
+    assert base.default_threads() == 4  # nothing is known of their cores
+    for number, siblings in enumerate(['0-1', '0-1', '2-3', '2-3']):
+        (tmp_path / f'cpu{number}').write_text(siblings)
+    assert base.default_threads() == 2
+
+
 def test_the_command_that_installs_packages():
     extra = install.command('export')
     assert installation(['onnx', 'onnxruntime']) == extra
     assert installation(['onnx', 'tensorrt']) == f'{extra} tensorrt'
     assert installation(['tensorrt']) == 'pip install tensorrt'
+
+
+def test_the_command_without_pytorch(monkeypatch):
+    """The extra `export` would bring what writes files too."""
+    monkeypatch.setattr(packages, 'is_installed', lambda name: False)
+    assert installation(['onnxruntime', 'onnx']) == 'pip install onnxruntime onnx'
 
 
 # -- what it does ------------------------------------------------------------------------------------------------------

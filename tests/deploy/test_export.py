@@ -11,8 +11,8 @@ from small import shrunk
 
 import mmseg_bisenet
 from mmseg_bisenet import install
-from mmseg_bisenet.deploy import verify
-from mmseg_bisenet.deploy.backends import FORMATS, base, pt2
+from mmseg_bisenet.deploy import packages, verify
+from mmseg_bisenet.deploy.backends import FORMATS, pt2
 from mmseg_bisenet.deploy.backends.base import beside
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.graph import bilinear
@@ -242,7 +242,7 @@ def test_more_classes_than_a_byte_counts(tmp_path):
 
 
 def test_a_missing_extra(segmentor, monkeypatch, tmp_path):
-    monkeypatch.setattr(base.importlib, 'import_module', missing)
+    monkeypatch.setattr(packages.importlib, 'import_module', missing)
     command = re.escape(install.command('export'))
     with pytest.raises(InputError, match=rf'onnx, onnxscript, openvino not installed; run: {command}$'):
         export(segmentor, 'openvino', 'fp32', SHAPE, tmp_path)

@@ -9,7 +9,6 @@ import torch
 
 import mmseg_bisenet
 from mmseg_bisenet.deploy import load, precision, quantize
-from mmseg_bisenet.deploy.backends import torch as torch_backend
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.metadata import read_metadata
 from mmseg_bisenet.deploy.network import DeployNetwork
@@ -127,7 +126,7 @@ def test_ranges_that_lose_the_labels_are_refused(segmentor, streets, monkeypatch
             if isinstance(layer, winograd_layer.WinogradConv2d):
                 layer.quantize(torch.full((36,), 1e-3))
 
-    monkeypatch.setattr(torch_backend, 'use_int8', use_int8)
+    monkeypatch.setattr(winograd_layer, 'use_int8', use_int8)
     with pytest.raises(
         InputError, match=r'int8: \d+\.\d\d% of the labels are those of PyTorch in fp32, and 98\.00% are'
     ):
@@ -138,7 +137,7 @@ def test_torch_in_int8_without_its_instructions(segmentor, streets, monkeypatch)
     options = dict(runtime='torch', precision='int8', shape=SHAPE)
     with pytest.raises(InputError, match='int8: 0 images to calibrate with'):
         load(segmentor, **options)
-    monkeypatch.setattr(torch_backend, 'has_int8', lambda: False)
+    monkeypatch.setattr(winograd_layer, 'has_int8', lambda: False)
     with pytest.raises(
         InputError, match=r'runtime torch: int8 needs a CPU with AVX-512-VNNI, .*; choose onnxruntime or openv'
     ):

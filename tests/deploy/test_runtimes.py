@@ -20,11 +20,12 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 import mmseg_bisenet
-from mmseg_bisenet import install
-from mmseg_bisenet.deploy import load, precision
+from mmseg_bisenet import install, model_index
+from mmseg_bisenet.deploy import building, load, precision
 from mmseg_bisenet.deploy.backends import torch as torch_backend
 from mmseg_bisenet.deploy.backends.compile import require_compiler
 from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.deploy.winograd import layer
 from mmseg_bisenet.errors import InputError
 
 CONFIG = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
@@ -137,7 +138,7 @@ def test_winograd_where_fewer_products_in_float32_pay(monkeypatch, segmentor, im
     pytest.importorskip('numba')
     monkeypatch.setattr(precision, 'cpu_has', lambda name: True)
     replaced = []
-    monkeypatch.setattr(torch_backend, 'use_winograd', replaced.append)
+    monkeypatch.setattr(layer, 'use_winograd', replaced.append)
     for tiles, computed_in, count in [(True, 'fp32', 1), (False, 'bf16', 1), (True, 'bf16', 0), (False, 'fp16', 0)]:
         monkeypatch.setattr(torch_backend, 'cpu_has_tiles', lambda tiles=tiles: tiles)
         load(segmentor, runtime='torch', precision=computed_in, shape=SHAPE)
@@ -189,6 +190,25 @@ def test_a_config_and_its_checkpoint_run_by_a_file(segmentor, images, logits, tm
     torch.save(dict(state_dict=segmentor.state_dict(), meta={}), tmp_path / 'weights.pth')
     segment = load(CONFIG, tmp_path / 'weights.pth', 'onnxruntime', shape=SHAPE)
     assert_same_but_for_ties(segment(images), logits)
+
+
+@pytest.mark.parametrize(
+    ('source', 'given', 'loaded'),
+    [
+        ('bisenetv2_camvid', None, True),
+        ('bisenetv2_camvid', False, False),
+        ('bisenetv2_camvid', 'a.pth', 'a.pth'),
+        (model_index.find('bisenetv2_camvid').config, None, False),
+    ],
+)
+def test_a_name_brings_its_weights(monkeypatch, source, given, loaded):
+    def get_model(name: str, pretrained: bool | str, device: torch.device) -> nn.Module:
+        assert (name, pretrained) == (str(source), loaded)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(building, 'get_model', get_model)
+    with pytest.raises(KeyboardInterrupt):
+        load(source, given)
 
 
 # -- the callable ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The runtimes, one file each. This list is the only one: everything else that names runtimes or formats reads it."""
 
-from torch import device as Device
+from typing import TYPE_CHECKING
 
 from mmseg_bisenet.deploy.backends.base import Backend, Exported, FileBackend
 from mmseg_bisenet.deploy.backends.compile import Compile
@@ -12,6 +12,9 @@ from mmseg_bisenet.deploy.backends.tensorrt import TensorRT
 from mmseg_bisenet.deploy.backends.torch import Torch
 from mmseg_bisenet.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = ['BACKENDS', 'FORMATS', 'RUNTIMES', 'Backend', 'Exported', 'FileBackend', 'require']
 
 BACKENDS = (Eager(), Torch(), Compile(), ONNXRuntime(), OpenVINO(), AOTInductor(), TensorRT())
@@ -19,7 +22,7 @@ RUNTIMES = {backend.name: backend for backend in BACKENDS}
 FORMATS = {backend.format: backend for backend in BACKENDS if isinstance(backend, FileBackend)}
 
 
-def require(runtime: str, precision: str, device: Device) -> Backend:
+def require(runtime: str, precision: str, device: 'str | torch.device') -> Backend:
     """The runtime of that name, if it runs here in that precision on that device.
 
     Raises:

@@ -4,34 +4,37 @@ To add a runtime, write one file with one class, add it to the list in ``__init_
 ``tests/deploy/test_backends.py``. The command line, ``load``, ``export``, verification and the benchmark read the list.
 """
 
-import importlib
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mmseg_bisenet import install
 from mmseg_bisenet.deploy import precision as precisions
-from mmseg_bisenet.deploy.graph import Graph
+from mmseg_bisenet.deploy.packages import require_packages, require_torch
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.models import BiSeNetSegmentor
 
-# images (N, H, W, 3), a contiguous uint8 tensor, BGR, on the engine's device -> logits (N, num_classes, h, w) of a
-# floating type, or labels (N, H, W) uint8. The next call in the same thread may overwrite the result. Any number of
-# threads may call an engine, except a compiled one on CUDA.
-Engine = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    import torch
+
+    from mmseg_bisenet.deploy.graph import Graph
+    from mmseg_bisenet.models import BiSeNetSegmentor
+
+# images (N, H, W, 3), contiguous uint8, BGR -> logits (N, num_classes, h, w) of a floating type, or labels (N, H, W)
+# uint8: tensors on the engine's device if the backend has `needs_torch`, otherwise arrays. The next call in the same
+# thread may overwrite the result. Any number of threads may call an engine, except a compiled one on CUDA.
+Engine = Callable[[Any], Any]
 # images (N, H, W, 3) uint8 -> logits or labels
 Run = Callable[[np.ndarray], np.ndarray]
 
 KEY = 'mmseg_bisenet'  # under which a file that can hold metadata holds ours
-SEPARATE = ('tensorrt',)  # packages that no extra brings: they need a GPU
+SMALLEST = 64  # pixels a side: two pixels of the deepest map, below which a free shape cannot be traced
+LARGEST = 16384
 
 
 class Backend:
@@ -41,7 +44,8 @@ class Backend:
         name: its name in ``load`` and on the command line.
         precisions: what it computes in.
         devices: types of devices that it runs on; the first is what errors advise.
-        packages: modules that it needs besides PyTorch, its own first.
+        packages: modules that running it needs besides PyTorch, its own first.
+        needs_torch: whether its engine is of PyTorch, and takes tensors. Modules of other backends import no PyTorch.
         any_shape: whether a network takes batches and images of every shape, not only those that it was made for.
         parallel: whether several images at a time give more images a second.
     """
@@ -50,6 +54,7 @@ class Backend:
     precisions: tuple[str, ...]
     devices: tuple[str, ...] = ('cpu', 'cuda')
     packages: tuple[str, ...] = ()
+    needs_torch = True
     any_shape = False
     parallel = False
 
@@ -57,25 +62,24 @@ class Backend:
         """Modules that making and running a network takes; ``quantized``: in int8."""
         return self.packages
 
-    def require_machine(self, precision: str, device: torch.device) -> None:
+    def require_machine(self, precision: str, device: 'str | torch.device') -> None:
         """Check that this machine has the device, and that the device computes in the precision.
 
         Raises:
             InputError: it has not.
         """
-        if device.type not in self.devices:
+        kind = str(device).partition(':')[0]
+        if kind not in self.devices:
             raise InputError(f"runtime {self.name} does not run on device '{device}'; give device={self.devices[0]!r}")
-        if device.type == 'cuda' and not torch.cuda.is_available():
+        if kind == 'cuda' and not _sees_gpu():
             fix = ", or give device='cpu'" if 'cpu' in self.devices else ''
             raise InputError(f"device '{device}': PyTorch sees no GPU; install its build for CUDA{fix}")
-        if not precisions.available(precision, device):
-            reason = (
-                'this CPU has no instructions for it' if device.type == 'cpu' else 'this GPU does not compute in it'
-            )
-            others = [name for name in self.precisions if precisions.available(name, device)]
+        if not precisions.available(precision, kind):
+            reason = 'this CPU has no instructions for it' if kind == 'cpu' else 'this GPU does not compute in it'
+            others = [name for name in self.precisions if precisions.available(name, kind)]
             raise InputError(f'precision {precision}: {reason}; choose {" or ".join(others)}')
 
-    def require_build(self, precision: str, device: torch.device) -> None:
+    def require_build(self, precision: str, device: 'torch.device') -> None:
         """Check what :meth:`build`, or the writing of a file, needs besides the device.
 
         Raises:
@@ -84,10 +88,10 @@ class Backend:
 
     def build(
         self,
-        segmentor: BiSeNetSegmentor,
+        segmentor: 'BiSeNetSegmentor',
         precision: str,
         shape: tuple[int, int],
-        device: torch.device,
+        device: 'torch.device',
         images: Sequence[np.ndarray],
     ) -> Engine:
         """The segmentor as an engine.
@@ -98,6 +102,18 @@ class Backend:
             images: (H, W, 3) uint8 BGR of that shape, to calibrate int8; otherwise none.
         """
         raise NotImplementedError
+
+    def on_arrays(self, engine: Engine, device: 'str | torch.device') -> Run:
+        """The engine as a function of arrays."""
+        if not self.needs_torch:
+            return engine
+        import torch
+
+        def run(images: np.ndarray) -> np.ndarray:
+            output = engine(torch.from_numpy(images).to(device))
+            return (output.float() if output.is_floating_point() else output).cpu().numpy()
+
+        return run
 
 
 class FileBackend(Backend):
@@ -126,16 +142,16 @@ class FileBackend(Backend):
         names = (*self.write_packages, *self.packages, *(['nncf'] if quantized and 'int8' in self.written_in else []))
         return tuple(dict.fromkeys(names))
 
-    def require_build(self, precision: str, device: torch.device) -> None:
+    def require_build(self, precision: str, device: 'torch.device') -> None:
         require_torch(f'format {self.format}')
         require_packages(*self.needs(precision == 'int8'))
 
-    def graph_dtype(self, precision: str) -> torch.dtype:
-        """What the graph computes in that a file is written from."""
-        return precisions.DTYPES.get(precision, torch.float32)
+    def graph_precision(self, precision: str) -> str:
+        """What the graph computes in that a file is written from, ``fp32``, ``bf16`` or ``fp16``."""
+        return 'fp32' if precision == 'int8' else precision
 
     def write(
-        self, path: Path, graph: Graph, metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
+        self, path: Path, graph: 'Graph', metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
     ) -> None:
         """Write the file with its metadata; what only this format knows is added to ``metadata``.
 
@@ -158,20 +174,23 @@ class FileBackend(Backend):
         """
         return _read_beside(path), None
 
-    def open(self, exported: 'Exported', device: torch.device, throughput: bool = False) -> Engine:
+    def open(
+        self, exported: 'Exported', device: 'str | torch.device', throughput: bool = False, threads: int | None = None
+    ) -> Engine:
         """The file as an engine, set up as the runtime's documentation advises for latency.
 
         Args:
             throughput: run many calls at the same time instead, if the runtime is ``parallel``.
+            threads: on a CPU, by default :func:`default_threads`.
 
         Raises:
             InputError: a package is missing, or the runtime does not take the file.
         """
         raise NotImplementedError
 
-    def run_plainly(self, exported: 'Exported', device: torch.device) -> Run:
+    def run_plainly(self, exported: 'Exported', device: 'str | torch.device') -> Run:
         """The file in its own runtime with as few settings as possible, for verification."""
-        return on_arrays(self.open(exported, device), device)
+        return self.on_arrays(self.open(exported, device), device)
 
 
 @dataclass
@@ -181,60 +200,35 @@ class Exported:
     Args:
         metadata: as in :func:`mmseg_bisenet.deploy.metadata.read_metadata`.
         model: what reading the metadata had to load, so that opening does not load it again.
+        references: two images and their labels, as :mod:`mmseg_bisenet.deploy.references` stores them; or none.
     """
 
     backend: FileBackend
     path: Path
     metadata: dict
     model: Any = None
+    references: list[dict[str, str]] = field(default_factory=list)
 
 
-def on_arrays(engine: Engine, device: torch.device) -> Run:
-    """The engine as a function of arrays."""
-
-    def run(images: np.ndarray) -> np.ndarray:
-        output = engine(torch.from_numpy(images).to(device))
-        return (output.float() if output.is_floating_point() else output).cpu().numpy()
-
-    return run
+def default_threads() -> int:
+    """As many as PyTorch uses if this process has loaded it; otherwise OMP_NUM_THREADS, or one a core."""
+    if 'torch' in sys.modules:
+        return sys.modules['torch'].get_num_threads()
+    asked = os.environ.get('OMP_NUM_THREADS', '')
+    return int(asked) if asked.isdigit() and int(asked) else _cores()
 
 
-# -- what must be installed --------------------------------------------------------------------------------------------
+def _cores() -> int:
+    """Cores that this process may use. Two processors of one core share what multiplies, and count as one."""
+    processors = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count() or 1)
+    siblings = [Path(f'/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list') for number in processors]
+    return len({path.read_text() if path.exists() else str(path) for path in siblings})
 
 
-def require_packages(*names: str) -> list[ModuleType]:
-    """Import modules.
+def _sees_gpu() -> bool:
+    import torch
 
-    Raises:
-        InputError: it names those that are not installed, and the command that installs them.
-    """
-    modules, missing = [], []
-    for name in names:
-        try:
-            modules.append(importlib.import_module(name))
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-            missing.append(name)
-    if missing:
-        raise InputError(f'{", ".join(missing)} not installed; run: {installation(missing)}')
-    return modules
-
-
-def installation(missing: Sequence[str]) -> str:
-    """The command that installs packages which are missing."""
-    separate = [name for name in missing if name in SEPARATE]
-    if len(separate) == len(missing):
-        return f'pip install {" ".join(separate)}'
-    return ' '.join([install.command('export'), *separate])
-
-
-def require_torch(what: str) -> None:
-    """Raises:
-    InputError: PyTorch is older than what exports and compiles as is needed here.
-    """
-    if torch.__version__ < '2.6':  # a `TorchVersion` compares as a version
-        raise InputError(f'{what}: PyTorch 2.6 or newer is needed, and this is {torch.__version__}; install it')
+    return torch.cuda.is_available()
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

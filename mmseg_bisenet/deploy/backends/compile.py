@@ -9,16 +9,19 @@ Settings (https://docs.pytorch.org/docs/stable/generated/torch.compile.html):
 
 from collections.abc import Sequence
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mmseg_bisenet.deploy.backends.base import Engine, require_torch
+from mmseg_bisenet.deploy.backends.base import Engine
 from mmseg_bisenet.deploy.backends.torch import Torch
+from mmseg_bisenet.deploy.packages import require_torch
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.models import BiSeNetSegmentor
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmseg_bisenet.models import BiSeNetSegmentor
 
 
 class Compile(Torch):
@@ -27,26 +30,28 @@ class Compile(Torch):
     name = 'compile'
     any_shape = False
 
-    def require_build(self, precision: str, device: torch.device) -> None:
+    def require_build(self, precision: str, device: 'torch.device') -> None:
         super().require_build(precision, device)
         require_torch('runtime compile')
         require_compiler()
 
     def build(
         self,
-        segmentor: BiSeNetSegmentor,
+        segmentor: 'BiSeNetSegmentor',
         precision: str,
         shape: tuple[int, int],
-        device: torch.device,
+        device: 'torch.device',
         images: Sequence[np.ndarray],
     ) -> Engine:
         return compiled(super().build(segmentor, precision, shape, device, images), shape, device)
 
 
-def compiled(network: Engine, shape: tuple[int, int], device: torch.device) -> Engine:
+def compiled(network: Engine, shape: tuple[int, int], device: 'torch.device') -> Engine:
     """The network, compiled for one image of ``shape``; on CUDA only one thread may call it."""
 
-    def run(images: Tensor) -> Tensor:
+    import torch
+
+    def run(images: torch.Tensor) -> torch.Tensor:
         return network(images)
 
     # Dynamo counts recompilations by code object, and runs the ninth network of one code object eagerly without an

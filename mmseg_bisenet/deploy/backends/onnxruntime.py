@@ -6,15 +6,19 @@ machines, but is not loaded here.
 Settings (https://onnxruntime.ai/docs/performance/tune-performance/threading.html): all graph optimisations, and as many
 threads as PyTorch uses. Deviation: threads do not spin while they wait, as they do by default: they would take the
 cores from the labels, which come next.
+
+A file that ends in labels is cut at its logits, if ``onnx`` and Numba are installed: Numba's labels are faster. Without
+one of them, as in the extra ``run``, the file runs as it is.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from mmseg_bisenet import upsampling
 from mmseg_bisenet.deploy import quantize
 from mmseg_bisenet.deploy.backends.base import (
     KEY,
@@ -23,10 +27,15 @@ from mmseg_bisenet.deploy.backends.base import (
     FileBackend,
     Run,
     cut_short,
+    default_threads,
     reading,
-    require_packages,
 )
-from mmseg_bisenet.deploy.graph import Graph, to_onnx
+from mmseg_bisenet.deploy.packages import is_installed, require_packages
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmseg_bisenet.deploy.graph import Graph
 
 
 class ONNXRuntime(FileBackend):
@@ -36,13 +45,16 @@ class ONNXRuntime(FileBackend):
     precisions = ('fp32', 'int8')
     written_in = ('fp32', 'fp16', 'int8')
     devices = ('cpu',)
-    packages = ('onnxruntime', 'onnx')
+    packages = ('onnxruntime',)
     write_packages = ('onnx', 'onnxscript')
+    needs_torch = False
     parallel = True
 
     def write(
-        self, path: Path, graph: Graph, metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
+        self, path: Path, graph: 'Graph', metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
     ) -> None:
+        from mmseg_bisenet.deploy.graph import to_onnx
+
         model = to_onnx(graph, tuple(metadata['shape']), metadata['dynamic'])
         if metadata['precision'] == 'int8':
             model = quantize.quantize(model, images, keep_float)
@@ -51,6 +63,8 @@ class ONNXRuntime(FileBackend):
         path.write_bytes(model.SerializeToString())
 
     def read(self, path: Path) -> tuple[str | None, object]:
+        if not is_installed('onnx'):
+            return self._read_by_session(path), None
         (onnx,) = require_packages('onnx')
         from google.protobuf.message import DecodeError
 
@@ -61,23 +75,40 @@ class ONNXRuntime(FileBackend):
         # They come after the graph: a file that is cut short between two fields has none.
         return {item.key: item.value for item in model.metadata_props}.get(KEY), model
 
-    def open(self, exported: Exported, device: torch.device, throughput: bool = False) -> Engine:
+    def _read_by_session(self, path: Path) -> str | None:
+        (ort,) = require_packages('onnxruntime')
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # they take most of the time
+        with reading(path, self.name):
+            session = ort.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+        return session.get_modelmeta().custom_metadata_map.get(KEY)
+
+    def open(
+        self, exported: Exported, device: 'str | torch.device', throughput: bool = False, threads: int | None = None
+    ) -> Engine:
         """With ``throughput`` each call runs in one thread, for as many callers as there are cores."""
-        ort, onnx = require_packages(*self.packages)
+        (ort,) = require_packages('onnxruntime')
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.intra_op_num_threads = 1 if throughput else torch.get_num_threads()
+        options.intra_op_num_threads = 1 if throughput else threads or default_threads()
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         with reading(exported.path, self.name):
-            model = onnx.load(exported.path) if exported.model is None else exported.model
-            if exported.metadata['output_kind'] == 'labels':
-                # It needs the shapes of inner tensors.
-                extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model))
-                model = extractor.extract_model(['images'], ['logits'])
-            session = ort.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
-        return lambda images: torch.from_numpy(session.run(['logits'], {'images': images.numpy()})[0])
+            session = ort.InferenceSession(_up_to_logits(exported), options, providers=['CPUExecutionProvider'])
+        return lambda images: session.run(None, {'images': images})[0]
 
-    def run_plainly(self, exported: Exported, device: torch.device) -> Run:
+    def run_plainly(self, exported: Exported, device: 'str | torch.device') -> Run:
         (ort,) = require_packages('onnxruntime')
         session = ort.InferenceSession(exported.path, providers=['CPUExecutionProvider'])
         return lambda images: session.run(None, dict(images=images))[0]
+
+
+def _up_to_logits(exported: Exported) -> bytes | Path:
+    """The model without the labels that follow its logits; or the file, if they cannot be cut or computed faster."""
+    if exported.metadata['output_kind'] != 'labels' or not (is_installed('onnx') and upsampling.is_compiled()):
+        return exported.path
+    import onnx
+
+    model = onnx.load(exported.path) if exported.model is None else exported.model
+    # It needs the shapes of inner tensors.
+    extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model))
+    return extractor.extract_model(['images'], ['logits']).SerializeToString()

@@ -6,6 +6,7 @@ Outputs"):
 - a latency hint, as many threads as PyTorch uses, inputs and outputs without a copy;
 - the precision, because OpenVINO computes in bf16 by default if the CPU has it. For int8 networks, it is the precision
   of the layers that are not quantized;
+- a file that ends in labels is cut at its logits, if Numba is installed, whose labels are faster;
 - deviation: threads are not pinned to cores, because two programs on one machine would share the same cores.
 
 A file is written from a graph in float32: fp16 and bf16 files hold its weights in fp16, and OpenVINO decides on bf16
@@ -27,12 +28,11 @@ import xml.etree.ElementTree
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from mmseg_bisenet import upsampling
 from mmseg_bisenet.deploy import quantize
 from mmseg_bisenet.deploy.backends.base import (
     KEY,
@@ -41,12 +41,17 @@ from mmseg_bisenet.deploy.backends.base import (
     FileBackend,
     Run,
     cut_short,
+    default_threads,
     reading,
-    require_packages,
 )
-from mmseg_bisenet.deploy.graph import Graph, to_onnx
+from mmseg_bisenet.deploy.packages import require_packages
 from mmseg_bisenet.deploy.precision import cpu_has
 from mmseg_bisenet.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmseg_bisenet.deploy.graph import Graph
 
 HINTS = dict(fp32='f32', bf16='bf16', fp16='f16')
 
@@ -75,20 +80,23 @@ class OpenVINO(FileBackend):
     devices = ('cpu',)
     packages = ('openvino',)
     write_packages = ('onnx', 'onnxscript')
+    needs_torch = False
     parallel = True
 
-    def require_build(self, precision: str, device: torch.device) -> None:
+    def require_build(self, precision: str, device: 'torch.device') -> None:
         super().require_build(precision, device)
         if precision == 'bf16':  # verification computes in it; other files run in fp32 everywhere
             self.require_machine(precision, device)
 
-    def graph_dtype(self, precision: str) -> torch.dtype:
-        return torch.float32
+    def graph_precision(self, precision: str) -> str:
+        return 'fp32'
 
     @kept_signal_stack()
     def write(
-        self, path: Path, graph: Graph, metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
+        self, path: Path, graph: 'Graph', metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
     ) -> None:
+        from mmseg_bisenet.deploy.graph import to_onnx
+
         (ov,) = require_packages('openvino')
         model = to_onnx(graph, tuple(metadata['shape']), metadata['dynamic'])
         model = ov.convert_model(io.BytesIO(model.SerializeToString()))
@@ -118,7 +126,9 @@ class OpenVINO(FileBackend):
         return node.get('value'), None
 
     @kept_signal_stack()
-    def open(self, exported: Exported, device: torch.device, throughput: bool = False) -> Engine:
+    def open(
+        self, exported: Exported, device: 'str | torch.device', throughput: bool = False, threads: int | None = None
+    ) -> Engine:
         """With ``throughput`` OpenVINO chooses how many calls run at the same time."""
         (ov,) = require_packages('openvino')
         precision = exported.metadata['precision']
@@ -127,28 +137,28 @@ class OpenVINO(FileBackend):
         config = {
             'INFERENCE_PRECISION_HINT': HINTS[precision],
             'PERFORMANCE_HINT': 'THROUGHPUT' if throughput else 'LATENCY',
-            'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+            'INFERENCE_NUM_THREADS': threads or default_threads(),
             'ENABLE_CPU_PINNING': False,
         }
         with reading(exported.path, self.name):
             core = ov.Core()
             model = core.read_model(exported.path)
-            if exported.metadata['output_kind'] == 'labels':
+            if exported.metadata['output_kind'] == 'labels' and upsampling.is_compiled():
                 outputs = (output for node in model.get_ops() for output in node.outputs())
                 logits = next(output for output in outputs if 'logits' in output.get_names())
                 model = ov.Model([logits], model.get_parameters())
             model = core.compile_model(model, 'CPU', config)
         own = threading.local()  # a request serves one caller at a time
 
-        def run(images: Tensor) -> Tensor:
+        def run(images: np.ndarray) -> np.ndarray:
             if not hasattr(own, 'request'):
                 own.request = model.create_infer_request()
-            return torch.from_numpy(own.request.infer([images.numpy()], share_inputs=True, share_outputs=True)[0])
+            return own.request.infer([images], share_inputs=True, share_outputs=True)[0]
 
         return run
 
     @kept_signal_stack()
-    def run_plainly(self, exported: Exported, device: torch.device) -> Run:
+    def run_plainly(self, exported: Exported, device: 'str | torch.device') -> Run:
         (ov,) = require_packages('openvino')
         hint = 'bf16' if exported.metadata['precision'] == 'bf16' else 'f32'
         model = ov.Core().compile_model(exported.path, 'CPU', dict(INFERENCE_PRECISION_HINT=hint))

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from mmseg_bisenet.deploy import quantize
-from mmseg_bisenet.deploy.backends.base import Engine, Exported, FileBackend, require_packages, write_beside
-from mmseg_bisenet.deploy.graph import SMALLEST, Graph, to_onnx
+from mmseg_bisenet.deploy.backends.base import SMALLEST, Engine, Exported, FileBackend, write_beside
+from mmseg_bisenet.deploy.packages import require_packages
 from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
+    import torch
+
+    from mmseg_bisenet.deploy.graph import Graph
 
 LARGEST_BATCH = 8  # of an engine with free shapes
 DTYPES = dict(FLOAT='float32', HALF='float16', BF16='bfloat16', UINT8='uint8')
@@ -41,24 +42,30 @@ class TensorRT(FileBackend):
     write_packages = ('onnx', 'onnxscript')
     cast_by_float = True
 
-    def require_build(self, precision: str, device: torch.device) -> None:
+    def require_build(self, precision: str, device: 'torch.device') -> None:
         super().require_build(precision, device)
         self.require_machine(precision, device)
 
     def write(
-        self, path: Path, graph: Graph, metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
+        self, path: Path, graph: 'Graph', metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
     ) -> None:
+        from mmseg_bisenet.deploy.graph import to_onnx
+
         model = to_onnx(graph, tuple(metadata['shape']), metadata['dynamic'])
         if metadata['precision'] == 'int8':
             model = quantize.quantize(model, images, keep_float, signed=True)
         path.write_bytes(build_engine(model, tuple(metadata['shape']), metadata['dynamic']))
         write_beside(path, metadata)
 
-    def open(self, exported: Exported, device: torch.device, throughput: bool = False) -> Engine:
+    def open(
+        self, exported: Exported, device: 'str | torch.device', throughput: bool = False, threads: int | None = None
+    ) -> Engine:
         """On the current GPU if ``device`` has no index.
 
         The engine raises InputError for images of a shape that it does not take.
         """
+        import torch
+
         (trt,) = require_packages('tensorrt')
         path = exported.path
         with torch.cuda.device(device):
@@ -73,7 +80,7 @@ class TensorRT(FileBackend):
         dtype = getattr(torch, DTYPES[engine.get_tensor_dtype(name).name])
         own = threading.local()  # a context serves one caller at a time
 
-        def run(images: Tensor) -> Tensor:
+        def run(images: torch.Tensor) -> torch.Tensor:
             with torch.cuda.device(images.device):  # each thread has its own current GPU
                 if not hasattr(own, 'context'):
                     own.context, own.stream = engine.create_execution_context(), torch.cuda.Stream()

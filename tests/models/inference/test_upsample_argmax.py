@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmseg_bisenet import upsampling
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.inference import upsample_argmax as module
 from mmseg_bisenet.models.inference.upsample_argmax import reference, upsample_argmax
@@ -22,7 +23,7 @@ def implementation(request, monkeypatch) -> str:
     if request.param == 'numba':
         pytest.importorskip('numba')
     else:
-        monkeypatch.setattr(module, '_kernel', lambda: None)
+        monkeypatch.setattr(upsampling, '_kernel', lambda: None)
         monkeypatch.setattr(module, 'STRIP', 2**10)  # so that a small image has several strips
     return request.param
 
@@ -141,7 +142,7 @@ def test_exports_as_the_plain_form(align_corners):
 
 
 def test_threads_change_nothing(implementation, monkeypatch):
-    monkeypatch.setattr(module, 'JOB', 2**8)
+    monkeypatch.setattr(upsampling, 'JOB', 2**8)
     logits = torch.randn(3, 5, 9, 12)
     before = torch.get_num_threads()
     try:
@@ -165,7 +166,7 @@ def _child(queue, logits: np.ndarray) -> None:
 def test_after_fork(monkeypatch):
     """Data loader workers do not have their parent's threads."""
     pytest.importorskip('numba')
-    monkeypatch.setattr(module, 'JOB', 2**8)
+    monkeypatch.setattr(upsampling, 'JOB', 2**8)
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
     logits = torch.randn(1, 5, 8, 12)
     want = upsample_argmax(logits, (64, 96))
@@ -185,13 +186,13 @@ def test_after_fork(monkeypatch):
 def test_when_the_interpreter_ends(monkeypatch):
     """Threads that outlive the main thread cannot submit work to a pool."""
     pytest.importorskip('numba')
-    monkeypatch.setattr(module, 'JOB', 2**8)
+    monkeypatch.setattr(upsampling, 'JOB', 2**8)
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 3)
     logits = torch.randn(1, 5, 8, 12)
     want = upsample_argmax(logits, (64, 96))
     ended = ThreadPoolExecutor(3)
     ended.shutdown()
-    monkeypatch.setattr(module, '_pool', lambda *_: ended)
+    monkeypatch.setattr(upsampling, '_pool', lambda *_: ended)
     assert torch.equal(upsample_argmax(logits, (64, 96)), want)
 
 
@@ -199,9 +200,9 @@ def test_no_folder_for_the_compiled_kernel(monkeypatch):
     """Without a writable cache folder Numba compiles the kernel without caching it."""
     caching = pytest.importorskip('numba.core.caching')
     monkeypatch.setattr(caching.CacheImpl, '_locator_classes', [])
-    kernel = module._kernel.__wrapped__()
+    kernel = upsampling._kernel.__wrapped__()
     assert kernel.stats.cache_path is None
-    monkeypatch.setattr(module, '_kernel', lambda: kernel)
+    monkeypatch.setattr(upsampling, '_kernel', lambda: kernel)
     assert upsample_argmax(torch.eye(2)[None, :, None], (1, 4)).tolist() == [[[0, 0, 1, 1]]]
 
 

@@ -1,0 +1,58 @@
+"""Labels on arrays, by Numba and by NumPy, against those of PyTorch."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmseg_bisenet import upsampling
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models.inference.upsample_argmax import reference
+from mmseg_bisenet.upsampling import upsample_argmax
+
+
+@pytest.fixture(params=['numba', 'numpy'], autouse=True)
+def kernel(request, monkeypatch) -> str:
+    if request.param == 'numba':
+        pytest.importorskip('numba')
+    else:
+        monkeypatch.setattr(upsampling, '_kernel', lambda: None)
+        monkeypatch.setattr(upsampling, 'STRIP', 2**10)  # so that a small image has several strips
+    monkeypatch.setattr(upsampling, 'JOB', 2**8)  # and several threads
+    return request.param
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('threads', [1, 3])
+def test_labels_of_pytorch(align_corners, threads):
+    """Small integers times sixteenths are exact in any order, and often tie; random shapes tie hardly ever."""
+    logits = torch.randint(-3, 4, (2, 19, 12, 20)).float()
+    if not align_corners:
+        labels = upsample_argmax(logits.numpy(), (96, 160), align_corners, threads)
+        np.testing.assert_array_equal(labels, reference(logits, (96, 160), align_corners))
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        height, width, new_height, new_width = random.integers(1, [20, 30, 90, 300]).tolist()
+        logits = torch.randn(random.integers(1, 4), random.integers(1, 25), height, width)
+        labels = upsample_argmax(logits.numpy(), (new_height, new_width), align_corners, threads)
+        assert labels.dtype == np.uint8
+        wanted = reference(logits, (new_height, new_width), align_corners).numpy()
+        assert (labels == wanted).mean() >= 0.999
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+def test_not_finite(value):
+    logits = torch.randn(2, 5, 8, 12)
+    logits[0, 3, 2:4, 5] = logits[1, 4] = value
+    np.testing.assert_array_equal(upsample_argmax(logits.numpy(), (64, 96)), reference(logits, (64, 96)))
+
+
+def test_other_types_and_strides():
+    logits = np.random.default_rng(0).standard_normal((2, 14, 8, 24)).astype(np.float16)[:, ::2, :, ::2]
+    wanted = upsample_argmax(np.ascontiguousarray(logits, np.float32), (61, 97))
+    np.testing.assert_array_equal(upsample_argmax(logits, (61, 97)), wanted)
+
+
+def test_no_image_and_too_many_classes():
+    assert upsample_argmax(np.zeros((0, 3, 2, 2)), (4, 5)).shape == (0, 4, 5)
+    with pytest.raises(InputError, match='logits of 257 classes: labels are uint8; use a model of at most 256 classes'):
+        upsample_argmax(np.zeros((1, 257, 2, 2)), (4, 4))
