@@ -25,6 +25,7 @@ from mmseg_bisenet.benchmark.memory import peak_bytes
 from mmseg_bisenet.benchmark.stock import stock
 from mmseg_bisenet.benchmark.tables import markdown
 from mmseg_bisenet.cli import options
+from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
 
 WRAPPERS = {
@@ -121,10 +122,10 @@ def prepare(
     data = {key: [each.to(device) for each in given] for key, given in data.items()}
 
     def step() -> None:
-        with latency.tf32(method.precision == 'tf32'), optim.optim_context(network):
+        with tf32(method.precision == 'tf32'), optim.optim_context(network):
             losses = network(**network.data_preprocessor(data, training=True), mode='loss')
             loss, _ = network.parse_losses(losses)
-        with latency.tf32(method.precision == 'tf32'):
+        with tf32(method.precision == 'tf32'):
             optim.update_params(loss)
 
     return step

@@ -20,6 +20,7 @@ from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
 from mmseg_bisenet.deploy.graph import LARGEST, SMALLEST, Graph
 from mmseg_bisenet.deploy.metadata import FORMAT_VERSION
 from mmseg_bisenet.deploy.network import DeployNetwork, describe
+from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 
@@ -116,7 +117,7 @@ def write(
     """
     metadata = _describe(segmentor, backend, precision, shape, dynamic, output_kind)
     path = Path(folder, f'{metadata["config"]}_{precision}_{shape[0]}x{shape[1]}{backend.suffix}')
-    with quantize.quiet(), torch.no_grad():
+    with quantize.quiet(), torch.no_grad(), tf32(False):
         network = DeployNetwork(segmentor).to(device if backend.traced_on_device else 'cpu')
         dtype = backend.graph_dtype(precision)
         written = network if dtype == network.dtype else copy.deepcopy(network).to(dtype)

@@ -4,7 +4,7 @@
     labels = segment(image)  # (H, W, 3) uint8, BGR -> (H, W) uint8
 
 Every runtime except ``eager`` stops at the low-resolution logits, and ``upsample_argmax`` turns them into labels, which
-is faster than any runtime's own resizing and argmax.
+is faster than any runtime's own resizing and argmax. On CUDA ``compile`` does both in one graph.
 """
 
 import copy
@@ -22,12 +22,13 @@ from mmseg_bisenet.deploy.backends.base import Engine, on_arrays
 from mmseg_bisenet.deploy.export import checked_shape, write
 from mmseg_bisenet.deploy.metadata import SUFFIXES, read
 from mmseg_bisenet.deploy.network import describe
+from mmseg_bisenet.deploy.precision import switch_tf32_off
 from mmseg_bisenet.deploy.predictor import Predictor
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.zoo import get_model
 
-WARM_UP = 3  # calls; a CUDA graph is recorded in the second
+WARM_UP = 3  # calls
 
 
 def load(
@@ -53,7 +54,8 @@ def load(
             pipeline), ``torch`` (rewritten for inference), ``compile`` (the same through ``torch.compile``), or the
             runtime of a file, which is written for it: ``onnxruntime``, ``openvino``, ``pt2`` (AOTInductor) or
             ``tensorrt``.
-        precision: ``fp32`` (the default), ``bf16``, ``fp16`` or ``int8``.
+        precision: ``fp32`` (the default), ``bf16``, ``fp16`` or ``int8``. ``fp32`` on CUDA switches TF32 off in the
+            whole process.
         shape: height and width of the images, by default (512, 1024). ``eager`` and ``torch`` take others too, and are
             warmed up with this one.
         device: ``cpu`` or ``cuda``.
@@ -130,6 +132,7 @@ def _from_file(
             )
     metadata['shape'] = shape or metadata['shape']
     backends.require(backend.name, metadata['precision'], device)
+    switch_tf32_off(metadata['precision'], device)
     made_for = metadata.get('device', device.type)  # only files that are traced on their device have it
     if made_for != device.type:
         raise InputError(f'exported file {path} runs on {made_for}, not on {device}; give device={made_for!r}')
@@ -148,6 +151,7 @@ def _from_config(
 ) -> tuple[Engine, dict]:
     images = quantize.checked(calibration, shape) if precision == 'int8' else []
     backend.require_build(precision, device)
+    switch_tf32_off(precision, device)
     if isinstance(source, BiSeNetSegmentor):
         segmentor = copy.deepcopy(source).eval().to(device)
     else:

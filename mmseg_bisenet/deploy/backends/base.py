@@ -25,7 +25,7 @@ from mmseg_bisenet.models import BiSeNetSegmentor
 
 # images (N, H, W, 3), a contiguous uint8 tensor, BGR, on the engine's device -> logits (N, num_classes, h, w) of a
 # floating type, or labels (N, H, W) uint8. The next call in the same thread may overwrite the result. Any number of
-# threads may call an engine, except a compiled one on CUDA.
+# threads may call an engine.
 Engine = Callable[[Tensor], Tensor]
 # images (N, H, W, 3) uint8 -> logits or labels
 Run = Callable[[np.ndarray], np.ndarray]
