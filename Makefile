@@ -10,7 +10,7 @@ SOURCES := setup.py pyproject.toml model-index.yml $(shell find mmseg_bisenet co
 # OpenMP threads that spin while they wait take the cores from whatever else runs.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: env test demo lint docs clean
+.PHONY: env test test-extras demo lint docs clean
 
 env: $(VENV)/package
 
@@ -30,6 +30,14 @@ $(VENV)/package: $(VENV)/stack $(SOURCES)
 # Two processes of one thread each, in random order. Again in the same order: make test ARGS=--randomly-seed=N, with the N printed at the end.
 test: env
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+# Beside the environment, because PyTorch behaves differently with Triton in it.
+test-extras: env $(VENV)/extras
+	OMP_NUM_THREADS=1 PYTHONPATH=$(VENV)/extras $(VENV)/bin/python -m pytest tests/models/inference/test_upsample_argmax_triton.py $(ARGS)
+
+$(VENV)/extras: requirements/extras.txt $(VENV)/stack
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $@ -r $<
+	touch $@
 
 demo: env
 	$(VENV)/bin/python tools/demo.py $(ARGS)
