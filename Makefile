@@ -34,7 +34,7 @@ test: env
 # Extras that have an environment of their own, .venv-EXTRA, and their tests, tests/extras/test_EXTRA.py.
 EXTRAS := run
 
-test-extras: $(EXTRAS:%=.venv-%/tested)
+test-extras: $(EXTRAS:%=.venv-%/tested) test-triton
 
 $(EXTRAS:%=.venv-%/tested): .venv-%/tested: .venv-%/package tests/extras/test_%.py $(VENV)/package
 	EXPORT_WITH=$(VENV)/bin/mmseg-bisenet OMP_NUM_THREADS=1 .venv-$*/bin/pytest --noconftest -o addopts=-q -o pythonpath= tests/extras/test_$*.py
@@ -45,6 +45,14 @@ $(EXTRAS:%=.venv-%/package): .venv-%/package: $(SOURCES)
 	rm -rf build mmseg_bisenet.egg-info
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check ".[$*]" pytest
 	rm -rf build mmseg_bisenet.egg-info
+	touch $@
+
+# Triton is beside the environment, because PyTorch behaves differently with it.
+test-triton: env $(VENV)/triton
+	OMP_NUM_THREADS=1 PYTHONPATH=$(VENV)/triton $(VENV)/bin/python -m pytest tests/models/inference/test_upsample_argmax_triton.py
+
+$(VENV)/triton: requirements/triton.txt $(VENV)/stack
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $@ -r $<
 	touch $@
 
 demo: env

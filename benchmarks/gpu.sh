@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
 # Runs every benchmark that needs an NVIDIA GPU, and writes one CSV file each to results; file names end in NAME, the
 # machine:
-#     benchmarks/gpu.sh NAME [speed] [accuracy] [push]
-# `speed`, the default, takes about twenty minutes on one GPU. `accuracy` and `push` train on
-# $MMSEG_BISENET_DATA/camvid: `accuracy` our recipes and stock's with three seeds each (12 trainings of 10,000
-# iterations), `push` our recipe with one change at a time. With SMALL=1 the same commands run at the size of a test,
-# also on a CPU. If a command fails, the others still run, and the end of the output names it. PYTHON, RESULTS and
-# WORK_DIR replace the defaults.
+#     benchmarks/gpu.sh NAME [tests] [runtimes] [training] [roofline] [loader] [speed] [accuracy] [push]
+# `speed`, the default, is the first five, the most valuable first, and takes about twenty minutes on one GPU. `accuracy`
+# and `push` train on $MMSEG_BISENET_DATA/camvid: `accuracy` our recipes and stock's with three seeds each (12 trainings
+# of 10,000 iterations), `push` our recipe with one change at a time.
+#
+# Each step is a process of its own with a time limit, and writes its file when it is done: what is cut off costs only its
+# own results. TIME=570 gives seconds for all steps together; those that it does not reach are named at the end, as those
+# that fail. Interrupted trainings resume when the same command is run again. With SMALL=1 the same commands run at the
+# size of a test, also on a CPU. PYTHON, RESULTS and WORK_DIR replace the defaults.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=${1:?give a name for the machine, such as h100}
 results=${RESULTS:-results}
 python=${PYTHON:-python}
-shapes=('512 1024' '1024 2048') batches=(4 16) crop='1024 1024' images=200 steps=20 street='1024 2048'
-runtimes=(torch compile) precisions=(fp32 fp16 bf16) compile=(--compile) amp=(--amp) seeds=(0 1 2)
+deadline=$((SECONDS + ${TIME:-1000000}))
+shapes=('512 1024' '1024 2048') batches=(16 4) crop='1024 1024' images=200 steps=20 street='1024 2048'
+runtimes=(torch compile) precisions=(fp16 fp32 bf16) compile=(--compile) amp=(--amp) seeds=(0 1 2)
 scaling=() small=() work_dir=${WORK_DIR:-work_dirs/accuracy}
 if [ -n "${SMALL:-}" ]; then
   shapes=('64 128') batches=(2) crop='64 64' images=3 steps=1 street='64 128'
@@ -24,9 +28,9 @@ if [ -n "${SMALL:-}" ]; then
 fi
 networks=(
   bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024
-  bisenetv2-l_fcn_4xb4-ohem-150k_cityscapes-1024x1024
   bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024
   bisenetv1_x39-d32_4xb4-ohem-140k_cityscapes-1024x1024
+  bisenetv2-l_fcn_4xb4-ohem-150k_cityscapes-1024x1024
 )
 recipes=(
   bisenetv2_fcn_1xb16-10k_camvid-360x480 bisenetv2_fcn-stock_1xb16-10k_camvid-360x480
@@ -34,46 +38,84 @@ recipes=(
 )
 
 failed=()
-run() {  # MODULE ARGUMENT...
+step() {  # SECONDS MODULE ARGUMENT...
+  local limit=$1 left=$((deadline - SECONDS)) status=0
+  shift
+  if [ $left -le 0 ]; then
+    failed+=("no time: python -m $*")
+    return
+  fi
   # shellcheck disable=SC2086
-  $python -m "$@" || failed+=("$*")
+  timeout --kill-after=10 $((limit < left ? limit : left)) $python -m "$@" || status=$?
+  case $status in
+    0) ;;
+    124 | 137) failed+=("cut off: python -m $*") ;;
+    *) failed+=("failed: python -m $*") ;;
+  esac
+}
+
+tests() { step 300 pytest -m gpu tests/gpu; }
+
+# shellcheck disable=SC2086
+runtimes() {
+  local network shape
+  # Shares of equal labels need trained weights.
+  step 150 mmseg_bisenet.cli benchmark bisenetv2_camvid mmseg_bisenet/weights/bisenetv2_camvid.safetensors \
+    --shape ${shapes[0]} --images $images --runtime "${runtimes[@]}" --precision "${precisions[@]}" \
+    --csv "$results/runtimes_bisenetv2_camvid_$name.csv"
+  for network in "${networks[@]}"; do
+    for shape in "${shapes[@]}"; do
+      step 150 mmseg_bisenet.cli benchmark "$network" --shape $shape --images $images --runtime "${runtimes[@]}" \
+        --precision "${precisions[@]}" --csv "$results/runtimes_${network%%_[0-9]xb*}_${shape/ /x}_$name.csv"
+    done
+  done
 }
 
 # shellcheck disable=SC2086
-speed() {
-  local network short shape batch data
-  for network in "${networks[@]}"; do
-    short=${network%%_[0-9]xb*}
-    for shape in "${shapes[@]}"; do
-      run mmseg_bisenet.cli benchmark "$network" --shape $shape --images $images --runtime "${runtimes[@]}" \
-        --precision "${precisions[@]}" --csv "$results/runtimes_${short}_${shape/ /x}_$name.csv"
-      run benchmarks.roofline "$network" --shape $shape --csv "$results/roofline_${short}_${shape/ /x}_$name.csv"
+training() {
+  local network batch
+  for network in "${networks[@]:0:2}"; do
+    for batch in "${batches[@]}"; do
+      step 300 benchmarks.training "$network" --shape $crop --batch $batch --steps $steps "${compile[@]}" \
+        --csv "$results/training_${network%%_[0-9]xb*}_batch${batch}_$name.csv"
     done
   done
+  step 120 benchmarks.loss --batch ${batches[-1]} --shape $crop --csv "$results/loss_$name.csv"
+}
 
-  # Shares of equal labels need trained weights.
-  run mmseg_bisenet.cli benchmark bisenetv2_camvid mmseg_bisenet/weights/bisenetv2_camvid.safetensors \
-    --shape ${shapes[0]} --images $images --runtime "${runtimes[@]}" --precision "${precisions[@]}" \
-    --csv "$results/runtimes_bisenetv2_camvid_$name.csv"
-
-  for network in "${networks[0]}" "${networks[2]}"; do
-    run benchmarks.training "$network" --shape $crop --batch "${batches[@]}" --steps $steps "${compile[@]}" \
-      --csv "$results/training_${network%%_[0-9]xb*}_$name.csv"
+# shellcheck disable=SC2086
+roofline() {
+  local network shape
+  for network in "${networks[@]}"; do
+    for shape in "${shapes[@]}"; do
+      step 60 benchmarks.roofline "$network" --shape $shape \
+        --csv "$results/roofline_${network%%_[0-9]xb*}_${shape/ /x}_$name.csv"
+    done
   done
+}
 
-  # How fast the loader is, on drawn streets of Cityscapes' size.
+# How fast the loader is, on drawn streets of Cityscapes' size.
+# shellcheck disable=SC2086
+loader() {
+  local batch data
   data=$(mktemp -d)
-  run mmseg_bisenet.cli miniscapes "$data/cityscapes" --train 64 --val 1 --size $street
+  step 120 mmseg_bisenet.cli miniscapes "$data/cityscapes" --train 64 --val 1 --size $street
   for batch in "${batches[@]}"; do
-    MMSEG_BISENET_DATA=$data run benchmarks.scaling "${networks[0]}" --steps $steps \
+    MMSEG_BISENET_DATA=$data step 120 benchmarks.scaling "${networks[0]}" --steps $steps \
       --csv "$results/scaling_batch${batch}_$name.csv" \
       --cfg-options train_dataloader.batch_size=$batch "${scaling[@]}"
   done
   rm -r "$data"
 }
 
+speed() {
+  local what
+  for what in tests runtimes training roofline loader; do $what; done
+}
+
 train() {  # NAME CONFIG... OPTION...
-  run benchmarks.accuracy "${@:2}" --work-dir "$work_dir/$1" --csv "$results/accuracy_camvid-$1_$name.csv" "${amp[@]}"
+  step 100000 benchmarks.accuracy "${@:2}" --work-dir "$work_dir/$1" --csv "$results/accuracy_camvid-$1_$name.csv" \
+    "${amp[@]}"
 }
 
 accuracy() {
@@ -100,14 +142,17 @@ change() {  # NAME KEY=VALUE... or --ema
 
 for what in "${@:2}"; do
   case $what in
-    speed | accuracy | push) ;;
-    *) echo "$what is not known; give speed, accuracy or push" >&2; exit 2 ;;
+    tests | runtimes | training | roofline | loader | speed | accuracy | push) ;;
+    *)
+      echo "$what is not known; give tests, runtimes, training, roofline, loader, speed, accuracy or push" >&2
+      exit 2
+      ;;
   esac
 done
 for what in "${@:2}"; do $what; done
 [ $# -gt 1 ] || speed
-[ "$results" != results ] || run benchmarks.tables
+[ "$results" != results ] || $python -m benchmarks.tables || failed+=('failed: python -m benchmarks.tables')
 if [ ${#failed[@]} -gt 0 ]; then
-  printf 'failed: python -m %s\n' "${failed[@]}" >&2
+  printf '%s\n' "${failed[@]}" >&2
   exit 1
 fi

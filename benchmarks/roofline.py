@@ -18,6 +18,7 @@ from benchmarks import command, complexity
 from mmseg_bisenet.benchmark import latency, machine
 from mmseg_bisenet.benchmark.tables import markdown
 from mmseg_bisenet.cli import options
+from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.zoo import get_model
@@ -77,7 +78,7 @@ def product_rate(precision: str, device: str, repeats: int) -> float:
     maps = matrix.T.reshape(1, size, 64, size // 64).contiguous(memory_format=torch.channels_last)
     conv = nn.Conv2d(size, size, 1, bias=False).to(device, dtype, memory_format=torch.channels_last)
     works = (lambda: matrix @ matrix), (lambda: conv(maps))  # on an AMD CPU the second is twice as fast in fp32
-    with latency.tf32(precision == 'tf32'), latency.cudnn_benchmark(device):
+    with tf32(precision == 'tf32'), latency.cudnn_benchmark(device):
         return size**3 / min(_fastest(work, device, repeats) for work in works)
 
 

@@ -8,7 +8,8 @@ chooses its convolutions by trying them, as ``cudnn_benchmark`` in our ``default
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -21,10 +22,12 @@ from mmseg.registry import MODELS
 from benchmarks import command
 from benchmarks.steps import synthetic_batch, without_precision
 from mmseg_bisenet.benchmark import latency, machine
+from mmseg_bisenet.benchmark.comparison import reason
 from mmseg_bisenet.benchmark.memory import peak_bytes
 from mmseg_bisenet.benchmark.stock import stock
 from mmseg_bisenet.benchmark.tables import markdown
 from mmseg_bisenet.cli import options
+from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
 
 WRAPPERS = {
@@ -52,6 +55,10 @@ class Method:
     channels_last: bool = False
     compiled: bool = False
 
+    def __str__(self) -> str:
+        flags = [name for name in ('channels_last', 'compiled') if getattr(self, name)]
+        return ' '.join([self.network, self.precision, *flags])
+
 
 def methods(device: str, compiled: bool) -> list[Method]:
     """The methods to compare on a device; at each precision, stock comes first."""
@@ -78,32 +85,61 @@ def measure(
         device: ``'cpu'`` or ``'cuda'``.
 
     Returns:
-        A row for each method: median milliseconds a step, images a second, peak memory above weights and batch, and
-        the ratios of speed and memory.
+        A row for each method that does not fail: median milliseconds a step, images a second, peak memory above weights
+        and batch, and the ratios of speed and memory. A figure that does not exist is ''.
 
     Raises:
         InputError: MMSegmentation has no such network.
     """
+    rows: dict[Method, dict] = {}
     with latency.cudnn_benchmark(device):
-        works = [prepare(method, model, optimizer, batch, crop, device) for method in compared]
-        times = [[] for _ in works]
-        for _ in range(2 + steps):
-            for work, clock in zip(works, times, strict=True):
-                start = latency.now(device)
-                work()
-                clock.append(1000 * (latency.now(device) - start))
-        del works
-        rows = []
-        for method, clock in zip(compared, times, strict=True):
+        for method, clock in _times(model, optimizer, compared, batch, crop, steps, device).items():
             ms = median(clock[2:])
-            peak = peak_bytes(prepare, method, model, optimizer, batch, crop, device, device=device)
             row = asdict(method) | dict(batch=batch, height=crop[0], width=crop[1])
             row |= dict(cudnn_benchmark=torch.backends.cudnn.benchmark if device == 'cuda' else '')
-            row |= dict(ms=ms, images_s=1000 * batch / ms, peak_mb=peak / 1e6)
-            base = next((other for other in rows if other['precision'] == method.precision), row)
-            row |= dict(speed_ratio=row['images_s'] / base['images_s'], memory_ratio=row['peak_mb'] / base['peak_mb'])
-            rows.append(row)
-    return rows
+            row |= dict(ms=ms, images_s=1000 * batch / ms, peak_mb='')
+            with _left_out_if_it_fails(f'peak memory of {method}'):
+                torch._dynamo.reset()
+                peak = peak_bytes(prepare, method, model, optimizer, batch, crop, device, device=device)
+                row['peak_mb'] = peak / 1e6
+            rows[method] = row
+    for method, row in rows.items():
+        first = next(other for other in compared if other.precision == method.precision)
+        base = rows.get(first, dict(images_s='', peak_mb=''))
+        for ratio, figure in dict(speed_ratio='images_s', memory_ratio='peak_mb').items():
+            row[ratio] = row[figure] / base[figure] if row[figure] and base[figure] else ''
+    return list(rows.values())
+
+
+def _times(
+    model: dict, optimizer: dict, compared: list[Method], batch: int, crop: tuple[int, int], steps: int, device: str
+) -> dict[Method, list[float]]:
+    """Milliseconds of the steps of each method that does not fail."""
+    # Otherwise Dynamo compiles for any size at the second batch size, and runs the ninth network uncompiled.
+    torch._dynamo.reset()
+    works: dict[Method, Callable[[], None]] = {}
+    times: dict[Method, list[float]] = {method: [] for method in compared}
+    for method in compared:
+        with _left_out_if_it_fails(str(method)):
+            works[method] = prepare(method, model, optimizer, batch, crop, device)
+    for _ in range(2 + steps):
+        for method in list(works):
+            with _left_out_if_it_fails(str(method)):
+                work = works.pop(method)
+                start = latency.now(device)
+                work()
+                times[method].append(1000 * (latency.now(device) - start))
+                works[method] = work
+    return {method: times[method] for method in works}
+
+
+@contextmanager
+def _left_out_if_it_fails(what: str) -> Iterator[None]:
+    """Go on with the other methods, for example if one needs more memory than there is, and say so on stderr."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        print(f'{what} left out: {reason(error)}', file=sys.stderr)
 
 
 def prepare(
@@ -115,16 +151,16 @@ def prepare(
     model = model | dict(data_preprocessor=model['data_preprocessor'] | dict(size=crop))
     network = revert_sync_batchnorm(MODELS.build(_cfg(method, model))).to(device).train()
     if method.compiled:
-        network.backbone.compile()
+        network.backbone.compile(dynamic=False)
     optim = build_optim_wrapper(network, without_precision(optimizer) | WRAPPERS[method.precision])
     data = synthetic_batch(batch, crop, network.num_classes)
     data = {key: [each.to(device) for each in given] for key, given in data.items()}
 
     def step() -> None:
-        with latency.tf32(method.precision == 'tf32'), optim.optim_context(network):
+        with tf32(method.precision == 'tf32'), optim.optim_context(network):
             losses = network(**network.data_preprocessor(data, training=True), mode='loss')
             loss, _ = network.parse_losses(losses)
-        with latency.tf32(method.precision == 'tf32'):
+        with tf32(method.precision == 'tf32'):
             optim.update_params(loss)
 
     return step
@@ -179,7 +215,12 @@ def run(args: argparse.Namespace) -> list[dict]:
 
 def _cells(row: dict) -> list[str]:
     flags = ['yes' if row[key] else '' for key in ('channels_last', 'compiled')]
-    return [row['network'], row['precision'], *flags, *(f'{row[key]:{form}}' for key, form in FIGURES.items())]
+    return [
+        row['network'],
+        row['precision'],
+        *flags,
+        *(row[key] and f'{row[key]:{form}}' for key, form in FIGURES.items()),
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -116,7 +116,8 @@ def write_deterministic(value: tuple[int, bool]) -> None:
 
 
 def read_environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith(('PYTEST_', '_TORCHINDUCTOR_'))}
+    others = ('PYTEST_', '_TORCHINDUCTOR_', 'TRITON_')  # the last two are Inductor's, on a GPU
+    return {key: value for key, value in os.environ.items() if not key.startswith(others)}
 
 
 def write_environment(value: dict[str, str]) -> None:

@@ -125,7 +125,7 @@ def compare(job: Job, pairs: Sequence[Pair], vs: str, images: int, warmup: int) 
             latency.lap(method, clock)
         # Some failures show only now: a file that is not verified, a compiler that fails, memory that is full.
         except (InputError, RuntimeError, MemoryError) as error:
-            left_out.append(f'{pair[0]} {pair[1]} left out: {_reason(error)}')
+            left_out.append(f'{pair[0]} {pair[1]} left out: {reason(error)}')
             continue
         compared.append(method)
         rows.append(dict(runtime=pair[0], precision=pair[1], peak_mb=''))
@@ -160,11 +160,11 @@ def _expected(job: Job) -> np.ndarray:
     try:
         labels = latency.lap(methods.prepare(job, *STOCK), lambda: 0)[1]
     except RuntimeError as error:  # PyTorch raises it for every cause
-        raise InputError(f'--shape {height} {width}: the network cannot take it ({_reason(error)})') from error
+        raise InputError(f'--shape {height} {width}: the network cannot take it ({reason(error)})') from error
     return labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of its message; for an error that Dynamo wraps, of the inner error."""
     error = getattr(error, 'inner_exception', error)
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -19,6 +19,8 @@ from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+import mmseg_bisenet.checkpoints  # noqa: F401, lets MMEngine read `.safetensors`, in processes of their own too
+
 # Threads of a runtime may spin for a while after an image, and would take the cores from the next method.
 PAUSE = 0.05  # seconds
 
@@ -88,17 +90,6 @@ def same_labels(labels: Tensor | np.ndarray, reference: Tensor | np.ndarray) -> 
     """Percent of the pixels that have the same label in both maps (H, W)."""
     labels, reference = (torch.as_tensor(given).cpu() for given in (labels, reference))
     return 100 * (labels == reference).double().mean().item()
-
-
-@contextmanager
-def tf32(on: bool) -> Iterator[None]:
-    """Round both convolutions and matrix products to TF32, or neither; by default PyTorch rounds only convolutions."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = on
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @contextmanager

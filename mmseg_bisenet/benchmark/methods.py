@@ -2,7 +2,7 @@
 
 ``stock`` is MMSegmentation's own segmentor with its own network and the same weights. Names with ``plain-`` are the
 plain export (:mod:`mmseg_bisenet.benchmark.plain`). The others are the runtimes of this package
-(:func:`mmseg_bisenet.deploy.load`). The protocol determines what is timed:
+(:func:`mmseg_bisenet.deploy.load`). On a GPU all compute fp32 without TF32. The protocol determines what is timed:
 
 - ``ours``: everything, from the pixels (H, W, 3) to the labels (H, W). Stock gets the pixels as its loader leaves them,
   channels first, and ends with its int64 labels. On a GPU pixels and labels are tensors there.
@@ -36,6 +36,7 @@ from mmseg_bisenet.benchmark.stock import stock
 from mmseg_bisenet.deploy import load, quantize
 from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend
 from mmseg_bisenet.deploy.export import export
+from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.deploy.predictor import Predictor
 from mmseg_bisenet.miniscapes import draw_scene
 from mmseg_bisenet.zoo import get_model
@@ -91,7 +92,7 @@ def prepare(job: Job, runtime: str, precision: str) -> Method:
         run = _plain(job, runtime, precision)
     else:
         run = predictor = _deployed(job, runtime, precision)
-        if job.protocol != 'paper' and runtime != 'eager':
+        if job.protocol != 'paper' and _stops_at_logits(predictor, pixels):
             separate = partial(_own_stages, predictor, pixels, job.device)
     if job.protocol == 'paper':
         run = halved(run, job.shape)
@@ -101,7 +102,7 @@ def prepare(job: Job, runtime: str, precision: str) -> Method:
 def prepare_work(job: Job, runtime: str, precision: str) -> Callable[[], object]:
     """A run of the method, to count its memory."""
     method = prepare(job, runtime, precision)
-    return lambda: method.work(method.setup())
+    return tf32(False)(lambda: method.work(method.setup()))
 
 
 # -- MMSegmentation ----------------------------------------------------------------------------------------------------
@@ -224,6 +225,11 @@ def calibration(job: Job) -> list[np.ndarray]:
     if job.calibration:
         return [*quantize.read_images(quantize.find_images(job.calibration), job.shape, quantize.ENOUGH)]
     return [draw_scene(seed, job.shape)[0] for seed in range(1, STREETS + 1)]
+
+
+@torch.inference_mode()
+def _stops_at_logits(predictor: Predictor, pixels: Tensor | np.ndarray) -> bool:
+    return not str(predictor.engine(predictor.batch(pixels)).dtype).endswith('uint8')
 
 
 def _own_stages(predictor: Predictor, pixels: Tensor | np.ndarray, device: str) -> tuple[float, float, float]:

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.benchmark import comparison, machine, methods, picture, tables
     from mmseg_bisenet.cli import options, preflight
+    from mmseg_bisenet.deploy.precision import tf32
 
     images = (195 if args.protocol == 'stock' else 50) if args.images is None else args.images
     _check(args, images)
@@ -83,9 +84,9 @@ def run(args: argparse.Namespace) -> int:
     pairs, notes = comparison.choose(args.runtime, args.precision, vs, device, first)
     if first == comparison.OUR_SEGMENTOR:
         notes.append('MMSegmentation has no network of these weights: eager, our segmentor, replaces stock')
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, tf32(False):
         rows, left_out = comparison.compare(_job(args, cfg, device, folder), pairs, vs, images, args.warmup)
-    setting = _setting(args, images, vs) | machine.describe(device)
+        setting = _setting(args, images, vs) | machine.describe(device)
     place = ', both on the GPU' if device == 'cuda' else ''
     span = SPANS[args.protocol].format(place=place, size=cfg.model.data_preprocessor.get('size'))
     print(_head(setting), f'protocol  {args.protocol}: {span}', *notes, *left_out, '', _table(rows), sep='\n')

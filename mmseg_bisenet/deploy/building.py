@@ -14,6 +14,7 @@ from mmseg_bisenet.deploy.backends import Backend, FileBackend
 from mmseg_bisenet.deploy.backends.base import Engine
 from mmseg_bisenet.deploy.export import checked_shape, write
 from mmseg_bisenet.deploy.network import describe
+from mmseg_bisenet.deploy.precision import switch_tf32_off
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.zoo import get_model
 
@@ -35,6 +36,7 @@ def build(
         torch.set_num_threads(threads)
     images = quantize.checked(calibration, shape) if precision == 'int8' else []
     backend.require_build(precision, device)
+    switch_tf32_off(precision, device)
     if isinstance(source, BiSeNetSegmentor):
         segmentor = copy.deepcopy(source).eval().to(device)
     else:

@@ -21,6 +21,7 @@ from mmseg_bisenet.deploy.backends.base import LARGEST, SMALLEST
 from mmseg_bisenet.deploy.graph import Graph
 from mmseg_bisenet.deploy.metadata import FORMAT_VERSION
 from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
+from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 
@@ -120,7 +121,7 @@ def write(
     """
     metadata = _describe(segmentor, backend, precision, shape, dynamic, output_kind)
     path = Path(folder, f'{metadata["config"]}_{precision}_{shape[0]}x{shape[1]}{backend.suffix}')
-    with quantize.quiet(), torch.no_grad():
+    with quantize.quiet(), torch.no_grad(), tf32(False):
         network = DeployNetwork(segmentor).to(device if backend.traced_on_device else 'cpu')
         dtype = DTYPES[backend.graph_precision(precision)]
         written = network if dtype == network.dtype else copy.deepcopy(network).to(dtype)

@@ -4,7 +4,8 @@
     labels = segment(image)  # (H, W, 3) uint8, BGR -> (H, W) uint8
 
 Every runtime except ``eager`` stops at the low-resolution logits, and ``upsample_argmax`` turns them into labels, which
-is faster than any runtime's own resizing and argmax. Files of ONNX Runtime and OpenVINO are loaded without PyTorch.
+is faster than any runtime's own resizing and argmax. On CUDA ``compile`` does both in one graph. Files of ONNX Runtime
+and OpenVINO are loaded without PyTorch.
 """
 
 import operator
@@ -20,6 +21,7 @@ from mmseg_bisenet.deploy import backends
 from mmseg_bisenet.deploy.backends import Backend
 from mmseg_bisenet.deploy.backends.base import Engine, default_threads
 from mmseg_bisenet.deploy.metadata import SUFFIXES, read
+from mmseg_bisenet.deploy.precision import switch_tf32_off
 from mmseg_bisenet.deploy.predictor import Predictor
 from mmseg_bisenet.errors import InputError
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from mmseg_bisenet.models import BiSeNetSegmentor
 
-WARM_UP = 3  # calls; a CUDA graph is recorded in the second
+WARM_UP = 3  # calls
 
 
 def load(
@@ -55,7 +57,8 @@ def load(
             pipeline), ``torch`` (rewritten for inference), ``compile`` (the same through ``torch.compile``), or the
             runtime of a file, which is written for it: ``onnxruntime``, ``openvino``, ``pt2`` (AOTInductor) or
             ``tensorrt``.
-        precision: ``fp32`` (the default), ``bf16``, ``fp16`` or ``int8``.
+        precision: ``fp32`` (the default), ``bf16``, ``fp16`` or ``int8``. ``fp32`` on CUDA switches TF32 off in the
+            whole process.
         shape: height and width of the images, by default (512, 1024). ``eager`` and ``torch`` take others too, and are
             warmed up with this one.
         device: ``cpu`` or ``cuda``.
@@ -149,6 +152,7 @@ def _from_file(
             )
     metadata['shape'] = shape or metadata['shape']
     backends.require(backend.name, metadata['precision'], device)
+    switch_tf32_off(metadata['precision'], device)
     kind = device.partition(':')[0]
     made_for = metadata.get('device', kind)  # only files that are traced on their device have it
     if made_for != kind:

@@ -1,7 +1,13 @@
 """Precisions, and whether this machine's CPU or GPU computes in them."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 NAMES = ('fp32', 'bf16', 'fp16', 'int8')
 
@@ -20,6 +26,30 @@ def available(precision: str, kind: str) -> bool:
     import torch
 
     return precision != 'bf16' or torch.cuda.is_bf16_supported()
+
+
+def switch_tf32_off(precision: str, device: 'str | torch.device') -> None:
+    """Switch TF32 off in the whole process if the precision is ``fp32`` on CUDA.
+
+    By default PyTorch rounds convolutions in fp32 to the ten bits of TF32, which would not keep 99.99 % of the labels.
+    """
+    if str(device).startswith('cuda') and precision == 'fp32':
+        import torch
+
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@contextmanager
+def tf32(on: bool) -> Iterator[None]:
+    """Round both convolutions and matrix products to TF32, or neither; by default PyTorch rounds only convolutions."""
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = on
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def cpu_has(precision: str) -> bool:

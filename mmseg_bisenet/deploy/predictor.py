@@ -22,7 +22,7 @@ Images = TypeVar('Images', bound=Union[np.ndarray, 'Tensor'])
 
 
 class Predictor:
-    """An image -> its labels. Any number of threads may call it, but only one if the runtime is ``compile`` on CUDA.
+    """An image -> its labels. Any number of threads may call it.
 
     On CUDA a runtime of any shape takes a batch as a whole. Otherwise images of a batch run one after the other: on a
     CPU a batch as a whole takes as long and more memory, and other runtimes were compiled for one image.

@@ -1,4 +1,4 @@
-"""Whether a runtime computes what the network does in PyTorch, in float32 and eager mode.
+"""Whether a runtime computes what the network does in PyTorch, in float32 without TF32, and in eager mode.
 
 Labels are compared pixel by pixel. If the network's logits of two classes are nearly equal, rounding decides between
 them, and both count as right. Nearly equal means a difference below ``TIE`` times the standard deviation of the pixel's
@@ -18,6 +18,7 @@ from torch import Tensor
 from mmseg_bisenet.deploy.backends.base import SMALLEST
 from mmseg_bisenet.deploy.graph import bilinear
 from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.deploy.references import NEEDED, TIED, encoded, enlarged, thumbnail
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.scene import draw_scene
@@ -69,6 +70,7 @@ def batches(images: Sequence[np.ndarray], shape: tuple[int, int], dynamic: bool 
     return [both[:1], both, both[:, : max(SMALLEST, height - 13), : max(SMALLEST, width - 27)].copy()]
 
 
+@tf32(False)
 @torch.inference_mode()
 def compare(
     run: Callable[[np.ndarray], np.ndarray], network: DeployNetwork, images: Sequence[np.ndarray], metadata: dict

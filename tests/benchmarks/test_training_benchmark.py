@@ -8,6 +8,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
+from torch import nn
+from torch._dynamo.exc import BackendCompilerFailed
 
 from benchmarks import training
 from benchmarks.training import Method
@@ -88,6 +90,89 @@ def test_ratios_are_to_stock_at_the_same_precision(cfg, monkeypatch):
     assert [row['images_s'] for row in rows] == [0.5, 2.0, 1.0, 2.0]
     assert [row['speed_ratio'] for row in rows] == [1, 4, 1, 2]
     assert [row['memory_ratio'] for row in rows] == [1, 0.25, 1, 0.25]
+
+
+def test_a_method_that_fails_costs_no_other_its_row(monkeypatch, capsys):
+    """While it is built, in its second step, or while its memory is measured."""
+    stock, built, trained, counted = (
+        Method('stock', 'fp32'),
+        Method('ours', 'fp32', channels_last=True),
+        Method('ours', 'fp32'),
+        Method('ours, stock loss', 'fp32'),
+    )
+    steps = []
+
+    def prepare(method, *others):
+        def step():
+            steps.append(method)
+            if method == trained and steps.count(method) == 2:
+                raise torch.OutOfMemoryError('CUDA out of memory.\nTried')
+
+        if method == built:
+            raise BackendCompilerFailed('inductor', RuntimeError('no compiler'), [])
+        return step
+
+    def peak(prepare, method, *others, device):
+        if method == counted:
+            raise MemoryError
+        return 2e6
+
+    monkeypatch.setattr(training, 'prepare', prepare)
+    monkeypatch.setattr(training, 'peak_bytes', peak)
+    rows = training.measure({}, {}, [stock, built, trained, counted], 4, (64, 64), 1, 'cpu')
+    assert [(row['network'], row['peak_mb'], row['memory_ratio']) for row in rows] == [
+        ('stock', 2, 1),
+        ('ours, stock loss', '', ''),
+    ]
+    assert all(row['speed_ratio'] > 0 for row in rows)
+    assert capsys.readouterr().err.splitlines() == [
+        'ours fp32 channels_last left out: no compiler',
+        'ours fp32 left out: CUDA out of memory.',
+        'peak memory of ours, stock loss fp32 left out: MemoryError',
+    ]
+    rows = training.measure({}, {}, [built, counted], 4, (64, 64), 1, 'cpu')
+    assert [row['speed_ratio'] for row in rows] == ['']  # its base has no row
+    assert training._cells(rows[0])[-3:] == ['', '', '']
+
+
+class Times(nn.Module):
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
+
+
+def test_each_batch_size_is_compiled_for_itself(monkeypatch):
+    """More compiled networks than Dynamo's limit, at two batch sizes; none falls back to eager mode."""
+    before, shapes = torch._dynamo.utils.counters['stats']['unique_graphs'], []
+
+    def backend(graph, inputs):
+        shapes.append(tuple(inputs[-1].shape))
+        return graph
+
+    def prepare(method, model, optimizer, batch, crop, device):
+        layer = Times(len(method.precision))
+        layer.compile(dynamic=False, backend=backend)
+        return lambda: layer(torch.ones(batch, 3, 3))
+
+    monkeypatch.setattr(training, 'prepare', prepare)
+    monkeypatch.setattr(training, 'peak_bytes', lambda *_, device: 1)
+    compared = [Method('ours', precision, compiled=True) for precision in ('fp32', 'amp-bf16')]
+    with torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True):
+        for batch in (2, 4):
+            training.measure({}, {}, compared, batch, (64, 64), 1, 'cpu')
+    assert shapes == [(2, 3, 3)] * 2 + [(4, 3, 3)] * 2
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] - before == 4
+
+
+def test_the_compiled_backbone_takes_one_size(cfg, monkeypatch):
+    options = []
+    monkeypatch.setattr(nn.Module, 'compile', lambda self, **given: options.append(given))
+    model, optimizer = cfg.model.to_dict(), cfg.optim_wrapper.to_dict()
+    training.prepare(Method('ours', 'fp32', compiled=True), model, optimizer, 2, (64, 64), 'cpu')
+    assert options == [dict(dynamic=False)]
 
 
 def test_the_batch_lies_on_the_device_with_its_labels(cfg, monkeypatch):

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 import mmseg_bisenet
 from mmseg_bisenet.deploy.backends import FORMATS, Exported, tensorrt
+from mmseg_bisenet.deploy.backends import compile as backend
 from mmseg_bisenet.deploy.backends.base import Engine
-from mmseg_bisenet.deploy.backends.compile import compiled, require_compiler
+from mmseg_bisenet.deploy.backends.compile import Compile, compiled, require_compiler
+from mmseg_bisenet.deploy.backends.torch import Torch
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
 
@@ -32,12 +34,16 @@ class Tiny(nn.Module):
         return images.float() * self.factor
 
 
-def test_each_network_of_a_process_is_compiled():
-    """Networks share the code of their class, and Dynamo leaves what it has seen too often as it is."""
+@pytest.fixture
+def needs_compiler() -> None:
     try:
         require_compiler()
     except InputError as error:
         pytest.skip(str(error))
+
+
+def test_each_network_of_a_process_is_compiled(needs_compiler):
+    """Networks share the code of their class, and Dynamo leaves what it has seen too often as it is."""
     torch._dynamo.reset()
     graphs = torch._dynamo.utils.counters['stats']
     before = graphs['unique_graphs']
@@ -47,6 +53,32 @@ def test_each_network_of_a_process_is_compiled():
     assert graphs['unique_graphs'] - before == 4
     with torch.inference_mode(), torch.compiler.set_stance('fail_on_recompile'):
         assert [run(images).unique().item() for run in runs] == [0, 3, 6, 9]
+
+
+def test_the_inference_mode_of_a_caller_compiles_nothing_again(needs_compiler):
+    """Dynamo compiles again for tensors that were made in inference mode, and would not freeze the weights then."""
+    graphs = torch._dynamo.utils.counters['stats']
+    run = compiled(Tiny(2.0), (4, 6), CPU)
+    before = graphs['unique_graphs']
+    with torch.inference_mode():
+        images = torch.full((1, 4, 6, 3), 3, dtype=torch.uint8)
+        assert images.is_inference()
+        assert run(images).unique().item() == 6
+        assert compiled(Tiny(3.0), (4, 6), CPU)(images).unique().item() == 9
+    assert graphs['unique_graphs'] - before == 1
+
+
+def test_on_cuda_network_and_labels_are_one_graph(monkeypatch):
+    """The graph is that of test_cuda_graph.py; here nothing is compiled or recorded."""
+    network = Tiny(1.0)
+    monkeypatch.setattr(Torch, 'build', lambda *_: network)
+    monkeypatch.setattr(backend, 'compiled', lambda network, shape, device: lambda x: network(x).permute(0, 3, 1, 2))
+    monkeypatch.setattr(backend, 'CudaGraph', lambda function, images: (function, images))
+    segmentor = SimpleNamespace(align_corners=True)
+    function, images = Compile().build(segmentor, 'fp16', (4, 6), torch.device('meta'), ())
+    assert (images.shape, images.dtype, images.device.type) == ((1, 4, 6, 3), torch.uint8, 'meta')
+    images = torch.randint(0, 256, (1, 4, 6, 3), dtype=torch.uint8)
+    assert torch.equal(function(images), images.argmax(-1).to(torch.uint8))
 
 
 @pytest.mark.parametrize(('device', 'expected'), [('cpu', {}), ('cuda', {}), ('cuda:1', dict(device_index=1))])

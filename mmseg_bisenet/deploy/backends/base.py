@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # images (N, H, W, 3), contiguous uint8, BGR -> logits (N, num_classes, h, w) of a floating type, or labels (N, H, W)
 # uint8: tensors on the engine's device if the backend has `needs_torch`, otherwise arrays. The next call in the same
-# thread may overwrite the result. Any number of threads may call an engine, except a compiled one on CUDA.
+# thread may overwrite the result. Any number of threads may call an engine.
 Engine = Callable[[Any], Any]
 # images (N, H, W, 3) uint8 -> logits or labels
 Run = Callable[[np.ndarray], np.ndarray]

@@ -3,13 +3,13 @@
 Settings (https://docs.pytorch.org/docs/stable/generated/torch.compile.html):
 
 - Freezing makes the weights constants, which Inductor then packs for the kernels of the processor.
-- On CUDA the mode is ``reduce-overhead``, which records CUDA graphs: launching a hundred small kernels takes as long as
-  running them. ``max-autotune`` compiles for minutes, and mostly finds cuDNN's convolutions to be the fastest.
+- On CUDA network and labels are one CUDA graph (:mod:`mmseg_bisenet.deploy.cuda_graph`). Mode ``max-autotune`` compiles
+  for minutes, and mostly finds cuDNN's convolutions to be the fastest.
 """
 
 from collections.abc import Sequence
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Compile(Torch):
-    """The same through ``torch.compile``, frozen."""
+    """The same through ``torch.compile``, frozen; on CUDA as a CUDA graph that gives labels."""
 
     name = 'compile'
     any_shape = False
@@ -43,12 +43,22 @@ class Compile(Torch):
         device: 'torch.device',
         images: Sequence[np.ndarray],
     ) -> Engine:
-        return compiled(super().build(segmentor, precision, shape, device, images), shape, device)
+        run = compiled(super().build(segmentor, precision, shape, device, images), shape, device)
+        if device.type == 'cpu':
+            return run
+        from mmseg_bisenet.deploy.cuda_graph import CudaGraph
+        from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
+
+        align_corners = segmentor.align_corners
+
+        def labels(images: 'torch.Tensor') -> 'torch.Tensor':
+            return upsample_argmax(run(images), shape, align_corners)
+
+        return CudaGraph(labels, _images(shape, device))
 
 
 def compiled(network: Engine, shape: tuple[int, int], device: 'torch.device') -> Engine:
-    """The network, compiled for one image of ``shape``; on CUDA only one thread may call it."""
-
+    """The network, compiled for one image of ``shape``."""
     import torch
 
     def run(images: torch.Tensor) -> torch.Tensor:
@@ -57,13 +67,29 @@ def compiled(network: Engine, shape: tuple[int, int], device: 'torch.device') ->
     # Dynamo counts recompilations by code object, and runs the ninth network of one code object eagerly without an
     # error. So each network has a code object of its own.
     run = FunctionType(run.__code__.replace(), run.__globals__, closure=run.__closure__)
-    options: dict[str, Any] = {'triton.cudagraphs': True} if device.type == 'cuda' else {}
-    function = torch.compile(run, dynamic=False, options=options)
-    images = torch.zeros(1, *shape, 3, dtype=torch.uint8, device=device)
-    # Dynamo reads this setting too, before `options` apply; the first call compiles.
+    function = torch.compile(run, dynamic=False)
+    # Dynamo reads this setting, so it cannot be one of the `options` of `torch.compile`. The first call compiles.
     with torch._inductor.config.patch(freezing=True), torch.inference_mode():
-        function(images)
-    return function
+        function(_images(shape, device))
+    return lambda images: function(_normal(images))
+
+
+def _images(shape: tuple[int, int], device: 'torch.device') -> 'torch.Tensor':
+    """(1, *shape, 3), black."""
+    import torch
+
+    with torch.inference_mode(False):
+        return torch.zeros(1, *shape, 3, dtype=torch.uint8, device=device)
+
+
+def _normal(images: 'torch.Tensor') -> 'torch.Tensor':
+    """The images as a tensor that was not made in inference mode: for others Dynamo would compile again."""
+    import torch
+
+    if not images.is_inference():
+        return images
+    with torch.inference_mode(False):
+        return images.clone()
 
 
 def require_compiler() -> None:

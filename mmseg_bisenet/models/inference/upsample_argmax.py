@@ -4,13 +4,12 @@ Bilinear interpolation is separable into columns and rows. There are three imple
 
 - CPU with Numba: :mod:`mmseg_bisenet.upsampling`, in as many threads as PyTorch uses.
 - CPU without Numba: PyTorch's operators do the same on strips of rows.
-- CUDA: ``torch.compile`` turns the plain form into a single kernel.
+- CUDA: a Triton kernel (``upsample_argmax_triton.py``). Without Triton, PyTorch's operators.
 
 All give the labels of ``F.interpolate`` and ``argmax``: the first of equal classes, and NaN is the largest. They round
 in a different order, so classes whose logits differ only in the last bits may be swapped.
 """
 
-import functools
 import warnings
 from collections.abc import Sequence
 
@@ -43,7 +42,7 @@ def upsample_argmax(logits: Tensor, size: Sequence[int], align_corners: bool = F
     if logits.shape[1] == 1:
         return logits.new_zeros(len(logits), *size, dtype=torch.uint8)
     upsampling.check(logits.shape[1])
-    implementations = {'cpu': _on_cpu, 'cuda': _compiled}
+    implementations = {'cpu': _on_cpu, 'cuda': _on_cuda}
     return implementations.get(logits.device.type, reference)(logits.detach(), size, align_corners)
 
 
@@ -59,21 +58,22 @@ def _interpolate(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
 
 # On CUDA
 
-_compile = functools.cache(torch.compile)  # not at import, which would take a second longer
-_compiler_failed = False
+_triton_failed = False
 
 
-def _compiled(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
-    global _compiler_failed
-    if not _compiler_failed:
+def _on_cuda(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    global _triton_failed
+    if not _triton_failed:
         try:
-            return _compile(reference)(logits, tuple(size), align_corners)
+            from mmseg_bisenet.models.inference import upsample_argmax_triton
+
+            return upsample_argmax_triton.upsample_argmax(logits, size, align_corners)
         except torch.cuda.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # from Dynamo, Inductor and Triton
-            _compiler_failed = True
+        except Exception as error:  # Triton is not installed, or finds no C compiler; it has its own exceptions
+            _triton_failed = True
             reason = str(error).strip().partition('\n')[0]
-            warnings.warn(f'torch.compile fails, so labels take more time and memory: {reason}', stacklevel=3)
+            warnings.warn(f'Triton fails, so labels take more time and memory: {reason}', stacklevel=3)
     return reference(logits, size, align_corners)
 
 

@@ -2,7 +2,8 @@
 
 Stock upsamples the logits of every head to the size of the labels and stores them, and their softmax, for the backward
 pass. This file upsamples a strip of rows at a time, computes the losses of its pixels and frees it. The backward pass
-upsamples the strips again. Only one number per pixel is stored.
+upsamples the strips again. Only one number per pixel is stored. On a CPU a strip is of one image, so that it fits into
+the caches. On a GPU it spans all images, because each strip launches some forty kernels, however small it is.
 """
 
 from collections.abc import Iterator
@@ -75,10 +76,10 @@ def _precise(logits: Tensor) -> torch.dtype:
 
 @dataclass(frozen=True)
 class _Strip:
-    """Rows of one image's labels, and the rows of logits that bilinear interpolation reads for them."""
+    """Rows of some images' labels, and the rows of logits that bilinear interpolation reads for them."""
 
-    image: int
-    rows: slice  # of the labels
+    images: slice
+    rows: slice  # of their labels
     below: slice  # rows of the logits
     upper: Tensor  # for each label row, the row of `below` above it
     lower: Tensor  # and the row of `below` under it
@@ -87,15 +88,15 @@ class _Strip:
     align_corners: bool
 
     def of(self, labels: Tensor) -> Tensor:
-        """(N, H, W) -> (1, rows, W), a view."""
-        return labels[self.image : self.image + 1, self.rows]
+        """(N, H, W) -> (images, rows, W), a view."""
+        return labels[self.images, self.rows]
 
     def rows_below(self, logits: Tensor) -> Tensor:
-        """(N, C, h, w) -> (1, C, rows below, w), a view."""
-        return logits[self.image : self.image + 1, :, self.below]
+        """(N, C, h, w) -> (images, C, rows below, w), a view."""
+        return logits[self.images, :, self.below]
 
     def upsample(self, logits: Tensor) -> Tensor:
-        """(N, C, h, w) -> (1, C, rows, W)."""
+        """(N, C, h, w) -> (images, C, rows, W)."""
         return self.upsample_rows(self.rows_below(logits).to(_precise(logits)))
 
     def upsample_rows(self, rows: Tensor) -> Tensor:
@@ -112,13 +113,13 @@ def _strips(logits: Tensor, labels: Tensor, align_corners: bool) -> Iterator[_St
     weight = _sent([place - row for place, row in zip(places, above, strict=True)], dtype, device)[:, None]
     upper = _sent(above, torch.int64, device)
     lower = (upper + 1).clamp(max=small - 1)
-    most = max((STRIP_CPU if device.type == 'cpu' else STRIP_GPU) // (classes * width), 1)
-    for image in range(images):
+    together, most = _strip_shape(images, classes * width, device)
+    for image in range(0, images, together):
         for first in range(0, height, most):
             rows = slice(first, min(first + most, height))
             below = slice(above[rows.start], min(above[rows.stop - 1] + 1, small - 1) + 1)
             yield _Strip(
-                image,
+                slice(image, image + together),
                 rows,
                 below,
                 upper[rows] - below.start,
@@ -127,6 +128,13 @@ def _strips(logits: Tensor, labels: Tensor, align_corners: bool) -> Iterator[_St
                 width,
                 align_corners,
             )
+
+
+def _strip_shape(images: int, row: int, device: torch.device) -> tuple[int, int]:
+    """Images and rows in a strip; ``row`` upsampled logits are a row of an image."""
+    if device.type == 'cpu':
+        return 1, max(STRIP_CPU // row, 1)
+    return images, max(STRIP_GPU // (images * row), 1)
 
 
 def _sent(values: list, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from mmseg_bisenet import upsampling
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models import inference
 from mmseg_bisenet.models.inference import upsample_argmax as module
 from mmseg_bisenet.models.inference.upsample_argmax import reference, upsample_argmax
 
@@ -206,29 +209,43 @@ def test_no_folder_for_the_compiled_kernel(monkeypatch):
     assert upsample_argmax(torch.eye(2)[None, :, None], (1, 4)).tolist() == [[[0, 0, 1, 1]]]
 
 
-class TestCompiled:
-    """The implementation for CUDA, run on a CPU."""
+class TestOnCuda:
+    """What chooses the implementation for CUDA, run on a CPU; test_upsample_argmax_triton.py runs the kernel."""
 
     @pytest.fixture(autouse=True)
     def again(self, monkeypatch):
-        monkeypatch.setattr(module, '_compiler_failed', False)
+        monkeypatch.setattr(module, '_triton_failed', False)
 
-    def test_labels_of_reference(self, monkeypatch):
-        monkeypatch.setattr(module, '_compile', lambda function: torch.compile(function, backend='aot_eager'))
+    def use(self, monkeypatch, function) -> None:
+        name = 'upsample_argmax_triton'
+        stand_in = SimpleNamespace(upsample_argmax=function)
+        monkeypatch.setitem(sys.modules, f'mmseg_bisenet.models.inference.{name}', stand_in)
+        monkeypatch.setattr(inference, name, stand_in, raising=False)
+
+    def test_labels_of_the_kernel(self, monkeypatch):
+        self.use(monkeypatch, reference)
         logits = torch.randn(1, 5, 8, 12)
         with warnings.catch_warnings():
             warnings.simplefilter('error')
-            labels = module._compiled(logits, torch.Size((64, 96)), False)
-        assert torch.equal(labels, reference(logits, (64, 96)))
+            labels = module._on_cuda(logits, torch.Size((64, 96)), True)
+        assert torch.equal(labels, reference(logits, (64, 96), True))
 
-    def test_goes_on_without_a_compiler(self, monkeypatch):
+    def test_goes_on_without_triton(self, monkeypatch):
         def broken(*_):
-            raise RuntimeError('Cannot find a working triton installation.\nMore.')
+            raise RuntimeError('Failed to find C compiler.\nMore.')
 
-        monkeypatch.setattr(module, '_compile', lambda function: broken)
+        self.use(monkeypatch, broken)
         logits = torch.randn(1, 5, 8, 12)
-        message = 'torch.compile fails, so labels take more time and memory: Cannot find a working triton'
+        message = 'Triton fails, so labels take more time and memory: Failed to find C compiler.$'
         with pytest.warns(UserWarning, match=message) as caught:
             for _ in range(2):
-                assert torch.equal(module._compiled(logits, (64, 96), False), reference(logits, (64, 96)))
+                assert torch.equal(module._on_cuda(logits, (64, 96), False), reference(logits, (64, 96)))
         assert len(caught) == 1
+
+    def test_full_memory_is_no_reason_to_take_more(self, monkeypatch):
+        def full(*_):
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+
+        self.use(monkeypatch, full)
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            module._on_cuda(torch.randn(1, 5, 8, 12), (64, 96), False)
