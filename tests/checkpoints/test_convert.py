@@ -61,7 +61,7 @@ def saved(x39, tmp_path) -> Path:
 
 # -- OpenMMLab's -------------------------------------------------------------------------------------------------------
 
-STOCK = [name for name in CONFIGS if '160k' in name and not re.search('v2.*coco|ade20k', name)]
+STOCK = [name for name in CONFIGS if '160k' in name and not re.search('v2.*coco|ade20k|paddleseg', name)]
 # Whose networks are those of stock configs, or of another config here.
 STOCK_LIKE = re.compile('160k|camvid|benchmark|coco-stuff10k|own-folder')
 
@@ -110,7 +110,7 @@ def test_there_are_fifteen_of_them():
 
 
 def test_every_layout_has_configs_and_finds_itself():
-    assert SOURCES == ('openmmlab', 'coincheung', 'torchseg')
+    assert SOURCES == ('openmmlab', 'coincheung', 'torchseg', 'faceparsing', 'paddleseg')
     for layout in LAYOUTS:
         assert detect(layout.marks) is detect(layout.marks, layout.source) is layout
         for pattern in layout.configs:
@@ -159,7 +159,7 @@ def test_data_sets_of_the_same_network_are_told_apart_by_their_classes(tmp_path)
         assert data in done.config.stem and done.num_classes == classes
 
 
-@pytest.mark.parametrize('name', [name for name in CONFIGS if not STOCK_LIKE.search(name)])
+@pytest.mark.parametrize('name', [name for name in CONFIGS if 'paddleseg' in name or not STOCK_LIKE.search(name)])
 def test_a_config_is_known_again(name, tmp_path):
     """What a Runner saves has the name of its config, and what is converted keeps it, where keys tell no difference."""
     state_dict = filled(CONFIGS[name])

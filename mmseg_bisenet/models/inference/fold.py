@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 
 import torch
 from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmengine.model import BaseDataPreprocessor
 from mmseg.structures import SegDataSample
 from mmseg.utils import stack_batch
@@ -39,7 +40,7 @@ def fold_batch_norms(network: nn.Module) -> None:
             continue  # the norm does not run right after the convolution
         children = list(parent.named_children())
         for (name, conv), (norm_name, norm) in pairwise(children):
-            if type(conv) is nn.Conv2d and _is_fixed(norm):
+            if _is_plain(conv) and _is_fixed(norm):
                 setattr(parent, name, fuse_conv_bn_eval(conv.eval(), norm.eval()))
                 setattr(parent, norm_name, nn.Identity())
 
@@ -50,7 +51,7 @@ def fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> nn.Module:
     Returns:
         The module to put where ``norm`` was: an identity, or ``norm`` itself if it cannot be folded.
     """
-    if type(conv) is not nn.Conv2d or conv.kernel_size != (1, 1) or not _is_fixed(norm):
+    if not _is_plain(conv) or conv.kernel_size != (1, 1) or not _is_fixed(norm):
         return norm
     weight = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.affine:
@@ -61,6 +62,11 @@ def fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> nn.Module:
     conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
     conv.weight = nn.Parameter(conv.weight * weight.to(conv.weight.dtype)[:, None, None], requires_grad=False)
     return nn.Identity()
+
+
+def _is_plain(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether the module convolves with its own weights."""
+    return type(conv) in (nn.Conv2d, Conv2dAdaptivePadding)
 
 
 def _is_fixed(norm: nn.Module) -> TypeGuard[Any]:  # a _BatchNorm that has running statistics
@@ -129,7 +135,7 @@ def image_convolutions(backbone: nn.Module) -> list[nn.Conv2d]:
     if not found:
         raise InputError(f'no layer of {type(backbone).__name__} reads the original image; do not use switch_to_deploy')
     for module in found:
-        if type(module) is not nn.Conv2d or module.groups != 1 or module.padding_mode != 'zeros':
+        if not _is_plain(module) or module.groups != 1 or module.padding_mode != 'zeros':
             raise InputError(
                 f'{type(module).__name__} reads the image in {type(backbone).__name__}, but normalisation folds only '
                 'into plain convolutions; do not use switch_to_deploy'
