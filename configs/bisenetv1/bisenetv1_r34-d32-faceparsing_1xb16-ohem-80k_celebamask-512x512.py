@@ -9,4 +9,5 @@ model = dict(
     num_classes=_base_.num_classes,
     data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(spatial_path=False, backbone_cfg=dict(depth=34)),
+    test_cfg=dict(nearest_labels=True),
 )

@@ -5,4 +5,8 @@ _base_ = [
     '../_base_/schedules/schedule_80k_coincheung.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=_base_.crop_size))
+model = dict(
+    num_classes=_base_.num_classes,
+    data_preprocessor=dict(size=_base_.crop_size),
+    test_cfg=dict(nearest_labels=True),
+)

@@ -168,6 +168,20 @@ def test_a_config_is_known_again(name, tmp_path):
     assert convert(tmp_path / 'out.safetensors', tmp_path / 'lean.pth', inference=True).config == CONFIGS[name]
 
 
+def test_an_old_checkpoint_names_its_config(tmp_path):
+    """Those of MMSegmentation 0.x have the file of the config, its text, and the classes in ``meta``."""
+    name = 'bisenetv2_fcn_4xb8-160k_cityscapes-1024x1024'
+    meta = dict(
+        exp_name='bisenetv2_fcn_4x8_1024x1024_160k_cityscapes.py',
+        config="norm_cfg = dict(type='SyncBN')",
+        CLASSES=tuple(map(str, range(19))),
+        PALETTE=[[i] * 3 for i in range(19)],
+    )
+    torch.save({'meta': meta, 'state_dict': filled(CONFIGS[name])}, tmp_path / 'in.pth')
+    assert convert(tmp_path / 'in.pth', tmp_path / 'out.pth').config == CONFIGS[name]
+    assert read(tmp_path / 'out.pth').dataset_meta == dict(classes=meta['CLASSES'], palette=meta['PALETTE'])
+
+
 # -- how it is stored --------------------------------------------------------------------------------------------------
 
 

@@ -64,6 +64,14 @@ def fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> nn.Module:
     return nn.Identity()
 
 
+def pad_statically(network: nn.Module) -> None:
+    """Let convolutions of stride 1 that pad by the size of their input pad by a constant, which is the same."""
+    for conv in network.modules():
+        if type(conv) is Conv2dAdaptivePadding and conv.stride == (1, 1):
+            conv.padding = tuple(d * (k // 2) for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+            conv.__class__ = nn.Conv2d  # of which it is a subclass with another `forward`
+
+
 def _is_plain(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether the module convolves with its own weights."""
     return type(conv) in (nn.Conv2d, Conv2dAdaptivePadding)
