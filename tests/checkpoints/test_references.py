@@ -18,7 +18,10 @@ from benchmarks.faces import reference
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import convert, read
 from mmseg_bisenet.cli import main
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.zoo import get_model
 
+STREETS = 'bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024'
 FACES = 'bisenetv1_r18-d32-faceparsing_1xb16-ohem-80k_celebamask-512x512'
 
 
@@ -96,6 +99,23 @@ def test_another_number_of_faces_classes_is_told(tmp_path, capsys):
     assert 'the config has 19 classes; use it with --cfg-options model.num_classes=11' in err
     assert 'normalises images as faceparsing does for CelebAMask-HQ' in err
     assert out.splitlines()[-1] == FACES
+
+
+def test_face_files_under_other_configs(tmp_path):
+    """Converted or not, they are refused in one line where the network or the classes are others."""
+    weights = {}
+    reference(recorded(weights), image(64, 64), classes=11)
+    torch.save(weights, tmp_path / 'in.pth')
+    convert(tmp_path / 'in.pth', tmp_path / 'out.pth')
+    for config, file, problem in (
+        (STREETS, 'out.pth', r'does not fit: \d+ missing: backbone\.spatial_path\.'),
+        (STREETS, 'in.pth', r'does not fit: \d+ missing: .* unexpected: cp\.resnet'),
+        (FACES, 'in.pth', r'does not fit: \d+ missing: '),
+        (FACES, 'out.pth', 'give `num_classes` to keep the rest'),
+    ):
+        with pytest.raises(InputError, match=problem) as caught:
+            get_model(config, pretrained=tmp_path / file)
+        assert '\n' not in str(caught.value)
 
 
 # -- PaddleSeg ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ The first convolutions of the two paths or branches read the same image with the
 are not, because the next layers would read slices of the output, which every CPU runtime copies or reads slowly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, TypeGuard
 
@@ -66,7 +66,8 @@ def fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> nn.Module:
 
 def pad_statically(network: nn.Module) -> None:
     """Let convolutions of stride 1 that pad by the size of their input pad by a constant, which is the same."""
-    for conv in network.modules():
+    modules: Iterable[Any] = network.modules()
+    for conv in modules:
         if type(conv) is Conv2dAdaptivePadding and conv.stride == (1, 1):
             conv.padding = tuple(d * (k // 2) for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
             conv.__class__ = nn.Conv2d  # of which it is a subclass with another `forward`
