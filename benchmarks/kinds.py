@@ -90,6 +90,18 @@ KINDS = (
     ),
     Kind(
         {
+            'method': ('method', ''),
+            'precision': ('precision', ''),
+            'p50_ms': ('ms', '.1f'),
+            'fps': ('fps', '.1f'),
+            'to_reference': ('to reference', '.2f'),
+            'same_labels': ('same labels, %', '.3f'),
+        },
+        'python -m benchmarks.faces',
+        {'--shape': 'height width', '--images': 'images'},
+    ),
+    Kind(
+        {
             'segmentor': ('segmentor', ''),
             'ms': ('ms', '.0f'),
             'time_ratio': ('to stock', '.2f'),

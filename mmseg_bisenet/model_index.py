@@ -5,6 +5,8 @@ A wheel has it in ``mmseg_bisenet/.mim``, as mim expects; a checkout has it besi
 
 import difflib
 import fnmatch
+import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,11 @@ import yaml
 from mmseg_bisenet.errors import InputError
 
 SIZE = '1024x2048'  # height and width of the image that the metafiles count multiply-adds for
+OLD_NAME = re.compile(
+    r'(bisenetv1_r\d+-d32|bisenetv2_fcn)(?:_(in1k-pre|ohem|fp16))?(?:_lr5e-3)?_(\d+)x(\d+)_(\d+x\d+)_(\d+k)_(.+)'
+)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,34 @@ def _entry(model: dict, root: Path) -> Entry:
         parameters=metadata.get('Parameters (M)'),
         multiply_adds=metadata.get('Multiply-adds (G)'),
     )
+
+
+def renamed(name: str) -> str | None:
+    """The name here of a config of MMSegmentation 0.x, which wrote GPUs and images as ``4x4`` and the crop first.
+
+    Args:
+        name: with or without folders and ``.py``.
+
+    Returns:
+        None if it is no such name, or no config here has its network and schedule.
+    """
+    old = OLD_NAME.fullmatch(Path(name).name.removesuffix('.py'))
+    if old is None:
+        return None
+    network, variant, gpus, images, crop, schedule, data = old.groups()
+    start = f'-{variant}' if variant == 'in1k-pre' else ''
+    kind = {'ohem': '-ohem', 'fp16': '-amp'}.get(variant, '')
+    new = f'{network}{start}_{gpus}xb{images}{kind}-{schedule}_{data}-{crop}'
+    return new if new in entries() else None
+
+
+def today(name: str) -> str:
+    """``name``, or its name here if it is one of MMSegmentation 0.x, and a line that says so."""
+    new = renamed(name)
+    if new is None:
+        return name
+    logger.warning('%s is a name of MMSegmentation 0.x; the config is called %s now', name, new)
+    return new
 
 
 def find(name: str) -> Entry:

@@ -50,7 +50,7 @@ def get_model(
     classes.
 
     Args:
-        name: a name of :func:`mmseg_bisenet.list_models`, or the path of a config.
+        name: a name of :func:`mmseg_bisenet.list_models` or MMSegmentation 0.x's name of it, or the path of a config.
         pretrained: True for the weights of the model index, or the path of a checkpoint (``.pth`` or
             ``.safetensors``). By default weights are random, as the config initialises them; the ImageNet weights that
             some configs start training from are not fetched.
@@ -85,7 +85,7 @@ def _entry(name: str) -> model_index.Entry:
     path = Path(name)
     if path.suffix == '.py' and path.is_file():
         return model_index.Entry(path.stem, path, weights=None)
-    return model_index.find(name)
+    return model_index.find(model_index.today(name))
 
 
 # -- config ------------------------------------------------------------------------------------------------------------

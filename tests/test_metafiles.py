@@ -13,9 +13,10 @@ from mmseg_bisenet.checkpoints import read
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = re.compile(
-    r'(?P<network>bisenetv[12])(?P<large>-l)?(?:-paper)?_(?:(?P<context>[rx]\d+)-d32|fcn)(?:-torchseg|-coincheung)?'
-    r'(?:-speed)?(?:-in1k-pre)?_(?P<gpus>\d+)xb(?P<batch>\d+)'
-    r'(?:-amp|-ohem)?-(?P<iterations>\d+)k_(?P<data>cityscapes|coco-stuff164k|coco-stuff10k|ade20k)-(?P<h>\d+)x(?P<w>\d+)'
+    r'(?P<network>bisenetv[12])(?P<large>-l)?(?:-paper)?_(?:(?P<context>[rx]\d+)-(?P<stride>d32|d8)|fcn)'
+    r'(?:-torchseg|-coincheung|-coincheung-early|-faceparsing|-paddleseg)?'
+    r'(?:-speed)?(?:-in1k-pre)?_(?P<gpus>\d+)xb(?P<batch>\d+)(?:-amp|-ohem)?-(?P<iterations>\d+)k'
+    r'_(?P<data>cityscapes|coco-stuff164k|coco-stuff10k|ade20k|celebamask)-(?P<h>\d+)x(?P<w>\d+)'
 )
 
 SHIPPED = {path.stem for path in (ROOT / 'mmseg_bisenet' / 'weights').glob('*.safetensors')}
@@ -28,7 +29,7 @@ def models() -> list[dict]:
 
 def test_names_are_unique_lower_case_and_the_configs():
     names = [model['Name'] for model in models()]
-    assert len(names) == len(set(names)) == 15 + 14 + len(SHIPPED)
+    assert len(names) == len(set(names)) == 15 + 20 + len(SHIPPED)
     assert sum('Weights' in model for model in models()) == 15
     for model in models():
         assert model['Name'] == model['Name'].lower()
@@ -49,7 +50,7 @@ def test_every_metafile_says_what_its_config_does():
         assert network == model['In Collection'] == meta['Architecture'][-1]
         if name['context']:
             kind, depth = name['context'][0], name['context'][1:]
-            assert f'{kind.upper()}-{depth}-D32' in meta['Architecture']
+            assert f'{kind.upper()}-{depth}-{name["stride"].upper()}' in meta['Architecture']
             context = cfg.model.backbone.backbone_cfg
             assert context.type == 'mmseg_bisenet.Xception39' if kind == 'x' else context.depth == int(depth)
         assert (name['large'] is not None) == ('BiSeNetV2-L' in meta['Architecture'])
@@ -58,9 +59,10 @@ def test_every_metafile_says_what_its_config_does():
             'coco-stuff164k': ('COCO-Stuff 164k', 171),
             'coco-stuff10k': ('COCO-Stuff 10k', 171),
             'ade20k': ('ADE20K', 150),
+            'celebamask': ('CelebAMask-HQ', 19),
         }[name['data']]
         assert (meta['Training Data'], cfg.model.num_classes) == data
-        stock = '160k' in model['Name'] and not re.search('v2.*coco|ade20k', model['Name'])
+        stock = '160k' in model['Name'] and not re.search('v2.*coco|ade20k|paddleseg', model['Name'])
         assert ('Weights' in model) == stock and ('Results' in model) == (stock or model['Name'] in SHIPPED)
         if 'Weights' not in model:
             continue

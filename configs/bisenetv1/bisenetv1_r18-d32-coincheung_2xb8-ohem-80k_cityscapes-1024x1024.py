@@ -3,7 +3,7 @@
 _base_ = [
     '../_base_/models/bisenetv1_r18-d32-coincheung.py',
     '../_base_/datasets/cityscapes_1024x1024.py',
-    '../_base_/schedules/schedule_coincheung.py',
+    '../_base_/schedules/schedule_80k_coincheung.py',
     '../_base_/default_runtime.py',
 ]
 model = dict(num_classes=_base_.num_classes, data_preprocessor=dict(size=_base_.crop_size))
@@ -16,10 +16,3 @@ crop = dict(
 )
 train_pipeline = [_base_.load_image, _base_.load_labels, crop, _base_.flip, _base_.distort, _base_.pack]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
-optim_wrapper = dict(optimizer=dict(lr=0.01))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, begin=0, end=1000, by_epoch=False),
-    dict(type='PolyLR', eta_min=0, power=0.9, begin=1000, end=80000, by_epoch=False),
-]
-train_cfg = dict(max_iters=80000, val_interval=8000)
-default_hooks = dict(checkpoint=dict(interval=8000))

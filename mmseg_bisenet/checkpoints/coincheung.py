@@ -1,34 +1,63 @@
-"""CoinCheung/BiSeNet, ``lib/models/bisenetv1.py`` and ``bisenetv2.py``.
+"""CoinCheung/BiSeNet, ``lib/models/bisenetv1.py`` and ``bisenetv2.py``, and the early V1 of its ``model.py``.
 
 Their batch norms after a convolution have numbers, and ours have names. Their boosters of V2 upsample before a second
-convolution. Ours have no such layer, so the boosters are dropped.
+convolution. Ours have no such layer, so the boosters are dropped. The early V1 has a fusion gate of two convolutions,
+and classifiers without bias; ours have one, so zeros are added.
 """
 
 import re
 
+import torch
+from torch import Tensor
+
 from mmseg_bisenet.checkpoints.layout import Layout
 
+# What all versions of V1 have.
+CONTEXT_PATH_AND_HEADS = (
+    (r'cp\.resnet\.', 'backbone.context_path.backbone.'),
+    (r'cp\.arm(16|32)\.conv\.', r'backbone.context_path.arm\1.conv_layer.'),
+    (r'cp\.arm(16|32)\.(conv|bn)_atten\.', r'backbone.context_path.arm\1.atten_conv_layer.1.\2.'),
+    (r'cp\.conv_head(16|32)\.', r'backbone.context_path.conv_head\1.'),
+    (r'cp\.conv_avg\.', 'backbone.context_path.gap_conv.1.'),
+    (r'ffm\.convblk\.', 'backbone.ffm.conv1.'),
+    (r'conv_out\.conv\.', 'decode_head.convs.0.'),
+    (r'conv_out\.conv_out\.', 'decode_head.conv_seg.'),
+    (r'conv_out16\.conv\.', 'auxiliary_head.0.convs.0.'),
+    (r'conv_out16\.conv_out\.', 'auxiliary_head.0.conv_seg.'),
+    (r'conv_out32\.conv\.', 'auxiliary_head.1.convs.0.'),
+    (r'conv_out32\.conv_out\.', 'auxiliary_head.1.conv_seg.'),
+)
+SPATIAL_PATH = (
+    (r'sp\.conv([123])\.', r'backbone.spatial_path.layer\1.'),
+    (r'sp\.conv_out\.', 'backbone.spatial_path.layer4.'),
+)
+EARLY_GATE = (
+    (r'ffm\.conv1\.', 'backbone.ffm.conv_atten.0.conv.'),
+    (r'ffm\.conv2\.', 'backbone.ffm.conv_atten.1.conv.'),
+)
+
+
+def add_biases(state_dict: dict[str, Tensor]) -> None:
+    """Give each classifier that has no bias one of zeros."""
+    for key, weight in list(state_dict.items()):
+        if key.endswith('.conv_seg.weight') and weight.ndim:
+            bias = f'{key.removesuffix("weight")}bias'
+            state_dict.setdefault(bias, torch.zeros(len(weight), dtype=weight.dtype))
+
+
+EARLY_V1 = Layout(
+    source='coincheung',
+    network='BiSeNet V1 with ResNet-18, early version',
+    marks=('cp.resnet.', 'sp.', 'ffm.conv1.', 'conv_out.'),
+    rules=(*CONTEXT_PATH_AND_HEADS, *SPATIAL_PATH, *EARLY_GATE),
+    configs=('bisenetv1_r18-d32-coincheung-early_*',),
+    adapt=add_biases,
+)
 V1 = Layout(
     source='coincheung',
     network='BiSeNet V1 with ResNet-18',
     marks=('cp.resnet.', 'sp.', 'conv_out.'),
-    rules=(
-        (r'cp\.resnet\.', 'backbone.context_path.backbone.'),
-        (r'cp\.arm(16|32)\.conv\.', r'backbone.context_path.arm\1.conv_layer.'),
-        (r'cp\.arm(16|32)\.(conv|bn)_atten\.', r'backbone.context_path.arm\1.atten_conv_layer.1.\2.'),
-        (r'cp\.conv_head(16|32)\.', r'backbone.context_path.conv_head\1.'),
-        (r'cp\.conv_avg\.', 'backbone.context_path.gap_conv.1.'),
-        (r'sp\.conv([123])\.', r'backbone.spatial_path.layer\1.'),
-        (r'sp\.conv_out\.', 'backbone.spatial_path.layer4.'),
-        (r'ffm\.convblk\.', 'backbone.ffm.conv1.'),
-        (r'ffm\.(conv|bn)\.', r'backbone.ffm.conv_atten.0.\1.'),
-        (r'conv_out\.conv\.', 'decode_head.convs.0.'),
-        (r'conv_out\.conv_out\.', 'decode_head.conv_seg.'),
-        (r'conv_out16\.conv\.', 'auxiliary_head.0.convs.0.'),
-        (r'conv_out16\.conv_out\.', 'auxiliary_head.0.conv_seg.'),
-        (r'conv_out32\.conv\.', 'auxiliary_head.1.convs.0.'),
-        (r'conv_out32\.conv_out\.', 'auxiliary_head.1.conv_seg.'),
-    ),
+    rules=(*CONTEXT_PATH_AND_HEADS, *SPATIAL_PATH, (r'ffm\.(conv|bn)\.', r'backbone.ffm.conv_atten.0.\1.')),
     configs=('bisenetv1_r18-d32-coincheung_*',),
 )
 
@@ -92,4 +121,4 @@ V2 = Layout(
     ),
     configs=('bisenetv2_fcn-coincheung_*',),
 )
-LAYOUTS = (V1, V2)
+LAYOUTS = (EARLY_V1, V1, V2)

@@ -11,13 +11,15 @@ from torch import Tensor
 
 import mmseg_bisenet
 from mmseg_bisenet import model_index
-from mmseg_bisenet.checkpoints import coincheung, openmmlab, torchseg
+from mmseg_bisenet.checkpoints import coincheung, faceparsing, openmmlab, paddleseg, torchseg
 from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, listed, read, some, write
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model
 from mmseg_bisenet.checkpoints.layout import Layout
 from mmseg_bisenet.errors import InputError
 
-LAYOUTS = (*openmmlab.LAYOUTS, *coincheung.LAYOUTS, *torchseg.LAYOUTS)
+LAYOUTS = tuple(
+    layout for codebase in (openmmlab, coincheung, torchseg, faceparsing, paddleseg) for layout in codebase.LAYOUTS
+)
 SOURCES = tuple(dict.fromkeys(layout.source for layout in LAYOUTS))
 CLASSIFIER = 'decode_head.conv_seg.weight'
 UNKNOWN = 'unknown'
@@ -45,7 +47,7 @@ def convert(
     """Convert the checkpoint ``path`` and write it to ``target``.
 
     Args:
-        path: a ``.pth`` or ``.safetensors`` file: a state dict, alone or inside a training checkpoint.
+        path: a ``.pth``, ``.safetensors`` or ``.pdparams`` file: a state dict, alone or inside a training checkpoint.
         target: a new file; its suffix, ``.pth`` or ``.safetensors``, gives the format. The file contains
             ``state_dict`` and ``meta``, with ``config``, ``num_classes``, ``source``, and the source's classes if any.
         source: one of ``SOURCES``; by default found by the keys.
@@ -61,7 +63,9 @@ def convert(
     layout = detect(checkpoint.state_dict, source, path)
     names, dropped, strange = layout.rename(checkpoint.state_dict)
     state_dict = {ours: checkpoint.state_dict[theirs] for theirs, ours in names.items()}
-    originals = {ours: theirs for theirs, ours in names.items()}
+    if layout.adapt:
+        layout.adapt(state_dict)
+    originals = {key: key for key in state_dict} | {ours: theirs for theirs, ours in names.items()}
     config, faults = _best_config(layout, state_dict, originals, checkpoint.meta)
     faults[UNKNOWN] += strange
     if text := listed(faults):
@@ -134,8 +138,10 @@ def _candidates(layout: Layout, meta: dict, num_classes: int | None) -> Iterator
     paths = sorted((model_index.folder() / 'configs').glob('bisenet*/*.py'))
     # Configs of the stock segmentor are for comparison and have no `model.num_classes`.
     configs = {path.stem: path for path in paths if '-stock_' not in path.stem}
-    # `convert` writes `config`. A Runner writes `experiment_name`: the name of the config, the date and the time.
-    origin = str(meta.get('config') or str(meta.get('experiment_name')).rsplit('_', 2)[0])
+    # `convert` writes `config`. A Runner writes `experiment_name`: the name of the config, the date and the time. 0.x
+    # wrote `exp_name`: the file of the config.
+    old = model_index.renamed(str(meta.get('exp_name')))
+    origin = old or str(meta.get('config') or str(meta.get('experiment_name')).rsplit('_', 2)[0])
     if origin in configs:
         yield configs.pop(origin)
     paths = [configs.pop(name) for pattern in layout.configs for name in fnmatch.filter(configs, pattern)]

@@ -1,6 +1,6 @@
 """Checkpoint files: read as data and never as code, written whole or not at all, fetched once.
 
-A file whose name ends in ``.safetensors`` is of that format; all others are PyTorch's.
+A file whose name ends in ``.safetensors`` or Paddle's ``.pdparams`` is of that format; all others are PyTorch's.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mmseg_bisenet import compat
+from mmseg_bisenet.checkpoints import pdparams
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import replacing
 
@@ -54,6 +55,8 @@ def read(path: str | Path) -> Checkpoint:
         raise InputError(f'checkpoint {path} does not exist; give the path of a .pth or {SAFETENSORS} file')
     if path.suffix == SAFETENSORS:
         return _read_safetensors(path)
+    if path.suffix == pdparams.SUFFIX:
+        return Checkpoint(pdparams.read(path))
     content = _read_pickle(path)
     meta = content.get('meta') if isinstance(content, dict) else None
     for wrapper in WRAPPERS:

@@ -1,8 +1,10 @@
 """The layout of a checkpoint: how to recognise it, how to rename its keys, and which configs may fit."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class Layout:
         rules: (pattern, replacement) for the start of a key; the first that matches counts. Replacement None: the
             tensor is for training only, and this package has no counterpart.
         configs: shell patterns of the names of our configs that may fit, the most likely first.
+        adapt: changes the renamed state dict in place, if the codebase stores other tensors than ours.
     """
 
     source: str
@@ -23,6 +26,7 @@ class Layout:
     marks: tuple[str, ...]
     rules: tuple[tuple[str, str | None], ...]
     configs: tuple[str, ...]
+    adapt: Callable[[dict[str, Tensor]], None] | None = None
 
     def fits(self, keys: Iterable[str]) -> bool:
         keys = tuple(keys)

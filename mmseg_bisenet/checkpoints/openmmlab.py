@@ -22,6 +22,9 @@ LAYOUTS = (
         'bisenetv1_x39-d32-speed_*',
     ),
     _layout(
+        'BiSeNet V1 with ResNet-18-D', (f'{_CONTEXT}layer1.0.downsample.2.', _SPATIAL), 'bisenetv1_r18-d8-paddleseg_*'
+    ),
+    _layout(
         "BiSeNet V1 with the authors' ResNet-101", (f'{_CONTEXT}stem.0.', _SPATIAL), 'bisenetv1_r101-d32-torchseg_*'
     ),
     _layout(
@@ -29,6 +32,13 @@ LAYOUTS = (
         (f'{_CONTEXT}conv1.', 'backbone.ffm.conv_atten.1.', _SPATIAL),
         'bisenetv1_r18-d32-torchseg_*',
         'bisenetv1_r18-d32-torchseg-speed_*',
+        'bisenetv1_r18-d32-coincheung-early_*',
+    ),
+    _layout(
+        'BiSeNet V1 without a spatial path',
+        (f'{_CONTEXT}conv1.', 'backbone.ffm.conv_atten.1.'),
+        'bisenetv1_r18-d32-faceparsing_*',
+        'bisenetv1_r34-d32-faceparsing_*',
     ),
     _layout('BiSeNet V1 with ResNet-101', (f'{_CONTEXT}layer3.6.', _SPATIAL), 'bisenetv1_r101-d32_*'),
     _layout('BiSeNet V1 with ResNet-50', (f'{_CONTEXT}layer1.0.conv3.', _SPATIAL), 'bisenetv1_r50-d32_*'),

@@ -24,6 +24,7 @@ GROUPS = {
         'convert': 'convert a checkpoint of another codebase',
         'check-labels': 'check the labels of a data set',
         'convert-camvid': 'convert the SegNet folders of CamVid',
+        'convert-celebamask': 'draw the label maps of CelebAMask-HQ',
         'miniscapes': 'draw street scenes in the Cityscapes layout',
     },
     'look up': {

@@ -7,7 +7,7 @@ import sys
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.checkpoints import SOURCES
 
-    parser.add_argument('checkpoint', metavar='IN', help='.pth or .safetensors file')
+    parser.add_argument('checkpoint', metavar='IN', help='.pth, .safetensors or .pdparams file')
     parser.add_argument('target', metavar='OUT', help='file to write, .pth or .safetensors')
     parser.add_argument(
         '--source',
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from mmseg_bisenet import model_index
     from mmseg_bisenet.checkpoints import convert
 
     done = convert(args.checkpoint, args.target, args.source, args.inference, args.half)
@@ -35,8 +36,9 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     if done.source != 'openmmlab' and done.num_classes != done.config_num_classes:
+        data = model_index.find(done.config.stem).data
         print(
-            f'note: the config normalises images as {done.source} does for Cityscapes; set '
+            f'note: the config normalises images as {done.source} does for {data}; set '
             'model.data_preprocessor.mean and .std to those of the data that the checkpoint was trained on',
             file=sys.stderr,
         )

@@ -100,7 +100,7 @@ def _set_num_classes(node: object, num_classes: int) -> None:
 
 
 def find(name: str) -> Path:
-    """The path of a config: ``name`` itself, or the package's own config of that file name or model name.
+    """The path of a config: ``name`` itself, or the package's own config of that file name, model name or 0.x name.
 
     Raises:
         InputError: there is none.
@@ -110,6 +110,7 @@ def find(name: str) -> Path:
     root = model_index.folder() / 'configs'
     known = {path.stem: path for path in root.glob('bisenet*/*.py')}
     known |= {name: entry.config for name, entry in model_index.entries().items()}
+    name = model_index.today(name)
     if name.removesuffix('.py') in known:
         return known[name.removesuffix('.py')]
     raise InputError(

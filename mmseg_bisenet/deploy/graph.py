@@ -9,15 +9,21 @@ and two threads: in OpenVINO the end of the graph took 54 ms as Interpolate and 
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from torch import Tensor, nn
 
 from mmseg_bisenet.deploy.backends.base import LARGEST, SMALLEST
 from mmseg_bisenet.deploy.network import DeployNetwork
+from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
 
 TRACED = (128, 256)  # what free shapes are traced with
+NOT_FREE = (
+    'the network has layers that pad or pool by the size of the image, and cannot be exported for any size; leave '
+    '--dynamic out, and give the size with --shape'
+)
 
 
 class Graph(nn.Module):
@@ -61,17 +67,26 @@ def bilinear(source: int, target: int, align_corners: bool, device: torch.device
 
 
 def to_program(graph: Graph, shape: tuple[int, int], dynamic: bool) -> torch.export.ExportedProgram:
-    """The graph by torch.export, for a batch of 1 and images of that shape, or for every N, H and W."""
+    """The graph by torch.export, for a batch of 1 and images of that shape, or for every N, H and W.
+
+    Raises:
+        InputError: a layer pads or pools by the size of the image, so that torch.export cannot leave it free.
+    """
     device = next(graph.parameters()).device
     # torch.export treats a size of 1 as a constant, and equal sizes as one size.
     batch, shape = (2, TRACED) if dynamic else (1, shape)
     images = torch.zeros(batch, *shape, 3, dtype=torch.uint8, device=device)
     free = None
     if dynamic:
+        if any(isinstance(layer, Conv2dAdaptivePadding) for layer in graph.modules()):
+            raise InputError(NOT_FREE)  # torch.export would find out in minutes
         side = dict(min=SMALLEST, max=LARGEST)
         dim = torch.export.Dim
         free = dict(images={0: dim('batch', max=1024), 1: dim('height', **side), 2: dim('width', **side)})
-    return torch.export.export(graph, (images,), dynamic_shapes=free, strict=False)
+    try:
+        return torch.export.export(graph, (images,), dynamic_shapes=free, strict=False)
+    except torch._dynamo.exc.UserError as error:
+        raise InputError(NOT_FREE) from error
 
 
 def to_onnx(graph: Graph, shape: tuple[int, int], dynamic: bool) -> 'onnx.ModelProto':

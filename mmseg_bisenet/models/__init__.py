@@ -11,7 +11,7 @@
 online hard example mining (OHEM), ``inference/`` everything that only prediction needs.
 """
 
-from mmseg_bisenet.models.bisenetv1 import BiSeNetV1, Xception39
+from mmseg_bisenet.models.bisenetv1 import BiSeNetV1, ResNetVd, Xception39
 from mmseg_bisenet.models.bisenetv2 import BiSeNetV2
 from mmseg_bisenet.models.head import BiSeNetHead, BoosterHead
 from mmseg_bisenet.models.inference.tta import BiSeNetTTA
@@ -27,6 +27,7 @@ __all__ = [
     'BoosterHead',
     'CrossEntropyLoss',
     'OHEMCrossEntropyLoss',
+    'ResNetVd',
     'Xception39',
     'ohem_cross_entropy',
 ]

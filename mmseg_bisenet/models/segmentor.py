@@ -20,6 +20,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.bisenetv2.semantic_branch import CEBlock
@@ -42,7 +43,9 @@ class BiSeNetSegmentor(EncoderDecoder):
             only by rounding.
         test_cfg: ``mode`` is ``'whole'``, ``'slide'`` with ``crop_size`` and ``stride``, or a protocol of
             ``inference/protocols.py`` with its options; ``keep_logits=True`` leaves ``seg_logits`` in the results,
-            which MMSegmentation's own ``SegTTAModel`` needs.
+            which MMSegmentation's own ``SegTTAModel`` needs. With ``nearest_labels=True`` and without logits, the modes
+            ``whole`` and ``slide`` choose the labels at the size of the input and resize them to the image's by nearest
+            neighbour, as face parsing code does; by default the logits are resized.
         others: arguments of MMSegmentation's ``EncoderDecoder`` (``neck``, ``data_preprocessor`` and so on).
 
     Raises:
@@ -110,6 +113,7 @@ class BiSeNetSegmentor(EncoderDecoder):
                 block.gap[1] = fold.fold_norm_into_next(block.gap[1], block.conv_gap.conv)
         for conv in convolutions:
             fold.fold_normalization(conv, matrix, shift)
+        fold.pad_statically(self)
         fold.fold_batch_norms(self)
         self.requires_grad_(False)
         device = self.data_preprocessor.device
@@ -160,6 +164,24 @@ class BiSeNetSegmentor(EncoderDecoder):
         size = inputs.shape[2:]
         samples = [SegDataSample() for _ in inputs] if data_samples is None else data_samples
         metas = [dict(img_shape=size, ori_shape=size) | sample.metainfo for sample in samples]
+        if not self.test_cfg.get('nearest_labels', False) or self.test_cfg.get('keep_logits', False):
+            return self._predict(inputs, data_samples, samples, metas)
+        small = [meta | dict(ori_shape=_without_padding(meta, size)) for meta in metas]
+        samples = self._predict(inputs, data_samples, samples, small)
+        for sample, meta in zip(samples, metas, strict=True):
+            labels = F.interpolate(sample.pred_sem_seg.data[None].float(), tuple(meta['ori_shape'][:2]), mode='nearest')
+            sample.pred_sem_seg = PixelData(data=labels[0].long())
+        return samples
+
+    def _predict(
+        self,
+        inputs: Tensor,
+        data_samples: list[SegDataSample] | None,
+        samples: list[SegDataSample],
+        metas: list[dict],
+    ) -> list[SegDataSample]:
+        """As ``predict``, with the meta data that count; ``samples`` are ``data_samples``, or new ones."""
+        size = inputs.shape[2:]
         keep = self.test_cfg.get('keep_logits', False)
         if not self._is_plain(size, metas[0]):
             samples = super().predict(inputs, data_samples)
@@ -223,6 +245,11 @@ def _require_one_size(data: dict, dataloader: str) -> None:
             f'{first} and {second} (width x height) at the input of the network, but a batch needs images of one size; '
             f'set {dataloader}.batch_size=1, or resize to one size in its pipeline'
         )
+
+
+def _without_padding(meta: dict, size: Sequence[int]) -> tuple[int, int]:
+    left, right, top, bottom = padding(meta)
+    return size[0] - top - bottom, size[1] - left - right
 
 
 def _is_whole(meta: dict, size: Sequence[int]) -> bool:

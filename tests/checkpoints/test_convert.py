@@ -61,7 +61,7 @@ def saved(x39, tmp_path) -> Path:
 
 # -- OpenMMLab's -------------------------------------------------------------------------------------------------------
 
-STOCK = [name for name in CONFIGS if '160k' in name and not re.search('v2.*coco|ade20k', name)]
+STOCK = [name for name in CONFIGS if '160k' in name and not re.search('v2.*coco|ade20k|paddleseg', name)]
 # Whose networks are those of stock configs, or of another config here.
 STOCK_LIKE = re.compile('160k|camvid|benchmark|coco-stuff10k|own-folder')
 
@@ -110,7 +110,7 @@ def test_there_are_fifteen_of_them():
 
 
 def test_every_layout_has_configs_and_finds_itself():
-    assert SOURCES == ('openmmlab', 'coincheung', 'torchseg')
+    assert SOURCES == ('openmmlab', 'coincheung', 'torchseg', 'faceparsing', 'paddleseg')
     for layout in LAYOUTS:
         assert detect(layout.marks) is detect(layout.marks, layout.source) is layout
         for pattern in layout.configs:
@@ -159,13 +159,27 @@ def test_data_sets_of_the_same_network_are_told_apart_by_their_classes(tmp_path)
         assert data in done.config.stem and done.num_classes == classes
 
 
-@pytest.mark.parametrize('name', [name for name in CONFIGS if not STOCK_LIKE.search(name)])
+@pytest.mark.parametrize('name', [name for name in CONFIGS if 'paddleseg' in name or not STOCK_LIKE.search(name)])
 def test_a_config_is_known_again(name, tmp_path):
     """What a Runner saves has the name of its config, and what is converted keeps it, where keys tell no difference."""
     state_dict = filled(CONFIGS[name])
     torch.save({'meta': dict(experiment_name=f'{name}_20240101_120000'), 'state_dict': state_dict}, tmp_path / 'in.pth')
     assert convert(tmp_path / 'in.pth', tmp_path / 'out.safetensors').config == CONFIGS[name]
     assert convert(tmp_path / 'out.safetensors', tmp_path / 'lean.pth', inference=True).config == CONFIGS[name]
+
+
+def test_an_old_checkpoint_names_its_config(tmp_path):
+    """Those of MMSegmentation 0.x have the file of the config, its text, and the classes in ``meta``."""
+    name = 'bisenetv2_fcn_4xb8-160k_cityscapes-1024x1024'
+    meta = dict(
+        exp_name='bisenetv2_fcn_4x8_1024x1024_160k_cityscapes.py',
+        config="norm_cfg = dict(type='SyncBN')",
+        CLASSES=tuple(map(str, range(19))),
+        PALETTE=[[i] * 3 for i in range(19)],
+    )
+    torch.save({'meta': meta, 'state_dict': filled(CONFIGS[name])}, tmp_path / 'in.pth')
+    assert convert(tmp_path / 'in.pth', tmp_path / 'out.pth').config == CONFIGS[name]
+    assert read(tmp_path / 'out.pth').dataset_meta == dict(classes=meta['CLASSES'], palette=meta['PALETTE'])
 
 
 # -- how it is stored --------------------------------------------------------------------------------------------------

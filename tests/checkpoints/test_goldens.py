@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.checkpoints import Converted, convert, read
 
-# What differs from MMSegmentation's network, set back to it: the golden outputs tell the two apart.
+# What differs from MMSegmentation's network, set back to it, or changed: the golden outputs tell the two apart.
 NETWORKS = {
     'coincheung/bisenetv1': dict(fusion_gate='conv-norm-act'),
     'coincheung/bisenetv2': dict(upsample='bilinear'),
     'torchseg/bisenetv1_r18': dict(align_corners=False),
     'torchseg/bisenetv1_x39': dict(align_corners=False),
+    'faceparsing/bisenetv1_r18': dict(upsample='bilinear'),
 }
 SIZES = [(64, 128), (96, 160)]
 

@@ -1,13 +1,15 @@
 """Options that all commands on a config share: named sizes reach the pipelines."""
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
+import mmseg_bisenet
 from mmseg_bisenet import model_index
-from mmseg_bisenet.cli import options
+from mmseg_bisenet.cli import main, options
 from mmseg_bisenet.errors import InputError
 
 CITYSCAPES = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
@@ -76,3 +78,43 @@ def test_a_model_of_the_index_brings_its_weights(tmp_path):
 def test_an_unknown_config_is_answered_with_the_nearest():
     with pytest.raises(InputError, match=r'bisenetv2_camvit is neither .*; the nearest names are bisenetv2_camvid, '):
         options.find('bisenetv2_camvit')
+
+
+# -- names of MMSegmentation 0.x ---------------------------------------------------------------------------------------
+
+# The published weights are files of 0.x: the name of the config, the date and a digest.
+OLD = {
+    re.sub(r'_20\d{6}_\d{6}-.*', '', Path(str(entry.weights)).name): name
+    for name, entry in model_index.entries().items()
+    if isinstance(entry.weights, str)
+}
+OLD_V2 = 'bisenetv2_fcn_fp16_4x4_1024x1024_160k_cityscapes'
+
+
+def test_there_are_fifteen_old_names():
+    assert len(OLD) == 15 and not OLD.keys() & set(OLD.values())
+    assert OLD['bisenetv1_r18-d32_in1k-pre_lr5e-3_4x4_512x512_160k_coco-stuff164k'].startswith('bisenetv1_r18-d32-in1k')
+
+
+@pytest.mark.parametrize('form', ['{}', '{}.py', 'configs/bisenetv1/{}.py'])
+@pytest.mark.parametrize('old', OLD)
+def test_old_names_mean_the_config_of_today(old, form, caplog):
+    assert options.find(form.format(old)) == options.find(OLD[old])
+    assert caplog.messages == [
+        f'{form.format(old)} is a name of MMSegmentation 0.x; the config is called {OLD[old]} now'
+    ]
+
+
+def test_commands_and_get_model_take_old_names(caplog, capsys):
+    assert load(f'{OLD_V2}.py').optim_wrapper.type == 'AmpOptimWrapper'
+    assert mmseg_bisenet.get_model(f'{OLD_V2}.py').num_classes == 19
+    assert len(caplog.messages) == 2 and all(OLD[OLD_V2] in message for message in caplog.messages)
+    assert main(['test', f'{OLD_V2}.py', 'nowhere.pth']) == 2  # after the config was found
+    assert OLD_V2 not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['bisenetv1_r18-d32_9x9_1024x1024_160k_cityscapes', 'bisenetv1_r99_4x4_1024x1024'])
+def test_an_old_name_of_no_config_is_refused(name):
+    with pytest.raises(InputError, match=f'config {name} is neither a file nor the name of a config'):
+        options.find(name)
+    assert model_index.renamed(name) is None

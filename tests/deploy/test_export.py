@@ -216,6 +216,13 @@ def test_shapes_that_cannot_be(segmentor, shape, tmp_path):
         export(segmentor, 'onnx', 'fp32', shape, tmp_path)
 
 
+def test_a_network_that_pads_by_the_size_has_no_free_one(tmp_path):
+    segmentor = mmseg_bisenet.get_model('bisenetv2_fcn-paddleseg_4xb4-160k_cityscapes-1024x1024')
+    with pytest.raises(InputError, match=r'pad or pool by the size of the image, .* leave --dynamic out'):
+        export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path, dynamic=True)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ('format', 'precision', 'text'),
     [

@@ -63,6 +63,8 @@ class TestBiSeNetV1R18(BackboneTester):
             (dict(context_channels=(128, 256)), r'context_channels=\(128, 256\)'),
             (dict(upsample='bicubic'), "'bicubic'"),
             (dict(fusion_gate='conv'), "fusion_gate='conv' is not known.*conv-norm-act, conv-norm, conv-act-conv"),
+            (dict(fusion_reduction=4), "fusion_reduction=4 with fusion_gate='conv-norm-act'; give 1, or more for"),
+            (dict(fusion_gate='conv-act-conv', fusion_reduction=0), 'fusion_reduction=0'),
             (dict(upsample='nearest', align_corners=True), 'align_corners=True'),
         ],
     )
@@ -77,6 +79,32 @@ class TestBiSeNetV1R18(BackboneTester):
             assert len(network.ffm.conv_atten) == layers + 1
             changed = {key for key in network.state_dict() if key not in default.state_dict()}
             assert changed == ({'ffm.conv_atten.1.conv.weight'} if layers == 2 else set())
+
+    def test_the_output_of_the_resnet_replaces_the_spatial_path(self):
+        network = randomise(build(self.ours | dict(spatial_path=False))).eval()
+        assert not [key for key in network.state_dict() if key.startswith('spatial_path.')]
+        x = images(1, (95, 127))
+        feature8, _, _ = network.context_path.backbone(x)[-3:]
+        _, context8, context16 = network.context_path(x)
+        torch.testing.assert_close(network(x), (network.ffm(feature8, context8), context8, context16))
+
+    def test_the_fusion_reduction_is_an_argument(self):
+        for gate in ('conv-act-conv', 'conv-norm-act-twice'):
+            first, second, _ = build(self.ours | dict(fusion_gate=gate, fusion_reduction=4)).ffm.conv_atten
+            assert (first.conv.out_channels, second.conv.in_channels, second.conv.out_channels) == (64, 64, 256)
+
+    def test_attention_may_have_an_activation(self):
+        network = randomise(build(self.ours | dict(attention_act=True))).eval()
+        arm, x = network.context_path.arm16, images(2, (5, 7), channels=256)
+        gate = arm.atten_conv_layer(arm.conv_layer(x))
+        assert 0.5 <= gate.min() and gate.max() < 1
+
+
+class TestBiSeNetV1R34(BackboneTester):
+    stock = dict(type='BiSeNetV1', backbone_cfg=RESNET18 | dict(depth=34))
+    ours = stock | dict(type='mmseg_bisenet.BiSeNetV1')
+    norms = 36 + 13
+    activations = 11
 
 
 class TestBiSeNetV1R50(BackboneTester):

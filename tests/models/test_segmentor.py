@@ -164,3 +164,24 @@ def test_channels_last_gives_the_same(configs):
         expected, actual = (network.eval().test_step(batch((64, 96), 19, 2)) for network in (plain, last))
     for theirs, ours in zip(expected, actual, strict=True):
         torch.testing.assert_close(ours.seg_logits.data, theirs.seg_logits.data, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('deployed', [False, True])
+def test_labels_resized_by_nearest_neighbour(cfg, deployed):
+    """The labels of the small image, each pixel repeated, also behind padding and a flip."""
+    network = randomise(build(changed(cfg, auxiliary_head=None))).eval()
+    if deployed:
+        network.switch_to_deploy()
+    data = batch((64, 96), 19, 1)
+    (small,) = network.test_step(copy.deepcopy(data))
+    network.test_cfg.nearest_labels = True
+    data['data_samples'][0].set_metainfo(dict(ori_shape=(192, 192)))
+    (large,) = network.test_step(copy.deepcopy(data))
+    expected = small.pred_sem_seg.data.repeat_interleave(3, 1).repeat_interleave(2, 2)
+    torch.testing.assert_close(large.pred_sem_seg.data, expected)
+    data['data_samples'][0].set_metainfo(
+        dict(padding_size=(0, 16, 0, 32), ori_shape=(64, 160), flip=True, flip_direction='horizontal')
+    )
+    (cut,) = network.test_step(data)
+    inner = small.pred_sem_seg.data[:, :32, :80].flip(2)
+    torch.testing.assert_close(cut.pred_sem_seg.data, inner.repeat_interleave(2, 1).repeat_interleave(2, 2))

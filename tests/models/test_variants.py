@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[2] / 'configs'
 NEW = {
     path.stem: path
     for path in sorted(ROOT.glob('bisenet*/*.py'))
-    if any(mark in path.stem for mark in ('x39', 'torchseg', 'coincheung', 'v2-l', 'v2-paper'))
+    if any(
+        mark in path.stem for mark in ('x39', 'torchseg', 'coincheung', 'v2-l', 'v2-paper', 'faceparsing', 'paddleseg')
+    )
 }
 X39 = 'bisenetv1_x39-d32_4xb4-ohem-140k_cityscapes-1024x1024'
 X39_SPEED = 'bisenetv1_x39-d32-speed_4xb4-ohem-140k_cityscapes-768x1536'
@@ -89,7 +91,7 @@ def test_one_forward(name, size):
 
 
 def test_the_new_configs_are_these():
-    assert len(NEW) == 9
+    assert len(NEW) == 9 + 5
 
 
 @pytest.mark.parametrize('name', [X39_SPEED, R18_SPEED])

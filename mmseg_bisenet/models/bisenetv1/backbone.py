@@ -7,7 +7,8 @@ Parameter names are those of MMSegmentation's BiSeNetV1, so its published checkp
 - The input width of the feature fusion module is the sum of both paths' widths. Stock uses ``context_channels[1]``.
 - ``align_corners=True`` upsamples bilinearly with aligned corners, as the authors' code does. Stock stores the argument
   and always upsamples by nearest neighbour.
-- ``fusion_gate`` selects the fusion module of another source. The context path can use :class:`Xception39`.
+- ``spatial_path``, ``fusion_gate``, ``fusion_reduction`` and ``attention_act`` select the layers of other sources. The
+  context path can use :class:`Xception39` and :class:`ResNetVd`.
 """
 
 import inspect
@@ -44,7 +45,11 @@ class BiSeNetV1(BaseModule):
             has no ``act_cfg`` and always uses ReLU.
         upsample: ``'nearest'`` or ``'bilinear'``; by default nearest, or bilinear if ``align_corners`` is set.
         fusion_gate: the layers before the sigmoid of the feature fusion module: ``'conv-norm-act'`` (MMSegmentation),
-            ``'conv-norm'`` (CoinCheung) or ``'conv-act-conv'`` (the authors).
+            ``'conv-norm'`` (CoinCheung), ``'conv-act-conv'`` (the authors) or ``'conv-norm-act-twice'`` (PaddleSeg).
+        fusion_reduction: a gate of two convolutions has ``out_channels // fusion_reduction`` channels between them.
+        spatial_path: False replaces the spatial path by ``backbone_cfg``'s output at 1/8, as networks for face parsing
+            do; ``spatial_channels[-1]`` is then the width of that output.
+        attention_act: an activation before the sigmoid of the attention refinement modules, as in PaddleSeg.
         init_cfg: mmengine's weight initialisation.
 
     Raises:
@@ -65,6 +70,9 @@ class BiSeNetV1(BaseModule):
         act_cfg: dict | None = dict(type='ReLU'),
         upsample: str | None = None,
         fusion_gate: str = 'conv-norm-act',
+        fusion_reduction: int = 1,
+        spatial_path: bool = True,
+        attention_act: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -74,9 +82,11 @@ class BiSeNetV1(BaseModule):
         conv = ConvNormAct(conv_cfg, norm_cfg, act_cfg)
         resize = Resize(upsample or ('bilinear' if align_corners else 'nearest'), align_corners)
         self.out_indices = out_indices
-        self.context_path = ContextPath(conv, MODELS.build(backbone_cfg), context_channels, resize)
-        self.spatial_path = SpatialPath(conv, in_channels, spatial_channels)
-        self.ffm = FeatureFusionModule(conv, spatial_channels[-1] + context_channels[0], out_channels, fusion_gate)
+        self.context_path = ContextPath(conv, MODELS.build(backbone_cfg), context_channels, resize, attention_act)
+        self.spatial_path = SpatialPath(conv, in_channels, spatial_channels) if spatial_path else None
+        self.ffm = FeatureFusionModule(
+            conv, spatial_channels[-1] + context_channels[0], out_channels, fusion_gate, fusion_reduction
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """x: (N, in_channels, H, W) -> the maps of ``out_indices``; sizes round up.
@@ -85,8 +95,9 @@ class BiSeNetV1(BaseModule):
         (N, context_channels[0], H/16, W/16).
         """
         require_batch_for_pooled_norm(self.context_path.gap_conv[1].norm, x)
-        context8, context16 = self.context_path(x)
-        outputs = (self.ffm(self.spatial_path(x), context8), context8, context16)
+        feature8, context8, context16 = self.context_path(x)
+        spatial = feature8 if self.spatial_path is None else self.spatial_path(x)
+        outputs = (self.ffm(spatial, context8), context8, context16)
         return tuple(outputs[i] for i in self.out_indices)
 
 

@@ -5,7 +5,7 @@ Each branch gates the other.
 Deviations from the paper, both as in MMSegmentation, so that its checkpoints load:
 
 - The pointwise convolutions have a bias. CoinCheung's have none (``pointwise_bias=False``).
-- The last convolution ends in an activation.
+- The last convolution ends in an activation. PaddleSeg's does not (``act=False``).
 """
 
 import torch
@@ -26,6 +26,8 @@ class BGALayer(nn.Module):
         out_channels: int,
         resize: Resize,
         pointwise_bias: bool = True,
+        act: bool = True,
+        pool_padding: bool = True,
     ) -> None:
         super().__init__()
         self.resize = resize
@@ -33,13 +35,14 @@ class BGALayer(nn.Module):
             conv.depthwise_separable(detail_channels, out_channels, pointwise_norm=False, bias=pointwise_bias)
         )
         self.detail_down = nn.Sequential(
-            conv(detail_channels, out_channels, 3, stride=2, act=False), nn.AvgPool2d(3, stride=2, padding=1)
+            conv(detail_channels, out_channels, 3, stride=2, act=False),
+            nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=pool_padding),
         )
         self.semantic_conv = nn.Sequential(conv(semantic_channels, out_channels, 3, act=False))
         self.semantic_dwconv = nn.Sequential(
             conv.depthwise_separable(semantic_channels, out_channels, pointwise_norm=False, bias=pointwise_bias)
         )
-        self.conv = conv(out_channels, out_channels, 3)
+        self.conv = conv(out_channels, out_channels, 3, act=act)
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
         size = detail.shape[2:]

@@ -65,9 +65,13 @@ class BiSeNetV2(BaseModule):
         lambda_: widths of the semantic branch's first stages, as a fraction of the detail branch's; by default 1/4.
         expand_first: the gather-and-expansion layers expand in their first convolution, as in the paper, instead of the
             depthwise convolution.
+        depthwise_act: the depthwise part of the gather-and-expansion layers ends in an activation; PaddleSeg's does
+            not.
         context_norm: norm and activation after the last convolution of the context embedding block; the paper has
             neither.
         pointwise_bias: bias in the pointwise convolutions of the aggregation layer.
+        bga_act: the aggregation layer ends in an activation; PaddleSeg's does not.
+        bga_pool_padding: the average pool of the aggregation layer counts the zeros of its padding; Paddle's does not.
         upsample: ``'bilinear'`` or ``'nearest'``, in the aggregation layer.
         zero_init_last_norm: the last norm of each gather-and-expansion layer starts at zero, so that the layer starts
             as its shortcut, as in CoinCheung's code.
@@ -93,8 +97,11 @@ class BiSeNetV2(BaseModule):
         depth: int = 1,
         lambda_: float | None = None,
         expand_first: bool = False,
+        depthwise_act: bool = True,
         context_norm: bool = True,
         pointwise_bias: bool = True,
+        bga_act: bool = True,
+        bga_pool_padding: bool = True,
         upsample: str = 'bilinear',
         zero_init_last_norm: bool = False,
     ) -> None:
@@ -121,7 +128,14 @@ class BiSeNetV2(BaseModule):
         self.zero_init_last_norm = zero_init_last_norm
         self.detail = DetailBranch(conv, in_channels, detail_channels)
         self.semantic = SemanticBranch(
-            conv, in_channels, semantic_channels, semantic_expansion_ratio, depth, expand_first, context_norm
+            conv,
+            in_channels,
+            semantic_channels,
+            semantic_expansion_ratio,
+            depth,
+            expand_first,
+            depthwise_act,
+            context_norm,
         )
         self.bga = BGALayer(
             conv,
@@ -130,6 +144,8 @@ class BiSeNetV2(BaseModule):
             bga_channels,
             Resize(upsample, align_corners),
             pointwise_bias,
+            bga_act,
+            bga_pool_padding,
         )
 
     def init_weights(self) -> None:

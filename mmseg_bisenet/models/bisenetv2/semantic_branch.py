@@ -4,7 +4,7 @@ Deviations from the paper, all as in MMSegmentation, so that its checkpoints loa
 
 - The gather-and-expansion layer (GE) expands in the depthwise convolution. The paper expands in the first 3x3
   convolution (``expand_first=True``).
-- The depthwise part of the GE layer ends in an activation.
+- The depthwise part of the GE layer ends in an activation. PaddleSeg's does not (``depthwise_act=False``).
 - The last convolution of the context embedding block (CE) has norm and activation. The paper's has neither
   (``context_norm=False``).
 """
@@ -30,6 +30,7 @@ class SemanticBranch(nn.Module):
         expansion: factor of the GE layers (epsilon).
         depth: factor on the number of GE layers in each stage (d).
         expand_first: the GE layers expand in the first 3x3 convolution.
+        depthwise_act: the depthwise part of the GE layers ends in an activation.
         context_norm: the last convolution of the CE block has norm and activation.
     """
 
@@ -41,6 +42,7 @@ class SemanticBranch(nn.Module):
         expansion: int,
         depth: int = 1,
         expand_first: bool = False,
+        depthwise_act: bool = True,
         context_norm: bool = True,
     ) -> None:
         super().__init__()
@@ -49,10 +51,13 @@ class SemanticBranch(nn.Module):
                 f'BiSeNetV2: semantic_channels={tuple(channels)} must be the widths of the stem and 3 stages'
             )
 
+        def layer(inputs: int, width: int, stride: int = 1) -> GELayer:
+            return GELayer(conv, inputs, width, expansion, stride, expand_first, depthwise_act)
+
         def stage(inputs: int, width: int, layers: int) -> nn.Sequential:
             return nn.Sequential(
-                GELayer(conv, inputs, width, expansion, stride=2, expand_first=expand_first),
-                *(GELayer(conv, width, width, expansion, expand_first=expand_first) for _ in range(layers * depth - 1)),
+                layer(inputs, width, stride=2),
+                *(layer(width, width) for _ in range(layers * depth - 1)),
             )
 
         # Names as in checkpoints: stage1 is the paper's stages 1 and 2 (the stem), stage2 is its stage 3, and so on.
@@ -104,18 +109,19 @@ class GELayer(nn.Module):
         expansion: int,
         stride: int = 1,
         expand_first: bool = False,
+        depthwise_act: bool = True,
     ) -> None:
         super().__init__()
         expanded = in_channels * expansion
         gathered = expanded if expand_first else in_channels
         self.conv1 = conv(in_channels, gathered, 3)
         if stride == 1:
-            self.dwconv = nn.Sequential(conv(gathered, expanded, 3, groups=gathered))
+            self.dwconv = nn.Sequential(conv(gathered, expanded, 3, groups=gathered, act=depthwise_act))
             self.shortcut: nn.Module = nn.Identity()
         else:
             self.dwconv = nn.Sequential(
                 conv(gathered, expanded, 3, stride=stride, groups=gathered, act=False),
-                conv(expanded, expanded, 3, groups=expanded),
+                conv(expanded, expanded, 3, groups=expanded, act=depthwise_act),
             )
             self.shortcut = nn.Sequential(conv.depthwise_separable(in_channels, out_channels, stride))
         self.conv2 = nn.Sequential(conv(expanded, out_channels, 1, act=False))

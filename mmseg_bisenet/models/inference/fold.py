@@ -10,12 +10,13 @@ The first convolutions of the two paths or branches read the same image with the
 are not, because the next layers would read slices of the output, which every CPU runtime copies or reads slowly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, TypeGuard
 
 import torch
 from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmengine.model import BaseDataPreprocessor
 from mmseg.structures import SegDataSample
 from mmseg.utils import stack_batch
@@ -39,7 +40,7 @@ def fold_batch_norms(network: nn.Module) -> None:
             continue  # the norm does not run right after the convolution
         children = list(parent.named_children())
         for (name, conv), (norm_name, norm) in pairwise(children):
-            if type(conv) is nn.Conv2d and _is_fixed(norm):
+            if _is_plain(conv) and _is_fixed(norm):
                 setattr(parent, name, fuse_conv_bn_eval(conv.eval(), norm.eval()))
                 setattr(parent, norm_name, nn.Identity())
 
@@ -50,7 +51,7 @@ def fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> nn.Module:
     Returns:
         The module to put where ``norm`` was: an identity, or ``norm`` itself if it cannot be folded.
     """
-    if type(conv) is not nn.Conv2d or conv.kernel_size != (1, 1) or not _is_fixed(norm):
+    if not _is_plain(conv) or conv.kernel_size != (1, 1) or not _is_fixed(norm):
         return norm
     weight = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.affine:
@@ -61,6 +62,20 @@ def fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> nn.Module:
     conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
     conv.weight = nn.Parameter(conv.weight * weight.to(conv.weight.dtype)[:, None, None], requires_grad=False)
     return nn.Identity()
+
+
+def pad_statically(network: nn.Module) -> None:
+    """Let convolutions of stride 1 that pad by the size of their input pad by a constant, which is the same."""
+    modules: Iterable[Any] = network.modules()
+    for conv in modules:
+        if type(conv) is Conv2dAdaptivePadding and conv.stride == (1, 1):
+            conv.padding = tuple(d * (k // 2) for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+            conv.__class__ = nn.Conv2d  # of which it is a subclass with another `forward`
+
+
+def _is_plain(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether the module convolves with its own weights."""
+    return type(conv) in (nn.Conv2d, Conv2dAdaptivePadding)
 
 
 def _is_fixed(norm: nn.Module) -> TypeGuard[Any]:  # a _BatchNorm that has running statistics
@@ -129,7 +144,7 @@ def image_convolutions(backbone: nn.Module) -> list[nn.Conv2d]:
     if not found:
         raise InputError(f'no layer of {type(backbone).__name__} reads the original image; do not use switch_to_deploy')
     for module in found:
-        if type(module) is not nn.Conv2d or module.groups != 1 or module.padding_mode != 'zeros':
+        if not _is_plain(module) or module.groups != 1 or module.padding_mode != 'zeros':
             raise InputError(
                 f'{type(module).__name__} reads the image in {type(backbone).__name__}, but normalisation folds only '
                 'into plain convolutions; do not use switch_to_deploy'

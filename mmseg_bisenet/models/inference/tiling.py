@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmseg.models.backbones import ResNet
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
@@ -177,9 +178,11 @@ def _first(value: int | tuple[int, ...] | Any) -> int:
 
 
 def _is_local(module: nn.Module) -> bool:
-    """Whether no layer reads the whole map, as group norm and batch norm without running statistics do."""
+    """Whether no layer depends on the whole map: group norm and batch norm without running statistics read it, and
+    adaptive padding pads by its size.
+    """
     return not any(
-        isinstance(layer, nn.GroupNorm | nn.LayerNorm)
+        isinstance(layer, nn.GroupNorm | nn.LayerNorm | Conv2dAdaptivePadding)
         or (isinstance(layer, _NormBase) and (layer.training or layer.running_mean is None))
         for layer in module.modules()
     )

@@ -24,6 +24,8 @@ CONFIGS = [
     'bisenetv2_fcn-coincheung_2xb8-ohem-150k_cityscapes-512x1024',
     'bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024',
     'bisenetv1_x39-d32_4xb4-ohem-140k_cityscapes-1024x1024',
+    'bisenetv1_r18-d32-faceparsing_1xb16-ohem-80k_celebamask-512x512',
+    'bisenetv2_fcn-paddleseg_4xb4-160k_cityscapes-1024x1024',
 ]
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
@@ -134,6 +136,7 @@ def test_convolutions_that_read_the_image(segmentor):
         ['detail.detail_branch.0.0.conv', 'semantic.stage1.conv_first.conv'],
         ['context_path.backbone.conv1', 'spatial_path.layer1.conv'],
         ['context_path.backbone.stem.conv', 'spatial_path.layer1.conv'],
+        ['context_path.backbone.conv1'],
     )
 
 

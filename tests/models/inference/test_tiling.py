@@ -16,6 +16,12 @@ CONFIGS = {
     'bisenetv1/bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024': [7, 2, 2, 7, 4, 4],
     # a stem of three convolutions, and three blocks
     'bisenetv1/bisenetv1_r101-d32-torchseg_4xb4-ohem-80k_cityscapes-1024x1024': [7, 2, 2, 2, 7, 4, 4],
+    # no spatial path
+    'bisenetv1/bisenetv1_r18-d32-faceparsing_1xb16-ohem-80k_celebamask-512x512': [7, 2, 2, 4, 4],
+    # a dilated ResNet-D
+    'bisenetv1/bisenetv1_r18-d8-paddleseg_4xb4-ohem-160k_cityscapes-512x1024': [7, 2, 2, 7, 4, 4],
+    # adaptive padding depends on the size of the map, so only the head is tiled
+    'bisenetv2/bisenetv2_fcn-paddleseg_4xb4-160k_cityscapes-1024x1024': [4],
     # stem, detail branch to 1/4 and to 1/8, head
     'bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024': [7, 7, 4, 4],
 }
