@@ -27,9 +27,7 @@ def check_size(name: str | Path, width: int, height: int) -> None:
     InputError: the image is larger or longer than what is read.
     """
     if width * height > MEGAPIXELS * 1e6:
-        raise InputError(
-            f'{name} has {width}x{height} pixels; at most {MEGAPIXELS} megapixels are read: make it smaller'
-        )
+        raise InputError(f'{name} has {width}x{height} pixels; the limit is {MEGAPIXELS} megapixels: make it smaller')
     if max(width, height) > ASPECT * min(width, height):
         raise InputError(f'{name} has {width}x{height} pixels; a side may be {ASPECT} times the other: crop it')
 
@@ -42,7 +40,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # `check_size` is stricter
+            warnings.simplefilter('ignore')  # of large images and odd headers: what is wrong here is an error
             with Image.open(path, formats=FORMATS) as image:
                 check_size(path, *image.size)
                 frames = getattr(image, 'n_frames', 1)
@@ -51,6 +49,8 @@ def read_image(path: str | Path) -> np.ndarray:
                 return to_bgr(image, path)
     except InputError:
         raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit comes before the size is known
+        raise InputError(f'{path} is too large; the limit is {MEGAPIXELS} megapixels: make it smaller') from error
     except UnidentifiedImageError as error:
         state = 'is empty' if Path(path).stat().st_size == 0 else 'is no image of a format that is read'
         raise InputError(f'{path} {state}; give a PNG or JPEG file') from error

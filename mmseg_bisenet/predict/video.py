@@ -126,7 +126,10 @@ def camera_frames(number: int) -> Iterator[Timed]:
     """Raises:
     InputError: the camera is not there, or stops.
     """
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it would say on stderr how each backend failed
     capture = cv2.VideoCapture(number)
+    logging.setLogLevel(level)
     try:
         if not capture.isOpened():
             raise InputError(f'camera {number} cannot be opened; connect it, or end the program that uses it')

@@ -15,6 +15,7 @@ from mmseg_bisenet.predict.video import require_av
 
 TICK = Fraction(1, 90_000)  # seconds; the frame rates of film and television are near enough to multiples
 # Quality 23 is x264's default. The fastest preset leaves the cores to the network; its files are larger.
+MP4 = dict(movflags='+faststart')  # the index comes first, so that a browser plays before it has the whole file
 X264 = dict(preset='ultrafast', crf='23')
 
 
@@ -57,8 +58,9 @@ class Video(Sink):
             frame.pts, frame.time_base = last, TICK
             container.mux(stream.encode(frame))
 
-        with self.folder.replacing(name) as partial, partial.open('wb') as file:
-            with self._av.open(file, 'w', format='mp4') as container:
+        with self.folder.replacing(name) as partial:
+            # Absolute, because FFmpeg takes what ends in a colon for a protocol.
+            with self._av.open(str(partial.absolute()), 'w', format='mp4', options=MP4) as container:
                 stream = container.add_stream('libx264', options=X264)
                 stream.height, stream.width = size[0] + bottom, size[1] + right
                 stream.pix_fmt, stream.codec_context.time_base = 'yuv420p', TICK
