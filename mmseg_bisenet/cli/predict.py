@@ -87,10 +87,11 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
     for sink in sinks:
         for name in sink.names([source for source in sources if sink.takes(source)]):
             folder.file(name)
+    model = _model(args)
     pipeline = Pipeline(sources, stop)
     with _logged():
         predictor = Predictor(
-            _model(args.model),
+            model,
             args.checkpoint,
             runtime=args.runtime,
             precision=args.precision,
@@ -103,16 +104,26 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
     return INTERRUPTED if interrupted.is_set() else int(bool(report.failures))
 
 
-def _model(name: str) -> str:
-    """A name of the index, an exported file, or the path of a config."""
+def _model(args: argparse.Namespace) -> str:
+    """A name of the index, an exported file, or the path of a config.
+
+    Raises:
+        InputError: there is none, or no such checkpoint.
+    """
     from mmseg_bisenet import model_index
     from mmseg_bisenet.predict.model import is_exported
 
-    if name in model_index.entries() or is_exported(name):
-        return name
+    if args.checkpoint:
+        from mmseg_bisenet.cli.preflight import require_checkpoint
+
+        require_checkpoint(args.checkpoint)
+    if is_exported(args.model) and not Path(args.model).is_file():
+        raise InputError(f'exported file {args.model} does not exist; write it with mmseg-bisenet export')
+    if args.model in model_index.entries() or is_exported(args.model):
+        return args.model
     from mmseg_bisenet.cli.options import find
 
-    return str(find(name))
+    return str(find(args.model))
 
 
 def _sinks(args: argparse.Namespace, sources: Sequence['Source'], folder: Any, stop: Event) -> list['Sink']:

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,8 +57,7 @@ def load_model(
     if not isinstance(backend, FileBackend):
         segmentor = _segmentor(name, checkpoint)
         return load(segmentor, None, runtime, precision, tested_shape(segmentor.cfg), device)
-    if of_index:
-        folder = _cache(name, f'{runtime}_{precision}_{device}')
+    if of_index and _made(folder := _cache(name, f'{runtime}_{precision}_{device}')):
         if not list(folder.glob(f'*{backend.suffix}')):
             logger.info('exporting %s for %s once; the file is kept in %s', name, runtime, folder)
             _export(name, None, backend.format, precision, folder)
@@ -108,6 +108,13 @@ def tested_shape(cfg) -> tuple[int, int]:
         if step['type'] == 'Resize':
             return min(step['scale']), max(step['scale'])
     return tuple(cfg.crop_size)
+
+
+def _made(folder: Path) -> bool:
+    """Make the folder; false if it cannot be made, as in a home that is read-only."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return os.access(folder, os.W_OK)
 
 
 def _cache(model: str, what: str) -> Path:

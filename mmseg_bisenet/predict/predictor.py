@@ -100,14 +100,15 @@ class Predictor:
             check_size('image', *image.size)
             return self._result(to_bgr(image))
         pixels, rgb = _array(image), self._rgb
+        channels = 2
         if hasattr(image, 'permute'):
-            pixels, rgb = pixels.transpose(1, 2, 0) if pixels.ndim == 3 else pixels, True
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+            channels, rgb = 0, True
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[channels] != 3 or 0 in pixels.shape:
             raise InputError(
-                f'image of shape {tuple(image.shape)} and type {image.dtype}: give an array (H, W, 3), or a tensor '
+                f'image of shape {pixels.shape} and type {pixels.dtype}: give an array (H, W, 3), or a tensor '
                 '(3, H, W), of uint8'
             )
-        pixels = pixels[..., ::-1] if rgb else pixels
+        pixels = np.moveaxis(pixels, channels, 2)[..., :: -1 if rgb else 1]
         check_size('image', *pixels.shape[1::-1])
         return self._result(np.ascontiguousarray(pixels))
 
@@ -178,9 +179,7 @@ def check_height(height: int | None) -> None:
 
 
 def _array(image: Any) -> np.ndarray:
-    try:
-        return np.asarray(image.cpu() if hasattr(image, 'cpu') else image)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f'image of type {type(image).__name__}: give a path, an array, a picture or a tensor'
-        ) from error
+    if not hasattr(image, 'dtype'):
+        name = type(image).__name__
+        raise InputError(f'image of type {name}: give a path, an array, a picture of Pillow or a tensor')
+    return np.asarray(image.cpu() if hasattr(image, 'cpu') else image)

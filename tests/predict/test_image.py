@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from predict.conftest import drawn
+from predict.media import picture
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict.image import read_image
 
-PICTURE = drawn(20, 30)
+PICTURE = picture(20, 30)
 
 
 def refusal(path) -> str:
@@ -104,7 +104,7 @@ def test_what_cannot_be_read(tmp_path):
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif'])
 def test_a_truncated_file(tmp_path, suffix):
-    content = cv2.imencode(suffix, drawn(64, 64))[1].tobytes()
+    content = cv2.imencode(suffix, picture(64, 64))[1].tobytes()
     path = tmp_path / f'a{suffix}'
     path.write_bytes(content[: len(content) // 2])
     assert refusal(path)
@@ -112,7 +112,7 @@ def test_a_truncated_file(tmp_path, suffix):
 
 @pytest.mark.parametrize('suffix', ['gif', 'png', 'webp', 'tif'])
 def test_several_frames_or_pages(tmp_path, suffix):
-    frames = [Image.fromarray(drawn(20, 30, seed)) for seed in range(3)]
+    frames = [Image.fromarray(picture(20, 30, seed)) for seed in range(3)]
     frames[0].save(tmp_path / f'a.{suffix}', save_all=True, append_images=frames[1:])
     assert refusal(tmp_path / f'a.{suffix}').startswith(' has 3 frames or pages; save it as a video')
 

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from predict.conftest import drawn
+from predict.media import picture
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict import Result
@@ -18,7 +18,7 @@ def result() -> Result:
     """Regions with holes, single pixels and lines."""
     labels = np.random.RandomState(0).randint(0, 3, (8, 12), np.uint8).repeat(4, 0).repeat(3, 1)
     labels[5, 7], labels[9:20, 11] = 2, 0
-    return Result(drawn(*labels.shape), labels, CLASSES, PALETTE)
+    return Result(picture(*labels.shape), labels, CLASSES, PALETTE)
 
 
 def test_shares(result):

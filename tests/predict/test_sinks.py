@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from predict.conftest import drawn
+from predict.media import picture
 from pycocotools import mask
 from pycocotools.coco import COCO
 
@@ -22,8 +22,8 @@ STILL, MOVING = SimpleNamespace(name='a', moving=False, path=None), SimpleNamesp
 
 
 def result(name: str = 'a', height: int = 32, width: int = 48, seed: int = 0, time: float | None = None) -> Result:
-    labels = (drawn(height, width, seed)[..., 0] // 90).astype(np.uint8)
-    return Result(drawn(height, width, seed), labels, ('sky', 'road', 'car'), [[255, 0, 0], [0, 255, 0], [0, 0, 255]],
+    labels = (picture(height, width, seed)[..., 0] // 90).astype(np.uint8)
+    return Result(picture(height, width, seed), labels, ('sky', 'road', 'car'), [[255, 0, 0], [0, 255, 0], [0, 0, 255]],
                   name, time, dict(decode=1.0))  # fmt: skip
 
 

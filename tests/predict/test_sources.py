@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from predict.conftest import drawn, greys, write_video
+from predict.media import greys, picture, write_video
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict import video
@@ -107,14 +107,13 @@ def test_frames_of_a_video(tmp_path):
 
 @pytest.mark.parametrize('angle', [90, 180, -90])
 def test_a_rotated_video_is_shown_upright(tmp_path, angle):
-    picture = drawn(64, 96)
     with av.open(str(tmp_path / 'a.mp4'), 'w') as container:
         stream = container.add_stream('libx264', options=dict(crf='1'))
         if not hasattr(stream, 'set_display_rotation'):
             pytest.skip('this PyAV writes no rotation')
         stream.height, stream.width, stream.pix_fmt = 64, 96, 'yuv444p'
         stream.set_display_rotation(angle)
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='bgr24')))
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(64, 96), format='bgr24')))
         container.mux(stream.encode())
     (frame,) = find_sources([tmp_path / 'a.mp4'])[0].frames()
     reader = cv2.VideoCapture(str(tmp_path / 'a.mp4'))

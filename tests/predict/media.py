@@ -1,22 +1,13 @@
-"""Drawn images and videos, and one small exported network."""
+"""Drawn images, and videos that are written by PyAV."""
 
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
-import pytest
-import torch
-from base import randomise
-from small import shrunk
-
-import mmseg_bisenet
-from mmseg_bisenet.deploy.export import export
-
-SHAPE = (64, 128)
 
 
-def drawn(height: int, width: int, seed: int = 0) -> np.ndarray:
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     """(H, W, 3) uint8, of smooth colours."""
     return cv2.resize(np.random.RandomState(seed).randint(0, 256, (4, 8, 3), np.uint8), (width, height))
 
@@ -36,21 +27,3 @@ def write_video(path: Path, frames: list[np.ndarray], rate: int = 10) -> Path:
 def greys(count: int) -> list[np.ndarray]:
     """Frames that differ in brightness only, 10 steps from one to the next."""
     return [np.full((64, 96, 3), 10 + 10 * number, np.uint8) for number in range(count)]
-
-
-@pytest.fixture(scope='session')
-def segmentor():
-    return randomise(shrunk(mmseg_bisenet.get_model('bisenetv2_camvid', True)))
-
-
-@pytest.fixture(scope='session')
-def onnx(segmentor, tmp_path_factory) -> Path:
-    """A small network of 11 classes, for images of every size."""
-    torch.manual_seed(0)
-    return export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path_factory.mktemp('onnx'), dynamic=True)
-
-
-@pytest.fixture(scope='session')
-def fixed(segmentor, tmp_path_factory) -> Path:
-    """The same network for images of ``SHAPE`` only."""
-    return export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path_factory.mktemp('fixed'))
