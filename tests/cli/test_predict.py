@@ -52,7 +52,8 @@ def test_a_folder_of_images_and_videos(here, small_onnx, capsys):
     overlays = [result.overlay().mean() for result in Predictor(small_onnx).stream('in/v.mp4')]
     with av.open('predicted/v.mp4') as container:
         frames = [frame.to_ndarray(format='bgr24').mean() for frame in container.decode(video=0)]
-    assert frames == pytest.approx(overlays, abs=1.5) and np.abs(np.diff(overlays)).min() > 3
+    # yuv420p shifts the saturated colours of all frames by as much.
+    assert np.diff(frames) == pytest.approx(np.diff(overlays), abs=1.5) and np.abs(np.diff(overlays)).min() > 3
 
 
 def test_what_is_saved(here, small_onnx):

@@ -59,6 +59,7 @@ def test_a_video_that_a_browser_plays(folder, size):
     with av.open(str(folder.path / 'v.mp4')) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.pix_fmt) == ('h264', 'yuv420p')
+        assert stream.codec_context.colorspace == 6  # SMPTE 170M, as the frames are converted
         read = list(container.decode(stream))
     assert [(frame.height, frame.width) for frame in read] == [(64, 96)] * 5
     assert [frame.time for frame in read] == pytest.approx(times, abs=1e-4)

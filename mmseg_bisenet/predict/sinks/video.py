@@ -15,6 +15,7 @@ from mmseg_bisenet.predict.video import require_av
 
 TICK = Fraction(1, 90_000)  # seconds; the frame rates of film and television are near enough to multiples
 # Quality 23 is x264's default. The fastest preset leaves the cores to the network; its files are larger.
+BT601 = 6  # FFmpeg's number of the matrix from RGB to YUV that it converts with
 MP4 = dict(movflags='+faststart')  # the index comes first, so that a browser plays before it has the whole file
 X264 = dict(preset='ultrafast', crf='23')
 
@@ -64,5 +65,6 @@ class Video(Sink):
                 stream = container.add_stream('libx264', options=X264)
                 stream.height, stream.width = size[0] + bottom, size[1] + right
                 stream.pix_fmt, stream.codec_context.time_base = 'yuv420p', TICK
+                stream.codec_context.colorspace = BT601  # players would take another for large videos
                 yield add
                 container.mux(stream.encode())
