@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -175,14 +176,14 @@ def _interrupt(stop: Event) -> Iterator[Event]:
 
 @contextmanager
 def _progress(sources: Sequence['Source'], output: str) -> Iterator[Callable[['Report', 'Result'], None]]:
-    """What is called after each frame: prints a line for an image, and moves the bar if stdout is a terminal."""
+    """What is called after each frame: prints a line for an image, or moves a bar if stdout is a terminal."""
 
     def print_shares(report: 'Report', result: 'Result') -> None:
         if result.time is None:
             share = sorted(result.share().items(), key=lambda item: -item[1])[:4]
             print(f'{_shown(result.name)}:', ', '.join(f'{name} {part:.0%}' for name, part in share), flush=True)
 
-    if not sys.stdout.isatty():
+    if not (sys.stdout.isatty() and find_spec('rich')):
         yield print_shares
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

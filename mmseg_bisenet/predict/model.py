@@ -9,7 +9,6 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +20,10 @@ if TYPE_CHECKING:
     from mmseg_bisenet.deploy.predictor import Predictor as Segment
 
 logger = logging.getLogger(__name__)
-FASTEST = ('openvino', 'onnxruntime')  # on CPUs; `torch` if neither is installed
+# In the order of their fp32 times in `results/runtimes_*_2-core-epyc*.csv`. Backends say what they need; numba is for the
+# convolutions of `torch`.
+TORCH_NEEDS = ('torch', 'mmseg', 'numba')
+FASTEST = ('torch', 'openvino', 'onnxruntime')
 
 
 def load_model(
@@ -52,7 +54,7 @@ def load_model(
     of_index = checkpoint is None and name in model_index.entries()
     device = device or _device()
     if runtime is None:
-        runtime = fastest(device, lambda other: RUNTIMES[other].needs(False)) if of_index else 'torch'
+        runtime = fastest(device, {other: RUNTIMES[other].needs(False) for other in FASTEST}) if of_index else 'torch'
     backend = RUNTIMES.get(runtime)
     if not isinstance(backend, FileBackend):
         segmentor = _segmentor(name, checkpoint)
@@ -74,10 +76,16 @@ def is_exported(model: str | Path) -> bool:
     return Path(model).suffix in SUFFIXES.values()
 
 
-def fastest(device: str, needs: Callable[[str], tuple[str, ...]]) -> str:
-    """The name of the fastest runtime whose packages are installed: ``torch`` on a GPU, else OpenVINO first."""
-    installed = (name for name in FASTEST if all(map(find_spec, needs(name))))
-    return 'torch' if device == 'cuda' else next(installed, 'torch')
+def fastest(device: str, needs: dict[str, tuple[str, ...]]) -> str:
+    """The name of the fastest runtime whose packages are installed; ``torch`` on a GPU.
+
+    Args:
+        needs: packages by runtime.
+    """
+    if device == 'cuda':
+        return 'torch'
+    needs = needs | dict(torch=TORCH_NEEDS)
+    return next((name for name in FASTEST if all(map(find_spec, needs[name]))), 'torch')
 
 
 def _device() -> str:

@@ -41,7 +41,7 @@ class Predictor:
         model: a name of :func:`mmseg_bisenet.list_models`, the path of a config, or an exported file.
         checkpoint: weights; by default those of the model index.
         runtime: as in :func:`mmseg_bisenet.deploy.load`. By default that of the exported file, ``torch`` for a config,
-            and for a name the fastest that is installed: ``torch`` on a GPU, ``openvino``, ``onnxruntime``, ``torch``.
+            and for a name the fastest that is installed: ``torch``, ``openvino``, ``onnxruntime``.
         precision: ``fp32`` (the default), ``bf16``, ``fp16`` or ``int8``; an exported file has its own.
         height: of the network's input, in pixels; the width follows from the image. By default that of the test
             pipeline. An exported file of a fixed shape has its own, which images are resized to.

@@ -126,16 +126,17 @@ def test_arguments_that_are_refused(small_onnx):
 @pytest.mark.parametrize(
     'device, installed, runtime',
     [
-        ('cpu', 'onnx openvino onnxruntime', 'openvino'),
-        ('cpu', 'onnx onnxruntime', 'onnxruntime'),
-        ('cpu', 'onnxruntime', 'torch'),  # it cannot be exported
+        ('cpu', 'torch mmseg numba onnx openvino onnxruntime', 'torch'),
+        ('cpu', 'torch mmseg onnx openvino onnxruntime', 'openvino'),  # without numba, torch convolves as others do
+        ('cpu', 'torch mmseg onnx onnxruntime', 'onnxruntime'),
+        ('cpu', 'torch mmseg openvino onnxruntime', 'torch'),  # nothing can be exported
         ('cpu', '', 'torch'),
-        ('cuda', 'onnx openvino onnxruntime', 'torch'),
+        ('cuda', 'torch mmseg onnx openvino', 'torch'),
     ],
 )
 def test_the_fastest_runtime_that_is_installed(monkeypatch, device, installed, runtime):
     monkeypatch.setattr(model, 'find_spec', lambda name: name in installed.split() or None)
-    assert model.fastest(device, lambda name: ('onnx', name)) == runtime
+    assert model.fastest(device, {name: ('onnx', name) for name in model.FASTEST}) == runtime
 
 
 def test_a_model_of_the_index_is_exported_once(small_segmentor, monkeypatch, tmp_path, caplog):
