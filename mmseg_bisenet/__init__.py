@@ -1,8 +1,8 @@
 """BiSeNet V1 and V2 for MMSegmentation 1.x.
 
 Importing the package fixes the installed OpenMMLab stack (:mod:`mmseg_bisenet.compat`), and imports neither PyTorch nor
-the stack. The networks register themselves when a config first names one. :func:`list_models` and :func:`get_model` are
-imported at their first use, because MMSegmentation takes seconds to import.
+the stack. The networks register themselves when a config first names one. :class:`Predictor`, :func:`list_models` and
+:func:`get_model` are imported at their first use, because MMSegmentation takes seconds to import.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,11 @@ from mmseg_bisenet import compat
 
 if TYPE_CHECKING:
     from mmseg_bisenet.model_index import list_models
+    from mmseg_bisenet.predict import Predictor
     from mmseg_bisenet.zoo import get_model
 
 __version__ = '0.1.0'
-__all__ = ['get_model', 'list_models']
+__all__ = ['Predictor', 'get_model', 'list_models']
 
 compat.prepare()
 
@@ -24,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from mmseg_bisenet.model_index import list_models
 
         return list_models
+    if name == 'Predictor':
+        from mmseg_bisenet.predict import Predictor
+
+        return Predictor
     if name == 'get_model':
         from mmseg_bisenet import install
 

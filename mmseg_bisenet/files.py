@@ -48,6 +48,21 @@ def write_text(path: str | Path, text: str) -> None:
         partial.write_bytes(text.encode())
 
 
+def require_writable(option: str, folder: str | Path) -> None:
+    """Check that a folder exists and can be written, or can be made. For use before the work.
+
+    Args:
+        option: of the command line that named it, for the message.
+
+    Raises:
+        InputError: it cannot.
+    """
+    parent = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        reason = 'cannot be written' if parent.is_dir() else 'is no folder'
+        raise InputError(f'{option} {folder}: {parent} {reason}; name another folder')
+
+
 def remove_leftovers(folder: str | Path, names: str) -> None:
     """Remove the temporary files and folders of killed processes.
 

@@ -14,7 +14,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from global_state import begin, kept
 
-import mmseg_bisenet  # noqa: F401, makes mmseg importable, which a test may import before it imports us
+import mmseg_bisenet
 from mmseg_bisenet.deploy import building  # noqa: F401, its imports change environment variables, as no test may
 from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
 from mmseg_bisenet.deploy.winograd import layer  # noqa: F401, the same
@@ -115,3 +115,25 @@ def drawn(tmp_path_factory) -> Path:
 def stack() -> str:
     """Which line is installed: ``openmmlab`` or ``onedl``."""
     return 'onedl' if 'onedl-mmsegmentation' in importlib.metadata.packages_distributions()['mmseg'] else 'openmmlab'
+
+
+# -- a network that is exported in a second ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='session')
+def small_segmentor() -> Any:
+    """A small network of 11 classes, whose test pipeline resizes to 64x128."""
+    from base import randomise
+    from small import shrunk
+
+    small = randomise(shrunk(mmseg_bisenet.get_model('bisenetv2_camvid', True)))
+    next(step for step in small.cfg.test_pipeline if step.type == 'Resize').scale = (128, 64)
+    return small
+
+
+@pytest.fixture(scope='session')
+def small_onnx(small_segmentor, tmp_path_factory) -> Path:
+    """The same network as a file for images of every size."""
+    from mmseg_bisenet.deploy.export import export
+
+    return export(small_segmentor, 'onnx', 'fp32', (64, 128), tmp_path_factory.mktemp('small'), dynamic=True)

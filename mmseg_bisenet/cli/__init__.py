@@ -15,7 +15,8 @@ GROUPS = {
         'report': 'write the results of a test as one HTML page',
     },
     'use a network': {
-        'segment': 'segment images',
+        'predict': 'label images, videos, cameras and streams',
+        'segment': 'the earlier name of predict',
         'export': 'write a network as one file for another runtime',
         'verify': 'check an exported file on this machine',
         'benchmark': 'compare the speed of runtimes',

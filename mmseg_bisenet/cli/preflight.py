@@ -4,7 +4,6 @@ Data sets and networks are built, and checkpoints read, in order to check them. 
 :func:`mmseg_bisenet.cli.launch.build_runner`, so that nothing is built or read twice.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import nn
 from mmseg_bisenet.checkpoints.files import Checkpoint, listed, read
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model, classifiers_of_others, mismatches, without_boosters
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import require_writable
 from mmseg_bisenet.registry import DATASETS
 
 METRIC = 'mmseg_bisenet.SegmentationMetric'
@@ -35,14 +35,6 @@ def require_file(option: str, path: str | None) -> None:
     if Path(path).is_dir():
         raise InputError(f'{option} {path} is a folder; name a file')
     require_writable(option, str(Path(path).parent))
-
-
-def require_writable(option: str, folder: str) -> None:
-    """Refuse a folder that cannot be made or written."""
-    parent = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
-        reason = 'cannot be written' if parent.is_dir() else 'is no folder'
-        raise InputError(f'{option} {folder}: {parent} {reason}; name another folder')
 
 
 def require_checkpoint(path: str) -> None:

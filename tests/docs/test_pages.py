@@ -176,9 +176,10 @@ RUN = [page for page in PAGES if any(not block.not_run for block in blocks(page)
 
 
 @pytest.mark.parametrize('page', RUN, ids=name)
-def test_what_is_not_marked_runs(page, tmp_path, monkeypatch):
+def test_what_is_not_marked_runs(page, tmp_path, tmp_path_factory, monkeypatch):
     """Shell, scripts and configs, in the order of the page, in a folder with a photograph and the package's files."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.getbasetemp() / 'cache'))  # one export for all pages
     (tmp_path / 'mmseg_bisenet').symlink_to(ROOT / 'mmseg_bisenet')
     cv2.imwrite('street.png', np.random.RandomState(0).randint(0, 256, (90, 160, 3), dtype=np.uint8))
     names = {}

@@ -1,0 +1,216 @@
+"""``mmseg-bisenet predict SOURCE…``: label images, videos, cameras and streams, and write what is asked for."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import require_writable
+
+if TYPE_CHECKING:
+    from mmseg_bisenet.predict.pipeline import Report
+    from mmseg_bisenet.predict.result import Result
+    from mmseg_bisenet.predict.sinks import Sink
+    from mmseg_bisenet.predict.sources import Source
+
+INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
+FOR_IMAGES, FOR_VIDEOS = ('overlay', 'labels'), ('video',)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmseg_bisenet.deploy.backends import RUNTIMES
+    from mmseg_bisenet.deploy.precision import NAMES
+    from mmseg_bisenet.predict.predictor import SHIPPED
+    from mmseg_bisenet.predict.sinks import SINKS
+
+    parser.add_argument(
+        'sources',
+        nargs='+',
+        metavar='SOURCE',
+        help='image, folder, glob, video, number of a camera, address of a stream (rtsp, http), or .txt list of these',
+    )
+    parser.add_argument(
+        '--model',
+        default=SHIPPED,
+        metavar='NAME',
+        help='name of a model, path of a config, or exported file (default: %(default)s)',
+    )
+    parser.add_argument('--checkpoint', metavar='FILE', help='default: the weights of the model index')
+    parser.add_argument('--runtime', choices=list(RUNTIMES), help='default: the fastest that is installed')
+    parser.add_argument('--precision', choices=list(NAMES), help='default: that of an exported file, or fp32')
+    parser.add_argument(
+        '--height',
+        type=int,
+        metavar='PIXELS',
+        help='height of the network input (default: that of the test pipeline)',
+    )
+    parser.add_argument(
+        '--save',
+        nargs='+',
+        choices=list(SINKS),
+        help='default: overlay and labels of images; video of videos, cameras and streams',
+    )
+    parser.add_argument('--show', action='store_true', help='show the overlay in a window; q ends')
+    parser.add_argument('--output', default='predicted', metavar='DIR', help='folder to write (default: %(default)s)')
+    parser.add_argument('--overwrite', action='store_true', help='replace files of earlier runs in that folder')
+
+
+def run(args: argparse.Namespace) -> int:
+    stop = Event()
+    try:
+        return _run(args, stop)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        stop.set()
+
+
+def _run(args: argparse.Namespace, stop: Event) -> int:
+    from mmseg_bisenet.predict import Predictor
+    from mmseg_bisenet.predict.pipeline import Pipeline
+    from mmseg_bisenet.predict.predictor import check_height
+    from mmseg_bisenet.predict.sinks import Folder
+    from mmseg_bisenet.predict.sources import find_sources
+
+    check_height(args.height)
+    require_writable('--output', args.output)
+    sources = find_sources(args.sources, but=Path(args.output))
+    folder = Folder(Path(args.output), args.overwrite, sources)
+    sinks = _sinks(args, sources, folder, stop)
+    for sink in sinks:
+        for name in sink.names([source for source in sources if sink.takes(source)]):
+            folder.file(name)
+    model = _model(args)
+    pipeline = Pipeline(sources, stop)
+    with _logged():
+        predictor = Predictor(
+            model,
+            args.checkpoint,
+            runtime=args.runtime,
+            precision=args.precision,
+            height=args.height,
+        )
+    print(f'{args.model}: runtime {predictor.runtime}, {predictor.precision}, height {predictor.height}', flush=True)
+    with _interrupt(stop) as interrupted, _progress(sources, args.output) as progress:
+        report = pipeline.run(predictor.label, sinks, progress)
+    _summary(report, args.output)
+    return INTERRUPTED if interrupted.is_set() else int(bool(report.failures))
+
+
+def _model(args: argparse.Namespace) -> str:
+    """A name of the index, an exported file, or the path of a config.
+
+    Raises:
+        InputError: there is none, or no such checkpoint.
+    """
+    from mmseg_bisenet import model_index
+    from mmseg_bisenet.predict.model import is_exported
+
+    if args.checkpoint:
+        from mmseg_bisenet.cli.preflight import require_checkpoint
+
+        require_checkpoint(args.checkpoint)
+    if is_exported(args.model) and not Path(args.model).is_file():
+        raise InputError(f'exported file {args.model} does not exist; write it with mmseg-bisenet export')
+    if args.model in model_index.entries() or is_exported(args.model):
+        return args.model
+    from mmseg_bisenet.cli.options import find
+
+    return str(find(args.model))
+
+
+def _sinks(args: argparse.Namespace, sources: Sequence['Source'], folder: Any, stop: Event) -> list['Sink']:
+    from mmseg_bisenet.predict.sinks import SINKS, Window
+
+    moving = {source.moving for source in sources}
+    if args.save:
+        sinks = [SINKS[name](folder) for name in dict.fromkeys(args.save)]
+        if 'video' in args.save and True not in moving:
+            raise InputError('--save video: no source is a video, a camera or a stream; save overlay instead')
+    else:
+        sinks = [SINKS[name](folder) for name in FOR_IMAGES if False in moving]
+        for sink in sinks:
+            sink.moving = False
+        sinks += [SINKS[name](folder) for name in FOR_VIDEOS if True in moving]
+    return [*sinks, *([Window(folder, stop.set)] if args.show else [])]
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Print what the package logs: that a model is exported, which takes a while."""
+    handler, logger = logging.StreamHandler(sys.stderr), logging.getLogger('mmseg_bisenet')
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@contextmanager
+def _interrupt(stop: Event) -> Iterator[Event]:
+    """The first Ctrl-C sets ``stop`` and the event that this yields; a second one interrupts as usual."""
+    interrupted = Event()
+
+    def handler(*_) -> None:
+        interrupted.set()
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _progress(sources: Sequence['Source'], output: str) -> Iterator[Callable[['Report', 'Result'], None]]:
+    """What is called after each frame: prints a line for an image, or moves a bar if stdout is a terminal."""
+
+    def print_shares(report: 'Report', result: 'Result') -> None:
+        if result.time is None:
+            share = sorted(result.share().items(), key=lambda item: -item[1])[:4]
+            print(f'{_shown(result.name)}:', ', '.join(f'{name} {part:.0%}' for name, part in share), flush=True)
+
+    if not (sys.stdout.isatty() and find_spec('rich')):
+        yield print_shares
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    counts = [source.count() for source in sources]
+    total = None if None in counts else sum(filter(None, counts))
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[text]}'), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task(output, total=total, text='')
+
+        def move(report: 'Report', result: 'Result') -> None:
+            text = f'{report.frames / report.seconds:.1f} fps, {report.dropped} dropped'
+            bar.update(task, completed=report.frames, text=text)
+
+        yield move
+
+
+def _summary(report: 'Report', output: str) -> None:
+    fps = report.frames / max(report.seconds, 1e-9)
+    dropped = f', {report.dropped} dropped' if report.dropped else ''
+    print(f'frames: {report.frames} in {report.seconds:.2f} s, {fps:.1f} fps{dropped}; written to {_shown(output)}')
+    if report.frames:
+        print(report.table(), flush=True)
+    for failure in report.failures:
+        print(f'mmseg-bisenet: error: {failure}', file=sys.stderr)
+
+
+def _shown(name: str) -> str:
+    """A file name of any bytes, as text that can be printed."""
+    return os.fsencode(name).decode(errors='backslashreplace')

@@ -1,0 +1,78 @@
+"""An image file as a viewer shows it: upright (EXIF), 8 bits, three channels.
+
+The size is checked from the header, before memory is taken. Python opens the file, so its name may be any bytes.
+
+- 16-bit grey: the upper 8 bits, as OpenCV converts. 32-bit and floating-point pixels are refused.
+- Grey, palette, CMYK: converted to RGB. Alpha is dropped, as OpenCV and MMSegmentation do.
+- Animations, files of several pages and damaged files are refused.
+"""
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mmseg_bisenet.errors import InputError
+
+MEGAPIXELS = 64  # a larger image takes more than 200 MB decoded, and as much again with its overlay
+ASPECT = 16  # at a height of 360, the network's input is then at most 2 megapixels
+FORMATS = ('BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')  # no format that runs programs, such as EPS
+SUFFIXES = {'.bmp', '.gif', '.jpg', '.jpeg', '.jp2', '.png', '.pgm', '.ppm', '.tif', '.tiff', '.webp'}
+
+
+def check_size(name: str | Path, width: int, height: int) -> None:
+    """Raises:
+    InputError: the image is larger or longer than what is read.
+    """
+    if width * height > MEGAPIXELS * 1e6:
+        raise InputError(f'{name} has {width}x{height} pixels; the limit is {MEGAPIXELS} megapixels: make it smaller')
+    if max(width, height) > ASPECT * min(width, height):
+        raise InputError(f'{name} has {width}x{height} pixels; a side may be {ASPECT} times the other: crop it')
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """(H, W, 3) uint8, BGR.
+
+    Raises:
+        InputError: the file is missing, damaged, too large, animated, or no image.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of large images and odd headers: what is wrong here is an error
+            with Image.open(path, formats=FORMATS) as image:
+                check_size(path, *image.size)
+                frames = getattr(image, 'n_frames', 1)
+                if frames > 1 and image.format != 'MPO':  # an MPO is a JPEG with a preview behind it
+                    raise InputError(f'{path} has {frames} frames or pages; save it as a video, or as single images')
+                return to_bgr(image, path)
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit comes before the size is known
+        raise InputError(f'{path} is too large; the limit is {MEGAPIXELS} megapixels: make it smaller') from error
+    except UnidentifiedImageError as error:
+        state = 'is empty' if Path(path).stat().st_size == 0 else 'is no image of a format that is read'
+        raise InputError(f'{path} {state}; give a PNG or JPEG file') from error
+    except FileNotFoundError as error:
+        raise InputError(f'{path} does not exist; give an image, a folder, a video, a camera or a stream') from error
+    except Exception as error:  # each format of Pillow raises its own
+        reason = getattr(error, 'strerror', None) or str(error)
+        raise InputError(f'{path} cannot be read ({reason}); replace the file') from error
+
+
+def to_bgr(image: Image.Image, name: str | Path = 'the image') -> np.ndarray:
+    """A picture of Pillow, upright, (H, W, 3) uint8, BGR.
+
+    Raises:
+        InputError: its pixels have 32 bits.
+    """
+    sixteen = image.mode.startswith('I;16') or (image.mode == 'I' and image.format == 'PNG')
+    upright = ImageOps.exif_transpose(image)
+    if sixteen:
+        return cv2.cvtColor((np.asarray(upright) >> 8).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+    if image.mode in ('I', 'F'):
+        raise InputError(f'{name} has 32-bit pixels; save it with 8 bits')
+    if 'transparency' in upright.info:
+        upright = upright.convert('RGBA')  # directly to RGB, Pillow warns
+    return cv2.cvtColor(np.asarray(upright.convert('RGB')), cv2.COLOR_RGB2BGR)

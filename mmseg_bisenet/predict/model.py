@@ -1,0 +1,133 @@
+"""A network that labels images of any size, from a name, a config or an exported file.
+
+A runtime of files (OpenVINO, ONNX Runtime) needs a file of free shape. For a model of the index it is written once, and
+kept in the user's cache; later runs need neither the export nor PyTorch.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmseg_bisenet import __version__, model_index
+
+if TYPE_CHECKING:
+    from mmseg_bisenet.deploy.predictor import Predictor as Segment
+
+logger = logging.getLogger(__name__)
+# In the order of their fp32 times in `results/runtimes_*_2-core-epyc*.csv`. Backends say what they need; numba is for the
+# convolutions of `torch`.
+TORCH_NEEDS = ('torch', 'mmseg', 'numba')
+FASTEST = ('torch', 'openvino', 'onnxruntime')
+
+
+def load_model(
+    model: str | Path,
+    checkpoint: str | Path | None = None,
+    runtime: str | None = None,
+    precision: str | None = None,
+    device: str | None = None,
+) -> 'Segment':
+    """What :func:`mmseg_bisenet.deploy.load` returns, for images of any size unless an exported file has one size.
+
+    Args:
+        model: a name of the model index, the path of a config, or an exported file.
+        checkpoint: weights; by default those of the index.
+        runtime: by default the file's; for a name the fastest that is installed, for a config ``torch``.
+        precision: by default the file's, or ``fp32``.
+        device: ``cpu`` or ``cuda``; by default a GPU if PyTorch sees one, for a name or a config.
+
+    Raises:
+        InputError: as :func:`mmseg_bisenet.deploy.load`.
+    """
+    from mmseg_bisenet.deploy import load
+    from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend
+
+    if is_exported(model):
+        return load(model, checkpoint, runtime, precision, device=device or 'cpu')
+    name, precision = str(model), precision or 'fp32'
+    of_index = checkpoint is None and name in model_index.entries()
+    device = device or _device()
+    if runtime is None:
+        runtime = fastest(device, {other: RUNTIMES[other].needs(False) for other in FASTEST}) if of_index else 'torch'
+    backend = RUNTIMES.get(runtime)
+    if not isinstance(backend, FileBackend):
+        segmentor = _segmentor(name, checkpoint)
+        return load(segmentor, None, runtime, precision, tested_shape(segmentor.cfg), device)
+    if of_index and _made(folder := _cache(name, f'{runtime}_{precision}_{device}')):
+        if not list(folder.glob(f'*{backend.suffix}')):
+            logger.info('exporting %s for %s once; the file is kept in %s', name, runtime, folder)
+            _export(name, None, backend.format, precision, folder)
+        return load(next(folder.glob(f'*{backend.suffix}')), device=device)
+    # Windows cannot remove a file that a runtime has mapped into memory.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as passing:
+        return load(_export(name, checkpoint, backend.format, precision, Path(passing)), device=device)
+
+
+def is_exported(model: str | Path) -> bool:
+    """Whether the name is that of an exported file."""
+    from mmseg_bisenet.deploy.metadata import SUFFIXES
+
+    return Path(model).suffix in SUFFIXES.values()
+
+
+def fastest(device: str, needs: dict[str, tuple[str, ...]]) -> str:
+    """The name of the fastest runtime whose packages are installed; ``torch`` on a GPU.
+
+    Args:
+        needs: packages by runtime.
+    """
+    if device == 'cuda':
+        return 'torch'
+    needs = needs | dict(torch=TORCH_NEEDS)
+    return next((name for name in FASTEST if all(map(find_spec, needs[name]))), 'torch')
+
+
+def _device() -> str:
+    """``cuda`` if PyTorch sees a GPU. PyTorch is imported only if there may be one, because that takes seconds."""
+    if shutil.which('nvidia-smi') and find_spec('torch'):
+        import torch
+
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+    return 'cpu'
+
+
+def _segmentor(model: str, checkpoint: str | Path | None):
+    from mmseg_bisenet.zoo import get_model
+
+    return get_model(model, checkpoint or True)
+
+
+def _export(model: str, checkpoint: str | Path | None, format: str, precision: str, folder: Path) -> Path:
+    from mmseg_bisenet.deploy.export import export
+
+    segmentor = _segmentor(model, checkpoint)
+    return export(segmentor, format, precision, tested_shape(segmentor.cfg), folder, dynamic=True)
+
+
+def tested_shape(cfg) -> tuple[int, int]:
+    """Height and width that the test pipeline of a config resizes landscape images to."""
+    for step in cfg.test_pipeline:
+        if step['type'] == 'Resize':
+            return min(step['scale']), max(step['scale'])
+    return tuple(cfg.crop_size)
+
+
+def _made(folder: Path) -> bool:
+    """Make the folder; false if it cannot be made, as in a home that is read-only."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return os.access(folder, os.W_OK)
+
+
+def _cache(model: str, what: str) -> Path:
+    """The folder of an exported model; another for other weights or another version of this package."""
+    weights = model_index.find(model).weights
+    key = f'{weights} {weights.stat().st_mtime_ns if isinstance(weights, Path) else ""} {__version__}'
+    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(root, 'mmseg_bisenet', f'{model}_{what}_{hashlib.sha256(key.encode()).hexdigest()[:8]}')

@@ -1,0 +1,121 @@
+"""The labels of one image, and what is made of them: shares, pictures, polygons, files."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import replacing
+from mmseg_bisenet.palette import paint
+
+BLEND = 0.6  # share of the colours in an overlay; the rest is the image
+# What a file of one result shows, and the endings that keep it.
+KINDS = dict(overlay=('.jpg', '.jpeg', '.png'), mask=('.png',), labels=('.png',), geojson=('.geojson', '.json'))
+
+
+@dataclass
+class Result:
+    """The labels of one image.
+
+    Args:
+        image: (H, W, 3) uint8, BGR, upright.
+        labels: (H, W) uint8, class indices.
+        classes: names of the classes.
+        palette: their colours, RGB.
+        name: of the image, or of the video and the frame's number.
+        time: seconds since the start of the video; None for an image.
+        times: milliseconds by stage: ``decode``, ``network``, ``labels`` (resizing and argmax).
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    palette: Sequence[Sequence[int]]
+    name: str = 'image'
+    time: float | None = None
+    times: dict[str, float] = field(default_factory=dict)
+
+    def share(self) -> dict[str, float]:
+        """The share of the pixels of each class, 0 to 1; together they are 1."""
+        counts = cv2.calcHist([self.labels], [0], None, [256], [0, 256]).ravel()
+        return {name: float(count) / self.labels.size for name, count in zip(self.classes, counts, strict=False)}
+
+    def mask(self) -> np.ndarray:
+        """The colours of the classes, (H, W, 3) uint8, BGR."""
+        return paint(self.labels, [colour[::-1] for colour in self.palette])
+
+    def overlay(self) -> np.ndarray:
+        """The image blended with the colours of the classes, (H, W, 3) uint8, BGR."""
+        return cv2.addWeighted(self.mask(), BLEND, self.image, 1 - BLEND, 0)
+
+    def polygons(self) -> list[tuple[str, list[np.ndarray]]]:
+        """Each connected region as the name of its class and its rings: the outline, then the holes.
+
+        A ring is (N, 2) int32, x and y of the centres of its corner pixels, which belong to the region.
+        ``cv2.fillPoly`` of the rings gives the region back.
+        """
+        found = []
+        for index in np.flatnonzero(np.bincount(self.labels.ravel(), minlength=256)):
+            region = (self.labels == index).astype(np.uint8)
+            contours, hierarchy = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+            rings = {
+                outline: [contours[outline]] for outline, (_, _, _, parent) in enumerate(hierarchy[0]) if parent < 0
+            }
+            for hole, (_, _, _, parent) in enumerate(hierarchy[0]):
+                if parent >= 0:
+                    rings[parent].append(contours[hole])
+            found += [(self.classes[index], [ring[:, 0] for ring in region]) for region in rings.values()]
+        return found
+
+    def geojson(self) -> dict:
+        """The polygons as a FeatureCollection (RFC 7946), with coordinates in pixels: x to the right, y down."""
+        features = [
+            dict(
+                type='Feature',
+                properties=dict(name=name, id=self.classes.index(name)),
+                geometry=dict(type='Polygon', coordinates=[_closed(ring) for ring in rings]),
+            )
+            for name, rings in self.polygons()
+        ]
+        return dict(type='FeatureCollection', features=features)
+
+    def save(self, path: str | Path, kind: str = 'overlay', overwrite: bool = False) -> None:
+        """Write a file.
+
+        Args:
+            path: ends in ``.jpg`` or ``.png`` for an overlay, ``.png`` for a mask or labels, ``.geojson``.
+            kind: ``overlay``, ``mask`` (colours), ``labels`` (class indices, one channel) or ``geojson``.
+            overwrite: whether it may replace a file.
+
+        Raises:
+            InputError: another kind or ending, a file of that name exists, or it cannot be written.
+        """
+        path = Path(path)
+        if kind not in KINDS:
+            raise InputError(f'kind {kind!r} is not known; choose one of {", ".join(KINDS)}')
+        if path.suffix.lower() not in KINDS[kind]:
+            raise InputError(f'{path}: a file of kind {kind} ends in {" or ".join(KINDS[kind])}; rename it')
+        if os.path.lexists(path) and not overwrite:
+            raise InputError(f'{path} exists already; name another file, or give overwrite=True')
+        content = self.encoded(kind, path.suffix)
+        with replacing(path) as partial:
+            partial.write_bytes(content)
+
+    def encoded(self, kind: str, suffix: str, picture: np.ndarray | None = None) -> bytes:
+        """The content of a file of that kind; ``picture`` if it is drawn already."""
+        if kind == 'geojson':
+            return json.dumps(self.geojson()).encode()
+        if picture is None:
+            picture = self.labels if kind == 'labels' else getattr(self, kind)()
+        return cv2.imencode(suffix, picture)[1].tobytes()
+
+
+def _closed(ring: np.ndarray) -> list[list[int]]:
+    """The ring with its first corner again at the end; at least four positions, as GeoJSON asks."""
+    corners = ring.tolist()
+    return [*corners, *corners[:1] * max(1, 4 - len(corners))]

@@ -1,0 +1,88 @@
+"""The folder of the outputs, and what a sink does."""
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import replacing
+from mmseg_bisenet.predict.result import Result
+from mmseg_bisenet.predict.sources import Source
+
+
+class Folder:
+    """The folder of the outputs. What this run did not write is replaced only with ``overwrite``, and no source ever.
+
+    Args:
+        path: of the folder, which is made when the first file is written.
+        sources: whose files must stay.
+    """
+
+    def __init__(self, path: Path, overwrite: bool, sources: Sequence[Source]) -> None:
+        self.path, self.overwrite = path, overwrite
+        self._inputs = {_identity(source.path) for source in sources if source.path and source.path.exists()}
+
+    def file(self, name: str) -> Path:
+        """The path of an output.
+
+        Raises:
+            InputError: it is a source, exists already, or a symbolic link leads out of the folder.
+        """
+        path = self.path / name
+        if path.exists() and _identity(path) in self._inputs:
+            raise InputError(
+                f'{path} is one of the images, and would be overwritten; name another folder with --output'
+            )
+        if os.path.lexists(path) and (path.is_dir() or not self.overwrite):
+            raise InputError(f'{path} exists already; name another folder with --output, or give --overwrite')
+        between = [folder for folder in path.parents if self.path in folder.parents]
+        links = [folder for folder in between if folder.is_symlink()]
+        if links:
+            raise InputError(f'{links[0]} is a symbolic link, which is not followed; name another folder with --output')
+        return path
+
+    def replacing(self, name: str) -> AbstractContextManager[Path]:
+        """As :func:`mmseg_bisenet.files.replacing`, for an output."""
+        return replacing(self.file(name))
+
+
+class Sink:
+    """Takes results in their order. As a context manager it ends what it writes, or removes it after an error.
+
+    Attributes:
+        draws: the picture that it takes of a result: ``overlay``, ``mask`` or none.
+        moving: True if it takes videos, cameras and streams only, False if images only.
+    """
+
+    draws = ''
+    moving: bool | None = None
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._open = ExitStack()
+
+    def __enter__(self) -> 'Sink':
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._open.__exit__(*error)
+
+    def takes(self, source: Source) -> bool:
+        return self.moving in (None, source.moving)
+
+    def names(self, sources: Sequence[Source]) -> list[str]:
+        """Files that it will write for sources that it takes, as far as they are known."""
+        raise NotImplementedError
+
+    def write(self, result: Result, source: Source, picture: Any) -> None:
+        """Raises:
+        InputError: it cannot be written.
+        """
+        raise NotImplementedError
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

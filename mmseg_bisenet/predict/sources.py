@@ -1,0 +1,228 @@
+"""What a user names as SOURCE, as a list of sources that yield frames.
+
+A source is an image, a video, a stream or a camera. A folder, a glob and a list are the images and videos in them.
+"""
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.predict import image, video
+
+URL = re.compile(r'(rtsps?|rtmps?|https?|udp|tcp|srt)://')
+LIST = '.txt'
+
+
+@dataclass
+class Frame:
+    """One image of a source.
+
+    Args:
+        image: (H, W, 3) uint8, BGR, upright.
+        name: of its outputs, without suffix: ``street``, or ``drive/000001`` for the first frame of a video.
+        source: that it comes from.
+        time: seconds since the start of the video; None for an image.
+        start: when reading it began, on the clock of ``time.perf_counter``.
+        times: milliseconds by stage; reading adds ``decode``.
+    """
+
+    image: np.ndarray
+    name: str
+    source: 'Source'
+    time: float | None = None
+    start: float = field(default_factory=perf_counter)
+    times: dict[str, float] = field(default_factory=dict)
+
+
+class Source:
+    """One image, video, stream or camera.
+
+    Attributes:
+        name: of its outputs, without suffix; it may have folders in front.
+        path: of a file, else None.
+        moving: whether it has frames over time.
+        live: whether frames come at their own pace, so that the newest counts.
+    """
+
+    path: Path | None = None
+    moving = True
+    live = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def count(self) -> int | None:
+        """The number of frames, if it is known before they are read."""
+        return None
+
+    def images(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        """Images, (H, W, 3) uint8 BGR, and their times.
+
+        Raises:
+            InputError: it cannot be read, or no further.
+        """
+        raise NotImplementedError
+
+    def frames(self) -> Iterator[Frame]:
+        """As :meth:`images`, with names and the time that reading took."""
+        start = perf_counter()
+        for number, (pixels, seconds) in enumerate(self.images(), 1):
+            name = f'{self.name}/{number:06}' if self.moving else self.name
+            yield Frame(pixels, name, self, seconds, start, dict(decode=(perf_counter() - start) * 1e3))
+            start = perf_counter()
+
+
+class ImageFile(Source):
+    """An image file."""
+
+    moving = False
+
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__(name)
+        self.path: Path = path
+
+    def count(self) -> int:
+        return 1
+
+    def images(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        yield image.read_image(self.path), None
+
+
+class VideoFile(Source):
+    """A video file."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__(name)
+        self.path: Path = path
+
+    def count(self) -> int | None:
+        return video.frame_count(self.path)
+
+    def images(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        return video.video_frames(self.path)
+
+
+class Stream(Source):
+    """A stream by its address. It is live if it has no length."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(re.sub(r'\W+', '_', url.partition('://')[2].partition('?')[0]).strip('_') or 'stream')
+        self.url = url
+
+    @cached_property
+    def _container(self) -> Any:
+        return video.connect(self.url)
+
+    @cached_property
+    def live(self) -> bool:  # type: ignore[override]
+        return self._container.duration is None
+
+    def images(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        return video.stream_frames(self.url, self._container, self.live)
+
+
+class Camera(Source):
+    """A camera by its number."""
+
+    live = True
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f'camera{number}')
+        self.number = number
+
+    def images(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        return video.camera_frames(self.number)
+
+
+# -- what a text names -------------------------------------------------------------------------------------------------
+
+
+def find_sources(texts: Sequence[str | Path | int], but: Path | None = None) -> list[Source]:
+    """The sources that the texts name, in order; files of a folder by name. No file is read but lists.
+
+    Args:
+        texts: paths of images, videos, folders and ``.txt`` files with a path or an address on each line; globs;
+            addresses; numbers of cameras.
+        but: a folder inside of a folder that is left out: that of the outputs.
+
+    Raises:
+        InputError: a folder, a glob or a list has no image and no video, or two sources have the same name.
+    """
+    sources = [source for text in texts for source in _named(str(text), but)]
+    times = Counter(source.name for source in sources)
+    for source in sources:
+        if times[source.name] > 1 and source.path:  # IMG.jpg and IMG.png
+            source.name += source.path.suffix
+    again = [name for name, number in Counter(source.name for source in sources).items() if number > 1]
+    if again:
+        first, second = [source.path or source.name for source in sources if source.name == again[0]][:2]
+        raise InputError(f'{first} and {second} have the same name; give the folder above them, or one at a time')
+    return sources
+
+
+def _named(text: str, but: Path | None) -> list[Source]:
+    if Path(text).suffix.lower() == LIST and not URL.match(text):
+        return [source for line in _lines(Path(text)) for source in _single(line, but)]
+    return _single(text, but)
+
+
+def _single(text: str, but: Path | None) -> list[Source]:
+    path = Path(text)
+    if URL.match(text):
+        return [Stream(text)]
+    if path.is_dir():
+        return _files(path, sorted(path.rglob('*')), but, f'folder {text}')
+    if not os.path.lexists(path):
+        if text.isdecimal():
+            return [Camera(int(text))]
+        if glob.has_magic(text):
+            found = sorted(map(Path, glob.glob(text, recursive=True)))
+            parts = path.parts
+            magic = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+            return _files(Path(*parts[:magic]), found, but, f'glob {text}')
+    return [_file(path, path.stem)]
+
+
+def _files(root: Path, paths: list[Path], but: Path | None, what: str) -> list[Source]:
+    """Images and videos, named relative to ``root``."""
+    known = image.SUFFIXES | video.SUFFIXES
+    found: list[Source] = []
+    for path in paths:
+        inner = path.relative_to(root)
+        hidden = any(part.startswith('.') for part in inner.parts)
+        if path.suffix.lower() in known and not hidden and path.is_file() and not _is_output(path, root, but):
+            found.append(_file(path, inner.with_suffix('').as_posix()))
+    if not found:
+        raise InputError(f'{what} has no image and no video ({" ".join(sorted(known))}); give another')
+    return found
+
+
+def _is_output(path: Path, root: Path, outputs: Path | None) -> bool:
+    """Whether the file lies in the folder of the outputs, and that inside of ``root``."""
+    if outputs is None or root.resolve() not in outputs.resolve().parents:
+        return False
+    return outputs.resolve() in path.resolve().parents
+
+
+def _file(path: Path, name: str) -> Source:
+    return VideoFile(path, name) if path.suffix.lower() in video.SUFFIXES else ImageFile(path, name)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line for line in map(os.fsdecode, path.read_bytes().splitlines()) if line.strip()]
+    except OSError as error:
+        raise InputError(f'list {path} cannot be read ({error.strerror}); give a file with a path a line') from error
+    if not lines:
+        raise InputError(f'list {path} is empty; write a path on each line')
+    return lines

@@ -1,0 +1,165 @@
+"""Frames of videos and streams, by PyAV, and of cameras, by OpenCV.
+
+Each generator yields ``(image, seconds)``: (H, W, 3) uint8 BGR, upright, and the time since the video's start.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mmseg_bisenet import install
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.predict.image import check_size
+
+SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv'}
+RECONNECTS = 5  # attempts in a row, with waits of 1, 2, 4, 8 and 16 seconds
+TIMEOUT = 10.0  # seconds to connect, and to wait for data
+FPS = 25  # of a video that states no frame rate
+
+Timed = tuple[np.ndarray, float]
+
+
+def require_av() -> Any:
+    """PyAV.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise InputError(f'videos and streams need av; run: {install.command("predict")}') from error
+    return av
+
+
+def video_frames(path: Path) -> Iterator[Timed]:
+    """Raises:
+    InputError: the file is missing, damaged, too large, or has no frames.
+    """
+    number = 0
+    try:
+        with opened(path) as container:
+            for frame in _decoded(container, str(path)):
+                number += 1
+                yield frame
+    except (require_av().FFmpegError, OSError) as error:
+        where = f' after frame {number}' if number else ''
+        raise InputError(f'{path} cannot be read as a video{where} ({_reason(error)}); replace the file') from error
+    if not number:
+        raise InputError(f'{path} has no frames; replace the file')
+
+
+def frame_count(path: Path) -> int | None:
+    """The number of frames that the header states; None if it states none, or cannot be read."""
+    try:
+        with opened(path) as container:
+            return container.streams.video[0].frames or None
+    except (InputError, require_av().FFmpegError, OSError, IndexError):
+        return None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A file as PyAV's container. Python opens it: its name may be any bytes, and is never taken for an address."""
+    av = require_av()
+    if not path.exists():
+        raise InputError(f'{path} does not exist; give an image, a folder, a video, a camera or a stream')
+    with path.open('rb') as file, av.open(file) as container:
+        yield container
+
+
+def connect(url: str) -> Any:
+    """A stream as PyAV's container.
+
+    Raises:
+        InputError: nothing answers, or what answers is no video.
+    """
+    av = require_av()
+    options = {'rtsp_transport': 'tcp'} if url.startswith('rtsp') else {}
+    try:
+        return av.open(url, options=options, timeout=TIMEOUT)
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f'stream {url} cannot be opened ({_reason(error)}); check the address') from error
+
+
+def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
+    """Frames of an open stream. A live stream that fails is opened again, at most ``RECONNECTS`` times in a row.
+
+    Times of a live stream are those of arrival.
+
+    Raises:
+        InputError: the stream failed, and all attempts to open it again.
+    """
+    start, attempts, number = time.monotonic(), 0, 0
+    while True:
+        try:
+            with closing(container):
+                for image, seconds in _decoded(container, f'stream {url}'):
+                    attempts, number = 0, number + 1
+                    yield image, time.monotonic() - start if live else seconds
+            break
+        except (require_av().FFmpegError, OSError) as error:
+            if not live:
+                raise InputError(f'stream {url} failed after frame {number} ({_reason(error)}); try again') from error
+            container, attempts = _connect_again(url, attempts, error)
+    if not number:
+        raise InputError(f'stream {url} has no frames; check the address')
+
+
+def _connect_again(url: str, attempts: int, error: Exception) -> tuple[Any, int]:
+    while attempts < RECONNECTS:
+        time.sleep(2**attempts)
+        attempts += 1
+        try:
+            return connect(url), attempts
+        except InputError:
+            continue
+    raise InputError(f'stream {url} failed ({_reason(error)}), and {RECONNECTS} attempts to reconnect; try again later')
+
+
+def camera_frames(number: int) -> Iterator[Timed]:
+    """Raises:
+    InputError: the camera is not there, or stops.
+    """
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it would say on stderr how each backend failed
+    capture = cv2.VideoCapture(number)
+    logging.setLogLevel(level)
+    try:
+        if not capture.isOpened():
+            raise InputError(f'camera {number} cannot be opened; connect it, or end the program that uses it')
+        start = time.monotonic()
+        while True:
+            good, image = capture.read()
+            if not good:
+                raise InputError(f'camera {number} gives no images; connect it again')
+            yield image, time.monotonic() - start
+    finally:
+        capture.release()
+
+
+def _decoded(container: Any, name: str) -> Iterator[Timed]:
+    if not container.streams.video:
+        raise InputError(f'{name} has no video; give another')
+    stream = container.streams.video[0]
+    check_size(name, stream.width, stream.height)
+    stream.thread_type = 'AUTO'
+    rate = float(stream.average_rate or FPS)
+    first = None
+    for number, frame in enumerate(container.decode(stream)):
+        check_size(name, frame.width, frame.height)  # it may change midway
+        image = frame.to_ndarray(format='bgr24')
+        if frame.rotation:  # degrees, counter-clockwise
+            image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+        seconds = number / rate if frame.time is None else frame.time
+        first = seconds if first is None else first
+        yield image, seconds - first
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, 'strerror', None) or error or type(error).__name__)

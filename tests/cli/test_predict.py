@@ -1,0 +1,130 @@
+"""`predict` from the shell: first line, files, exit statuses, and what is checked before the model is built."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from predict.media import greys, picture, write_video
+
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.cli.predict import INTERRUPTED
+from mmseg_bisenet.deploy import load
+from mmseg_bisenet.predict import Predictor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The working directory: two images, one in a folder, and a video."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'in/deep').mkdir(parents=True)
+    cv2.imwrite('in/a.png', picture(64, 128, 1))
+    cv2.imwrite('in/deep/a.png', picture(80, 100, 2))
+    write_video(tmp_path / 'in/v.mp4', greys(12))
+    return tmp_path
+
+
+def written(folder: str) -> list[str]:
+    return sorted(f'{base}/{name}'.removeprefix(f'{folder}/') for base, _, names in os.walk(folder) for name in names)
+
+
+def test_a_folder_of_images_and_videos(here, small_onnx, capsys):
+    assert main(['predict', 'in', '--model', str(small_onnx)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == f'{small_onnx}: runtime onnxruntime, fp32, height 64'
+    assert re.fullmatch(r'a: (\w+ \d+%(, )?){4}', out[1]) and out[2].startswith('deep/a: ')
+    assert re.fullmatch(r'frames: 14 in \d+\.\d\d s, \d+\.\d fps; written to predicted', out[3])
+    assert [line.split()[0] for line in out[5:]] == ['decode', 'network', 'labels', 'draw', 'encode', 'glass']
+    assert written('predicted') == ['a.jpg', 'a_labels.png', 'deep/a.jpg', 'deep/a_labels.png', 'v.mp4']
+    labels = cv2.imread('predicted/a_labels.png', cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(labels, load(small_onnx)(picture(64, 128, 1)))
+    assert cv2.imread('predicted/deep/a_labels.png', cv2.IMREAD_UNCHANGED).shape == (80, 100)
+    overlays = [result.overlay().mean() for result in Predictor(small_onnx).stream('in/v.mp4')]
+    with av.open('predicted/v.mp4') as container:
+        frames = [frame.to_ndarray(format='bgr24').mean() for frame in container.decode(video=0)]
+    # yuv420p shifts the saturated colours of all frames by as much.
+    assert np.diff(frames) == pytest.approx(np.diff(overlays), abs=1.5) and np.abs(np.diff(overlays)).min() > 2
+
+
+def test_what_is_saved(here, small_onnx):
+    assert (
+        main(['predict', 'in/v.mp4', '--model', str(small_onnx), '--save', 'json', 'coco', 'mask', '--height', '72'])
+        == 0
+    )
+    assert written('predicted') == ['coco.json', 'predictions.json', *(f'v/{i:06}_mask.png' for i in range(1, 13))]
+    times = [frame['time'] for frame in json.load(open('predicted/predictions.json'))['frames']]
+    assert times == pytest.approx([i / 10 for i in range(12)])
+    assert len(json.load(open('predicted/coco.json'))['images']) == 12
+
+
+def test_a_wrong_file_among_others(here, small_onnx, capsys):
+    (here / 'in/b.jpg').write_bytes(b'words')
+    assert main(['predict', 'in', '--model', str(small_onnx), '--save', 'labels']) == 1
+    message = 'mmseg-bisenet: error: in/b.jpg is no image of a format that is read; give a PNG or JPEG file\n'
+    assert capsys.readouterr().err == message
+    assert len(written('predicted')) == 14
+
+
+@pytest.mark.parametrize(
+    'arguments, reason',
+    [
+        (['none.png'], 'none.png does not exist; give an image'),
+        (['in/a.png', '--height', '0'], '--height 0: give 1 or more'),
+        (['in/a.png', '--output', 'in/a.png/out'], '--output in/a.png/out: '),
+        (['in/a.png', '--save', 'video'], '--save video: no source is a video, a camera or a stream; save overlay'),
+        (['in/a.png', '--model', 'none.onnx'], 'exported file none.onnx does not exist'),
+        (['in/a.png', '--model', 'bisenetv2_camvit'], 'config bisenetv2_camvit is neither a file nor the name'),
+        (['in/a.png', '--checkpoint', 'none.pth'], 'checkpoint none.pth does not exist'),
+        (['in', '--output', 'old'], 'old/a_labels.png exists already; name another folder with --output, or give'),
+        (['in', 'in/deep/a_mask.png', '--output', 'in/deep', '--save', 'mask', '--overwrite'],
+         'in/deep/a_mask.png is one of the images, and would be overwritten; name another folder'),
+        (['http://127.0.0.1:9/live'], 'stream http://127.0.0.1:9/live cannot be opened (Connection refused); check'),
+    ],
+)  # fmt: skip
+def test_what_is_checked_before_the_model_is_built(here, monkeypatch, capsys, arguments, reason):
+    monkeypatch.setattr('mmseg_bisenet.predict.predictor.load_model', lambda *_: pytest.fail('the model was built'))
+    (here / 'old').mkdir()
+    (here / 'old/a_labels.png').write_text('mine')
+    (here / 'in/deep/a.png').rename('in/deep/a_mask.png')
+    before = written('.')
+    assert main(['predict', *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'mmseg-bisenet: error: {reason}')
+    assert written('.') == before and (here / 'old/a_labels.png').read_text() == 'mine'
+
+
+def test_a_second_run_replaces_only_when_told(here, small_onnx, capsys):
+    command = ['predict', 'in/a.png', '--model', str(small_onnx), '--save', 'labels']
+    assert [main(command), main(command), main([*command, '--overwrite'])] == [0, 2, 0]
+    assert 'predicted/a_labels.png exists already' in capsys.readouterr().err
+
+
+def test_segment_is_an_earlier_name(here, small_onnx, capsys):
+    assert main(['segment', 'in/a.png', '--model', str(small_onnx)]) == 0
+    assert capsys.readouterr().out.startswith('note: segment is now called predict\n')
+    assert written('segmented') == ['a.jpg', 'a_labels.png']
+
+
+def test_ctrl_c_leaves_a_video_that_plays(tmp_path, small_onnx):
+    long, output = write_video(tmp_path / 'long.mp4', greys(20) * 200), tmp_path / 'out'
+    command = ['-m', 'mmseg_bisenet.cli', 'predict', long, '--model', small_onnx, '--output', output]
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not (output.is_dir() and os.listdir(output)) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == INTERRUPTED == 130 and b'Traceback' not in err, err.decode()
+    assert os.listdir(output) == ['long.mp4']
+    with av.open(str(output / 'long.mp4')) as container:
+        played = sum(1 for _ in container.decode(video=0))
+    assert 0 < played < 4000 and f'frames: {played} in ' in out.decode()

@@ -1,0 +1,180 @@
+"""The class for users gives the labels of ``deploy.load``, whatever an image comes as."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from predict.media import picture, write_video
+
+import mmseg_bisenet
+from mmseg_bisenet import model_index
+from mmseg_bisenet.deploy import load
+from mmseg_bisenet.deploy.export import export
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.predict import Predictor, model
+
+PICTURE = picture(90, 160)
+SHAPE = (64, 128)
+
+
+@pytest.fixture(scope='module')
+def predictor(small_onnx) -> Predictor:
+    return Predictor(small_onnx, height=72)
+
+
+@pytest.fixture(scope='module')
+def fixed(small_segmentor, tmp_path_factory):
+    """The same network for images of ``SHAPE`` only."""
+    return export(small_segmentor, 'onnx', 'fp32', SHAPE, tmp_path_factory.mktemp('fixed'))
+
+
+@pytest.fixture(scope='module')
+def segment(small_onnx):
+    return load(small_onnx)
+
+
+def expected(segment, picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.resize(segment(small), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def test_it_is_at_the_top_of_the_package():
+    assert mmseg_bisenet.Predictor is Predictor
+
+
+def test_labels_are_those_of_load(predictor, segment):
+    result = predictor(PICTURE)
+    np.testing.assert_array_equal(result.labels, expected(segment, PICTURE, 128, 72))
+    assert len(np.unique(result.labels)) > 1
+    np.testing.assert_array_equal(result.image, PICTURE)
+    assert result.classes == segment.classes and result.palette == segment.palette
+    assert (predictor.runtime, predictor.precision, predictor.height) == ('onnxruntime', 'fp32', 72)
+    assert set(result.times) == {'network', 'labels'} and min(result.times.values()) > 0
+
+
+def test_every_kind_of_image_gives_the_same_labels(predictor, small_onnx, tmp_path):
+    labels = predictor(PICTURE).labels
+    cv2.imwrite(str(tmp_path / 'a.png'), PICTURE)
+    rgb = np.ascontiguousarray(PICTURE[..., ::-1])
+    for image in (
+        tmp_path / 'a.png',
+        str(tmp_path / 'a.png'),
+        Image.fromarray(rgb),
+        torch.tensor(rgb).permute(2, 0, 1),
+    ):
+        np.testing.assert_array_equal(predictor(image).labels, labels)
+    assert predictor(tmp_path / 'a.png').name == 'a'
+    swapped = Predictor(small_onnx, height=72, channel_order='rgb')
+    np.testing.assert_array_equal(swapped(rgb).labels, labels)
+    np.testing.assert_array_equal(swapped(rgb).image, PICTURE)
+    np.testing.assert_array_equal(swapped(tmp_path / 'a.png').labels, labels)
+
+
+def test_a_file_of_a_fixed_shape(fixed, small_segmentor):
+    result = Predictor(fixed)(PICTURE)
+    segment = load(small_segmentor, runtime='torch', shape=SHAPE)
+    np.testing.assert_array_equal(result.labels, expected(segment, PICTURE, *SHAPE[::-1]))
+    with pytest.raises(InputError, match=r'height 72: .*\.onnx takes 64x128 only; leave it out, or export with'):
+        Predictor(fixed, height=72)
+
+
+def test_an_image_of_the_networks_size_is_not_resized(predictor, segment):
+    image = picture(72, 128)
+    np.testing.assert_array_equal(predictor(image).labels, segment(image))
+
+
+def test_a_stream_of_results(predictor, segment, tmp_path):
+    frames = [picture(90, 160, seed) for seed in range(7)]
+    write_video(tmp_path / 'a.mp4', frames)
+    results = list(predictor.stream(tmp_path / 'a.mp4'))
+    assert [result.time for result in results] == pytest.approx([i / 10 for i in range(7)])
+    for result, frame in zip(results, frames, strict=True):
+        assert np.abs(result.image.astype(int) - frame).mean() < 4
+        np.testing.assert_array_equal(result.labels, expected(segment, result.image, 128, 72))
+    with pytest.raises(InputError, match=r'none\.png does not exist'):
+        next(predictor.stream(tmp_path / 'none.png'))
+
+
+@pytest.mark.parametrize(
+    'image, reason',
+    [
+        (np.zeros((64, 64), np.uint8), r'image of shape \(64, 64\) and type uint8: give an array \(H, W, 3\)'),
+        (np.zeros((64, 64, 3), np.float32), r'image of shape \(64, 64, 3\) and type float32'),
+        (torch.zeros(64, 64, 3, dtype=torch.uint8), r'image of shape \(64, 64, 3\)'),
+        (np.zeros((1, 60_000, 3), np.uint8), 'image has 60000x1 pixels; a side may be 16 times the other'),
+        (Image.new('RGB', (1, 60_000)), 'image has 1x60000 pixels; a side may be 16 times the other'),
+        (np.zeros((64, 30, 3), np.uint8), 'image of 72x34: exported files take 64 or more a side; enlarge it'),
+        (None, 'image of type NoneType: give a path, an array, a picture of Pillow or a tensor'),
+    ],
+)
+def test_images_that_are_refused(predictor, image, reason):
+    with pytest.raises(InputError, match=reason):
+        predictor(image)
+
+
+def test_arguments_that_are_refused(small_onnx):
+    with pytest.raises(InputError, match='height 0: give 1 or more'):
+        Predictor(small_onnx, height=0)
+    with pytest.raises(InputError, match="channel_order='gbr' is not known; give bgr or rgb"):
+        Predictor(small_onnx, channel_order='gbr')
+
+
+# -- which runtime -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'device, installed, runtime',
+    [
+        ('cpu', 'torch mmseg numba onnx openvino onnxruntime', 'torch'),
+        ('cpu', 'torch mmseg onnx openvino onnxruntime', 'openvino'),  # without numba, torch convolves as others do
+        ('cpu', 'torch mmseg onnx onnxruntime', 'onnxruntime'),
+        ('cpu', 'torch mmseg openvino onnxruntime', 'torch'),  # nothing can be exported
+        ('cpu', '', 'torch'),
+        ('cuda', 'torch mmseg onnx openvino', 'torch'),
+    ],
+)
+def test_the_fastest_runtime_that_is_installed(monkeypatch, device, installed, runtime):
+    monkeypatch.setattr(model, 'find_spec', lambda name: name in installed.split() or None)
+    assert model.fastest(device, {name: ('onnx', name) for name in model.FASTEST}) == runtime
+
+
+def test_a_model_of_the_index_is_exported_once(small_segmentor, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(model, '_segmentor', lambda *_: small_segmentor)
+    with caplog.at_level('INFO', 'mmseg_bisenet.predict'):
+        first = Predictor('bisenetv2_camvid', runtime='onnxruntime')
+        monkeypatch.setattr(model, '_segmentor', lambda *_: pytest.fail('the network was loaded'))
+        second = Predictor('bisenetv2_camvid', runtime='onnxruntime')
+    (message,) = [record.getMessage() for record in caplog.records if 'exporting' in record.getMessage()]
+    assert message.startswith(f'exporting bisenetv2_camvid for onnxruntime once; the file is kept in {tmp_path}')
+    assert first.height == second.height == 64  # that of the test pipeline
+    np.testing.assert_array_equal(first(PICTURE).labels, second(PICTURE).labels)
+    (folder,) = (tmp_path / 'mmseg_bisenet').iterdir()
+    entry = model_index.find('bisenetv2_camvid')
+    other = model_index.Entry(entry.name, entry.config, 'https://host/other.pth')
+    monkeypatch.setattr(model_index, 'find', lambda name: other)
+    assert model._cache('bisenetv2_camvid', 'onnxruntime_fp32_cpu').parent == folder.parent
+    assert model._cache('bisenetv2_camvid', 'onnxruntime_fp32_cpu') != folder
+
+
+def test_a_home_that_cannot_be_written(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+    (tmp_path / 'file').touch()
+    exported = []
+    monkeypatch.setattr(model, '_export', lambda *arguments: exported.append(arguments[-1]) or tmp_path / 'a.onnx')
+    monkeypatch.setattr('mmseg_bisenet.deploy.load', lambda path, device: path)
+    assert model.load_model('bisenetv2_camvid', runtime='onnxruntime') == tmp_path / 'a.onnx'
+    assert not exported[0].exists()  # it was a temporary folder
+
+
+def test_a_config_with_a_checkpoint(small_segmentor, monkeypatch, tmp_path):
+    """Nothing is cached for it, because nobody can tell when it changes."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    asked = []
+    monkeypatch.setattr(model, '_segmentor', lambda *arguments: asked.append(arguments) or small_segmentor)
+    through_torch = Predictor('config.py', 'weights.pth', height=72)
+    through_onnx = Predictor('config.py', 'weights.pth', runtime='onnxruntime', height=72)
+    assert asked == [('config.py', 'weights.pth')] * 2 and not list(tmp_path.iterdir())
+    assert (through_torch.runtime, through_onnx.runtime) == ('torch', 'onnxruntime')
+    np.testing.assert_array_equal(through_torch(PICTURE).labels, through_onnx(PICTURE).labels)

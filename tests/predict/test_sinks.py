@@ -1,0 +1,175 @@
+"""What is written: read back, whole or not at all, and never over a file of the user's."""
+
+import contextlib
+import json
+import os
+import resource
+from types import SimpleNamespace
+
+import av
+import cv2
+import numpy as np
+import pytest
+from predict.media import picture
+from pycocotools import mask
+from pycocotools.coco import COCO
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.predict import Result
+from mmseg_bisenet.predict.sinks import SINKS, Folder, Window
+
+STILL, MOVING = SimpleNamespace(name='a', moving=False, path=None), SimpleNamespace(name='v', moving=True, path=None)
+
+
+def result(name: str = 'a', height: int = 32, width: int = 48, seed: int = 0, time: float | None = None) -> Result:
+    labels = (picture(height, width, seed)[..., 0] // 90).astype(np.uint8)
+    return Result(picture(height, width, seed), labels, ('sky', 'road', 'car'), [[255, 0, 0], [0, 255, 0], [0, 0, 255]],
+                  name, time, dict(decode=1.0))  # fmt: skip
+
+
+def write(kind: str, folder: Folder, *results: Result, source=STILL) -> None:
+    with SINKS[kind](folder) as sink:
+        for one in results:
+            sink.write(one, source, getattr(one, sink.draws)() if sink.draws else None)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    return Folder(tmp_path / 'out', False, [])
+
+
+def test_a_file_for_each_image(folder):
+    one = result('deep/a')
+    for kind in ('overlay', 'mask', 'labels', 'geojson'):
+        write(kind, folder, one)
+    out = folder.path / 'deep'
+    assert sorted(path.name for path in out.iterdir()) == ['a.geojson', 'a.jpg', 'a_labels.png', 'a_mask.png']
+    np.testing.assert_array_equal(cv2.imread(str(out / 'a_labels.png'), cv2.IMREAD_UNCHANGED), one.labels)
+    np.testing.assert_array_equal(cv2.imread(str(out / 'a_mask.png')), one.mask())
+    assert (out / 'a.jpg').read_bytes() == cv2.imencode('.jpg', one.overlay())[1].tobytes()
+    assert json.loads((out / 'a.geojson').read_text()) == one.geojson()
+
+
+@pytest.mark.parametrize('size', [(64, 96), (63, 95)])
+def test_a_video_that_a_browser_plays(folder, size):
+    times = [0.0, 0.1, 0.1, 0.5, 0.54]  # of a camera: uneven, and twice the same
+    frames = [result(f'v/{i}', *size, seed=i, time=time) for i, time in enumerate(times)]
+    frames[3] = result('v/3', 32, 48, seed=3, time=0.5)  # the stream changes its size
+    write('video', folder, *frames, source=MOVING)
+    with av.open(str(folder.path / 'v.mp4')) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.pix_fmt) == ('h264', 'yuv420p')
+        assert stream.codec_context.colorspace == 6  # SMPTE 170M, as the frames are converted
+        read = list(container.decode(stream))
+    assert [(frame.height, frame.width) for frame in read] == [(64, 96)] * 5
+    assert [frame.time for frame in read] == pytest.approx(times, abs=1e-4)
+    for frame, one in zip(read, frames, strict=True):
+        if one.labels.shape == size:
+            shown = frame.to_ndarray(format='bgr24')[: size[0], : size[1]]
+            assert np.abs(shown.astype(int) - one.overlay()).mean() < 12
+    assert os.listdir(folder.path) == ['v.mp4']
+
+
+def test_a_file_for_each_video(folder):
+    other = SimpleNamespace(name=os.fsdecode(b'a:\xdf'), moving=True, path=None)
+    with SINKS['video'](folder) as sink:
+        for source in (MOVING, MOVING, other):
+            one = result(time=0.0)
+            sink.write(one, source, one.overlay())
+    assert sorted(os.listdir(folder.path)) == [os.fsdecode(b'a:\xdf.mp4'), 'v.mp4']
+
+
+def test_json(folder):
+    frames = [result(f'v/{i}', seed=i, time=i / 10) for i in range(3)]
+    write('json', folder, *frames)
+    read = json.loads((folder.path / 'predictions.json').read_text())
+    assert read['classes'] == ['sky', 'road', 'car'] and read['count'] == 3
+    for entry, one in zip(read['frames'], frames, strict=True):
+        assert entry == dict(name=one.name, height=32, width=48, time=one.time, share=one.share(), ms=dict(decode=1.0))
+
+
+def test_coco_annotations_give_the_labels_back(folder, capsys):
+    frames = [result(f'v/{i}', 32 + i, seed=i) for i in range(3)]
+    write('coco', folder, *frames)
+    coco = COCO(str(folder.path / 'coco.json'))
+    for image, one in zip(coco.loadImgs(coco.getImgIds()), frames, strict=True):
+        assert (image['file_name'], image['height'], image['width']) == (one.name, *one.labels.shape)
+        labels = np.full_like(one.labels, 255)
+        for annotation in coco.loadAnns(coco.getAnnIds(image['id'])):
+            region = mask.decode(annotation['segmentation']).astype(bool)
+            labels[region] = annotation['category_id']
+            assert annotation['area'] == region.sum()
+        np.testing.assert_array_equal(labels, one.labels)
+    assert [category['name'] for category in coco.loadCats(coco.getCatIds())] == ['sky', 'road', 'car']
+
+
+# -- what is not replaced ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind, name', [('labels', 'a_labels.png'), ('json', 'predictions.json'), ('video', 'v.mp4')])
+def test_an_existing_file_stays(tmp_path, kind, name):
+    (tmp_path / name).write_text('mine')
+    one = result(time=0.0)
+    with pytest.raises(InputError, match=f'{name} exists already; name another folder with --output, or give --over'):
+        write(kind, Folder(tmp_path, False, []), one, source=MOVING)
+    assert (tmp_path / name).read_text() == 'mine' and os.listdir(tmp_path) == [name]
+    write(kind, Folder(tmp_path, True, []), one, source=MOVING)
+    assert (tmp_path / name).read_bytes() != b'mine' and os.listdir(tmp_path) == [name]
+
+
+def test_a_source_stays_even_with_overwrite(tmp_path):
+    (tmp_path / 'a.jpg').write_text('mine')
+    source = SimpleNamespace(name='a', moving=False, path=tmp_path / 'a.jpg')
+    with pytest.raises(InputError, match=r'a.jpg is one of the images, and would be overwritten; name another folder'):
+        write('overlay', Folder(tmp_path, True, [source]), result())
+    assert (tmp_path / 'a.jpg').read_text() == 'mine'
+
+
+def test_links_are_not_followed(tmp_path):
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine/a_labels.png').write_text('mine')
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/a_labels.png').symlink_to('../mine/a_labels.png')
+    (tmp_path / 'out/deep').symlink_to('../mine')
+    folder = Folder(tmp_path / 'out', True, [])
+    write('labels', folder, result())
+    assert not (tmp_path / 'out/a_labels.png').is_symlink()
+    with pytest.raises(InputError, match='out/deep is a symbolic link, which is not followed; name another folder'):
+        write('labels', folder, result('deep/a'))
+    assert (tmp_path / 'mine/a_labels.png').read_text() == 'mine' and len(os.listdir(tmp_path / 'mine')) == 1
+
+
+@contextlib.contextmanager
+def full_disk(size: int):
+    """No file may be longer: writing fails as on a full disk, with another reason."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize('kind, name', [('labels', 'a_labels.png'), ('coco', 'coco.json'), ('video', 'v.mp4')])
+def test_a_full_disk_leaves_nothing(folder, kind, name):
+    frames = [result(height=128, width=256, seed=i, time=i / 10) for i in range(40)]
+    with full_disk(100), pytest.raises(InputError, match=rf'{name} cannot be written \(File too large\); name another'):
+        write(kind, folder, *frames, source=MOVING)
+    assert os.listdir(folder.path) == []
+
+
+def test_an_error_leaves_no_half_file(folder):
+    for kind in ('video', 'json'):
+        with pytest.raises(RuntimeError), SINKS[kind](folder) as sink:
+            one = result(time=0.0)
+            sink.write(one, MOVING, one.overlay())
+            raise RuntimeError
+    assert os.listdir(folder.path) == []
+
+
+def test_a_window_needs_a_display(folder, monkeypatch):
+    monkeypatch.setattr('sys.platform', 'linux')
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match='--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set'):
+        Window(folder, lambda: None)

@@ -1,0 +1,247 @@
+"""What a text names, and the frames of videos, streams and cameras."""
+
+import os
+import wave
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+
+import av
+import cv2
+import numpy as np
+import pytest
+from predict.media import greys, picture, write_video
+
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.predict import video
+from mmseg_bisenet.predict.pipeline import Pipeline
+from mmseg_bisenet.predict.sources import Camera, ImageFile, Stream, VideoFile, find_sources
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The working directory, with files whose content does not matter."""
+    monkeypatch.chdir(tmp_path)
+    for name in ('in/b.png', 'in/a.JPG', 'in/deep/a.jpg', 'in/v.mp4', 'in/notes.txt', 'in/.hidden.png', '3'):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def named(*texts, **options) -> list[tuple[type, str]]:
+    return [(type(source), source.name) for source in find_sources(texts, **options)]
+
+
+def test_a_folder_keeps_its_structure(here):
+    folder = [(ImageFile, 'a'), (ImageFile, 'b'), (ImageFile, 'deep/a'), (VideoFile, 'v')]
+    assert named('in') == named(here / 'in') == folder
+    assert named('in/**/*') == folder
+    assert named('in/*/a.jpg') == [(ImageFile, 'deep/a')]
+
+
+def test_the_outputs_of_an_earlier_run_are_no_sources(here):
+    assert named('in', but=here / 'in/deep') == [(ImageFile, 'a'), (ImageFile, 'b'), (VideoFile, 'v')]
+    assert len(named('in', but=here / 'in')) == len(named('in', but=here)) == 4
+
+
+def test_other_sources(here):
+    assert named(0, '7') == [(Camera, 'camera0'), (Camera, 'camera7')]
+    assert named('3') == [(ImageFile, '3')]  # because the file exists
+    assert named('rtsp://10.0.0.1:554/live?user=me') == [(Stream, '10_0_0_1_554_live')]
+    (here / 'list.txt').write_bytes(b'in/b.png\n\nhttp://host/cam\n5\nin/deep\n' + b'\xff.png\n')
+    assert named('list.txt') == [
+        (ImageFile, 'b'),
+        (Stream, 'host_cam'),
+        (Camera, 'camera5'),
+        (ImageFile, 'a'),
+        (ImageFile, os.fsdecode(b'\xff')),
+    ]
+
+
+def test_files_of_one_stem_keep_their_suffix(here):
+    (here / 'in/b.jpg').touch()
+    assert named('in') == [
+        (ImageFile, 'a'), (ImageFile, 'b.jpg'), (ImageFile, 'b.png'), (ImageFile, 'deep/a'), (VideoFile, 'v')
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    'texts, reason',
+    [
+        (['in/b.png', 'in/b.png'], 'in/b.png and in/b.png have the same name; give the folder above them'),
+        (['in/deep/a.jpg', 'in/deep'], 'have the same name'),
+        (['none/*.png'], r'glob none/\*.png has no image and no video \(.* .jpg .*\); give another'),
+        (['empty'], 'folder empty has no image and no video'),
+        (['in/notes.txt'], 'list in/notes.txt is empty; write a path on each line'),
+        (['none.txt'], 'list none.txt cannot be read .No such file or directory.; give a file'),
+    ],
+)
+def test_what_names_no_source(here, texts, reason):
+    (here / 'empty').mkdir()
+    with pytest.raises(InputError, match=reason):
+        find_sources(texts)
+
+
+# -- videos ------------------------------------------------------------------------------------------------------------
+
+
+def brightness(frames) -> list[int]:
+    return [round(float(frame.image.mean()), -1) for frame in frames]
+
+
+def refusal(source) -> str:
+    with pytest.raises(InputError) as caught:
+        list(source.frames())
+    return str(caught.value)
+
+
+def test_frames_of_a_video(tmp_path):
+    (source,) = find_sources([write_video(tmp_path / 'a.mp4', greys(12), rate=10)])
+    frames = list(source.frames())
+    assert brightness(frames) == [10 + 10 * i for i in range(12)] and source.count() == 12
+    assert [frame.time for frame in frames] == pytest.approx([i / 10 for i in range(12)])
+    assert [frame.name for frame in frames[:2]] == ['a/000001', 'a/000002']
+    assert frames[0].image.shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize('angle', [90, 180, -90])
+def test_a_rotated_video_is_shown_upright(tmp_path, angle):
+    with av.open(str(tmp_path / 'a.mp4'), 'w') as container:
+        stream = container.add_stream('libx264', options=dict(crf='1'))
+        if not hasattr(stream, 'set_display_rotation'):
+            pytest.skip('this PyAV writes no rotation')
+        stream.height, stream.width, stream.pix_fmt = 64, 96, 'yuv444p'
+        stream.set_display_rotation(angle)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(64, 96), format='bgr24')))
+        container.mux(stream.encode())
+    (frame,) = find_sources([tmp_path / 'a.mp4'])[0].frames()
+    reader = cv2.VideoCapture(str(tmp_path / 'a.mp4'))
+    expected = reader.read()[1]
+    assert frame.image.shape == expected.shape == ((64, 96, 3) if angle == 180 else (96, 64, 3))
+    assert np.abs(frame.image.astype(int) - expected).mean() < 3
+
+
+def test_what_is_no_video(tmp_path):
+    def source(content: bytes) -> VideoFile:
+        (tmp_path / 'a.mp4').write_bytes(content)
+        return VideoFile(tmp_path / 'a.mp4', 'a')
+
+    assert f'{tmp_path}/a.mp4 cannot be read as a video (' in refusal(source(b''))
+    assert f'{tmp_path}/a.mp4 cannot be read as a video (' in refusal(source(b'words' * 1000))
+    assert source(b'').count() is None
+    assert refusal(VideoFile(tmp_path / 'none.mp4', 'none')).startswith(f'{tmp_path}/none.mp4 does not exist; give')
+    whole = write_video(tmp_path / 'whole.mkv', greys(20)).read_bytes()
+    assert f'{tmp_path}/a.mp4 has no frames; replace' in refusal(source(whole[:600]))
+    with wave.open(str(tmp_path / 'sound.mp4'), 'wb') as sound:
+        sound.setparams((1, 2, 8000, 0, 'NONE', ''))
+        sound.writeframes(bytes(2000))
+    assert refusal(VideoFile(tmp_path / 'sound.mp4', 'a')) == f'{tmp_path}/sound.mp4 has no video; give another'
+
+
+def test_a_video_of_another_shape_than_is_read(tmp_path):
+    path = write_video(tmp_path / 'a.mp4', [np.zeros((16, 512, 3), np.uint8)])
+    assert refusal(VideoFile(path, 'a')) == f'{path} has 512x16 pixels; a side may be 16 times the other: crop it'
+
+
+# -- streams and cameras -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def url(tmp_path):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_) -> None:
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def test_a_stream_with_an_end(tmp_path, url):
+    write_video(tmp_path / 'a.mp4', greys(12))
+    (source,) = find_sources([f'{url}/a.mp4'])
+    assert not source.live
+    assert brightness(source.frames()) == [10 + 10 * i for i in range(12)]
+    with pytest.raises(InputError, match=rf'stream {url}/none.mp4 cannot be opened \(.*\); check the address'):
+        find_sources([f'{url}/none.mp4'])[0].live  # noqa: B018, which connects
+
+
+class Dropping:
+    """A container of a live stream that fails after three frames."""
+
+    duration = None
+
+    def __init__(self, path, monkeypatch) -> None:
+        self.container = av.open(str(path))
+        self.streams, self.close = self.container.streams, self.container.close
+
+    def decode(self, stream):
+        for number, frame in enumerate(self.container.decode(stream)):
+            if number == 3:
+                raise av.error.ConnectionResetError(104, 'Connection reset by peer')
+            yield frame
+
+
+def test_a_live_stream_is_opened_again(tmp_path, monkeypatch):
+    path = write_video(tmp_path / 'a.mp4', greys(12))
+    waits: list[float] = []
+    answers = [Dropping(path, monkeypatch), InputError('refused'), InputError('refused'), Dropping(path, monkeypatch)]
+
+    def connect(url: str):
+        answer = answers.pop(0) if answers else InputError('refused')
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(video, 'connect', connect)
+    monkeypatch.setattr(video.time, 'sleep', waits.append)
+    source = Stream('rtsp://host/live')
+    assert source.live
+    frames = source.frames()
+    assert brightness(next(frames) for _ in range(6)) == [10, 20, 30] * 2
+    with pytest.raises(
+        InputError, match=r'stream rtsp://host/live failed \(Connection reset by peer\), and 5 attempts'
+    ):
+        next(frames)
+    assert waits == [1, 2, 4, 1, 2, 4, 8, 16]
+
+
+class FakeCamera:
+    """Gives four images, and the next when it is told."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.images, self.taken = number, greys(4), Event()
+
+    def isOpened(self) -> bool:
+        return self.number == 0
+
+    def read(self):
+        if not self.images:
+            self.taken.set()
+            return False, None
+        return True, self.images.pop(0)
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_camera(monkeypatch):
+    monkeypatch.setattr(cv2, 'VideoCapture', FakeCamera)
+    frames = Camera(0).frames()
+    assert brightness(next(frames) for _ in range(4)) == [10, 20, 30, 40]
+    with pytest.raises(InputError, match='camera 0 gives no images; connect it again'):
+        next(frames)
+    assert refusal(Camera(1)).startswith('camera 1 cannot be opened; connect it')
+
+
+def test_the_newest_image_of_a_camera(monkeypatch):
+    camera = FakeCamera(0)
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda number: camera)
+    pipeline = Pipeline([Camera(0)], Event())
+    assert camera.taken.wait(10)  # all four were read before the second is asked for
+    seen = [frame for frame, _ in pipeline.results(lambda frame: frame)]
+    assert brightness(seen) == [10, 40] or brightness(seen) == [40]
+    assert pipeline.report.dropped == 4 - len(seen)
+    assert pipeline.report.failures == ['camera 0 gives no images; connect it again']
