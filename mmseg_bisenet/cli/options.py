@@ -127,7 +127,7 @@ def find_checkpoint(args: argparse.Namespace) -> str:
     """
     if args.checkpoint:
         return args.checkpoint
-    entry = model_index.entries().get(args.config)
+    entry = model_index.entries().get(model_index.renamed(args.config) or args.config)
     if entry is None:
         raise InputError(
             f'{args.config} is no name of the model index, whose weights are known; give a checkpoint after it'

@@ -41,7 +41,7 @@ def build(
         segmentor = copy.deepcopy(source).eval().to(device)
     else:
         if checkpoint is None:
-            checkpoint = source in model_index.entries()
+            checkpoint = (model_index.renamed(str(source)) or source) in model_index.entries()
         segmentor = get_model(str(source), checkpoint, device=device)
     if isinstance(backend, FileBackend):
         return _through_file(segmentor, backend, precision, shape, device, throughput, threads, images)
