@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mmseg_bisenet.deploy.predictor import Predictor as Segment
 
 logger = logging.getLogger(__name__)
-# In the order of their fp32 times in `results/runtimes_*_2-core-epyc*.csv`. Backends say what they need; numba is for
-# the convolutions of `torch`.
+# In the order of their fp32 times in `results/runtimes_*_2-core-epyc*.csv`. Backends say what they need; `torch`
+# convolves by numba.
 TORCH_NEEDS = ('torch', 'mmseg', 'numba')
 FASTEST = ('torch', 'openvino', 'onnxruntime')
 

@@ -56,6 +56,13 @@ def test_a_folder_of_images_and_videos(here, small_onnx, capsys):
     assert np.diff(frames) == pytest.approx(np.diff(overlays), abs=1.5) and np.abs(np.diff(overlays)).min() > 2
 
 
+def test_a_progress_bar_on_a_terminal(here, small_onnx, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+    assert main(['predict', 'in', '--model', str(small_onnx)]) == 0
+    out = capsys.readouterr().out
+    assert '14/14' in out and re.search(r'\d fps, 0 dropped', out) and 'deep/a: ' not in out
+
+
 def test_what_is_saved(here, small_onnx):
     assert (
         main(['predict', 'in/v.mp4', '--model', str(small_onnx), '--save', 'json', 'coco', 'mask', '--height', '72'])
