@@ -18,11 +18,11 @@ python=${PYTHON:-python}
 deadline=$((SECONDS + ${TIME:-1000000}))
 shapes=('512 1024' '1024 2048') batches=(16 4) crop='1024 1024' images=200 steps=20 street='1024 2048'
 runtimes=(torch compile) precisions=(fp16 fp32 bf16) compile=(--compile) amp=(--amp) seeds=(0 1 2)
-scaling=() small=() work_dir=${WORK_DIR:-work_dirs/accuracy}
+scaling=() small=() slower=1 work_dir=${WORK_DIR:-work_dirs/accuracy}
 if [ -n "${SMALL:-}" ]; then
   shapes=('64 128') batches=(2) crop='64 64' images=3 steps=1 street='64 128'
   runtimes=(torch) precisions=(fp32) compile=() amp=() seeds=(0) work_dir=${WORK_DIR:-work_dirs/accuracy-small}
-  scaling=(crop_size='(64,64)')
+  scaling=(crop_size='(64,64)') slower=10
   small=(train_cfg.max_iters=2 train_cfg.val_interval=2 default_hooks.checkpoint.interval=2
          train_dataloader.batch_size=2 train_dataloader.num_workers=0 train_dataloader.persistent_workers=False)
 fi
@@ -39,7 +39,7 @@ recipes=(
 
 failed=()
 step() {  # SECONDS MODULE ARGUMENT...
-  local limit=$1 left=$((deadline - SECONDS)) status=0
+  local limit=$((slower * $1)) left=$((deadline - SECONDS)) status=0
   shift
   if [ $left -le 0 ]; then
     failed+=("no time: python -m $*")

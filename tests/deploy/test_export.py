@@ -321,6 +321,7 @@ def test_files_of_others(tmp_path):
         read_metadata(tmp_path / 'net.xml')
 
 
+@pytest.mark.gpu
 def test_tensorrt(segmentor, street, tmp_path):
     pytest.importorskip('tensorrt')
     if not torch.cuda.is_available():
