@@ -28,7 +28,7 @@ pytest.importorskip('onnxruntime')
 SHAPE = (64, 128)
 HEAVY = ('torch', 'mmengine', 'mmcv', 'mmseg', 'onnx', 'numba', 'openvino')
 # Modules of `deploy` that are of PyTorch. All others are imported without it.
-TORCH = {'building', 'export', 'graph', 'network', 'segmentor', 'tensor_predictor', 'verify', 'winograd'}
+TORCH = {'building', 'cuda_graph', 'export', 'graph', 'network', 'segmentor', 'tensor_predictor', 'verify', 'winograd'}
 
 LABELS = f"""
 import importlib.util, sys
@@ -89,6 +89,17 @@ def test_verify_replays_the_check_of_the_export(run_only):
         assert third.startswith('time ') and third.endswith('ms an image, median')
 
 
+def test_predict_labels_an_image(run_only):
+    image = cv2.resize(np.random.RandomState(1).randint(0, 256, (4, 8, 3), np.uint8), SHAPE[::-1])
+    cv2.imwrite(str(run_only.folder / 'street.png'), image)
+    arguments = ['street.png', '--model', 'labels.onnx', '--save', 'labels', '--output', 'predicted']
+    done = run_only('-m', 'mmseg_bisenet.cli', 'predict', *arguments)
+    assert done.stdout.splitlines()[0] == 'labels.onnx: runtime onnxruntime, fp32, height 64'
+    (file,) = (run_only.folder / 'predicted').iterdir()
+    labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(labels, mmseg_bisenet.deploy.load(run_only.folder / 'labels.onnx')(image))
+
+
 def test_every_module_that_is_not_of_pytorch_is_imported(run_only):
     folder = Path(mmseg_bisenet.__file__).parent / 'deploy'
     files = [path.relative_to(folder).with_suffix('') for path in folder.rglob('*.py')]
@@ -132,6 +143,7 @@ ARGUMENTS = {
     'train': ['config.py'],
     'test': ['config.py', 'weights.pth'],
     'report': ['work_dir'],
+    'predict': ['street.png'],
     'segment': ['street.png'],
     'export': ['bisenetv2_camvid'],
     'verify': ['file.onnx'],
@@ -139,6 +151,7 @@ ARGUMENTS = {
     'convert': ['in.pth', 'out.pth'],
     'check-labels': ['config.py'],
     'convert-camvid': ['segnet', 'camvid'],
+    'convert-celebamask': ['CelebAMask-HQ', 'celebamask'],
     'miniscapes': ['streets'],
     'demo': [],
 }
