@@ -89,6 +89,14 @@ PUBLISHED = (
         f'the reading closest to both figures; {REST}',
     ),
     Published(
+        'bisenetv2_fcn-paddleseg',
+        (512, 1024),
+        16.14,
+        2.33,
+        'PaddleSeg',
+        'parameters: biases before norms, and the statistics of the norms, are none here',
+    ),
+    Published(
         'bisenetv2-l_fcn',
         (512, 1024),
         118.5,

@@ -77,7 +77,8 @@ def test_every_model_is_built_and_runs(name):
     model = get_model(name)
     assert not model.training and not model.with_auxiliary_head
     assert count(model, nn.SyncBatchNorm) == 0
-    assert count(model, nn.BatchNorm2d) > 30
+    norms = count(model, nn.BatchNorm2d)
+    assert norms == 29 if 'r18-d32-faceparsing' in name else norms > 30  # it has no spatial path
     # Random, but no weights of somebody else's are left to fetch.
     assert 'Pretrained' not in str([getattr(module, 'init_cfg', None) for module in model.modules()])
     assert len(model.dataset_meta['classes']) == len(model.dataset_meta['palette']) == model.num_classes
