@@ -1,7 +1,8 @@
 import pytest
 import torch
-from base import BackboneTester, build, images, randomise
+from base import BackboneTester, build, count, images, outline, randomise
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.bisenetv1.context_path import AttentionRefinementModule
@@ -46,6 +47,11 @@ class TestBiSeNetV1R18(BackboneTester):
         network = build(self.ours | dict(spatial_channels=(8, 8, 8, 40), context_channels=(24, 256, 512)))
         assert network.ffm.conv1.conv.in_channels == 64
         assert randomise(network).eval()(images(1, (64, 64)))[0].shape == (1, 256, 8, 8)
+
+    @pytest.mark.parametrize('kind', ['ResNet', 'ResNetV1c', 'ResNetV1d'])
+    def test_norm_cfg_reaches_every_kind_of_resnet(self, kind):
+        network = outline(self.ours | dict(backbone_cfg=RESNET18 | dict(type=kind), norm_cfg=dict(type='SyncBN')))
+        assert count(network, nn.SyncBatchNorm) == count(network, _BatchNorm) > 30
 
     def test_cfgs_of_the_context_network_itself_win(self):
         frozen = RESNET18 | dict(norm_cfg=dict(type='BN', requires_grad=False))

@@ -101,13 +101,24 @@ class BiSeNetV1(BaseModule):
         return tuple(outputs[i] for i in self.out_indices)
 
 
+def _arguments(network: type) -> set[str]:
+    """Names of the arguments that a class takes, those that it passes on to its base class included."""
+    names = set[str]()
+    for part in inspect.getmro(network):
+        parameters = inspect.signature(part).parameters
+        names |= parameters.keys()
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return names
+
+
 def _share(backbone_cfg: dict, in_channels: int, **cfgs: dict | None) -> dict:
     """The classification network's cfg, completed with the arguments of the whole network."""
     kind = backbone_cfg.get('type')
     network = MODELS.get(kind) if isinstance(kind, str) else kind
     if network is None:
         raise InputError(f"BiSeNetV1: backbone_cfg.type={kind!r} is not a registered network; try 'ResNet'")
-    taken = inspect.signature(network).parameters
+    taken = _arguments(network)
     shared = dict(cfgs, in_channels=in_channels).items()
     backbone_cfg = {**{key: value for key, value in shared if value is not None and key in taken}, **backbone_cfg}
     given = backbone_cfg.get('in_channels', in_channels)
