@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import mmseg_bisenet
+from mmseg_bisenet.deploy import cuda_graph
 from mmseg_bisenet.deploy.backends import FORMATS, Exported, tensorrt
 from mmseg_bisenet.deploy.backends import compile as backend
 from mmseg_bisenet.deploy.backends.base import Engine
@@ -73,7 +74,7 @@ def test_on_cuda_network_and_labels_are_one_graph(monkeypatch):
     network = Tiny(1.0)
     monkeypatch.setattr(Torch, 'build', lambda *_: network)
     monkeypatch.setattr(backend, 'compiled', lambda network, shape, device: lambda x: network(x).permute(0, 3, 1, 2))
-    monkeypatch.setattr(backend, 'CudaGraph', lambda function, images: (function, images))
+    monkeypatch.setattr(cuda_graph, 'CudaGraph', lambda function, images: (function, images))
     segmentor = SimpleNamespace(align_corners=True)
     function, images = Compile().build(segmentor, 'fp16', (4, 6), torch.device('meta'), ())
     assert (images.shape, images.dtype, images.device.type) == ((1, 4, 6, 3), torch.uint8, 'meta')

@@ -12,8 +12,8 @@ import mmseg_bisenet
 from mmseg_bisenet.benchmark import comparison, methods
 from mmseg_bisenet.benchmark.latency import Method
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.deploy import load, loading, verify
-from mmseg_bisenet.deploy.backends import FORMATS
+from mmseg_bisenet.deploy import building, load, verify
+from mmseg_bisenet.deploy.backends import FORMATS, RUNTIMES
 from mmseg_bisenet.deploy.export import write
 from mmseg_bisenet.deploy.precision import switch_tf32_off
 from mmseg_bisenet.errors import InputError
@@ -46,8 +46,8 @@ def test_only_fp32_on_cuda_switches_it_off(precision, device, expected):
 
 def test_load_switches_it_before_the_network_is_built(monkeypatch):
     order = []
-    monkeypatch.setattr(loading, 'switch_tf32_off', lambda *given: order.append(given))
-    monkeypatch.setattr(loading.backends.RUNTIMES['eager'], 'build', lambda *_: order.append('built') or engine)
+    monkeypatch.setattr(building, 'switch_tf32_off', lambda *given: order.append(given))
+    monkeypatch.setattr(RUNTIMES['eager'], 'build', lambda *_: order.append('built') or engine)
     load(shrunk(mmseg_bisenet.get_model(NAME)), shape=(8, 8))
     assert order == [('fp32', torch.device('cpu')), 'built']
 
