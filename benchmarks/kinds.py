@@ -102,6 +102,19 @@ KINDS = (
     ),
     Kind(
         {
+            'method': ('method', ''),
+            'runtime': ('runtime', ''),
+            'precision': ('precision', ''),
+            'height': ('height', ''),
+            'fps': ('fps', '.1f'),
+            'to_network': ('to network alone', '.2f'),
+            'to_stock': ('to stock loop', '.2f'),
+        },
+        'python -m benchmarks.video IMAGES',
+        {'--shape': 'height width', '--seconds': 'seconds', '--rounds': 'rounds'},
+    ),
+    Kind(
+        {
             'segmentor': ('segmentor', ''),
             'ms': ('ms', '.0f'),
             'time_ratio': ('to stock', '.2f'),
