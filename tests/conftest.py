@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # OpenMP threads that spin while they wait take the cores from whatever else runs, and a test becomes 15 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -20,6 +21,11 @@ from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
 from mmseg_bisenet.deploy.winograd import layer  # noqa: F401, the same
 
 pytest.register_assert_rewrite('base')
+
+# Examples are the same in every run, so that a failure is never luck. `--hypothesis-profile=long` draws many new ones.
+settings.register_profile('same', derandomize=True, max_examples=25, deadline=None, database=None)
+settings.register_profile('long', max_examples=3000, deadline=None, database=None, print_blob=True)
+settings.load_profile('same')
 
 SHARED = Path(os.environ.get('MMSEG_BISENET_DATA', Path(__file__).resolve().parents[2] / 'shared'))
 
