@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmseg_bisenet.models.losses import pixel_cross_entropy as strips
 from mmseg_bisenet.models.losses.cross_entropy import CrossEntropyLoss, _kth_largest, ohem_cross_entropy
 from mmseg_bisenet.models.losses.pixel_cross_entropy import pixel_cross_entropy
 
@@ -81,3 +82,12 @@ def test_class_weights(batch, weights):
 def test_the_kth_largest(values, data):
     k = data.draw(st.integers(1, len(values)))
     assert _kth_largest(torch.tensor(values), torch.tensor(k)).item() == sorted(values, reverse=True)[k - 1]
+
+
+@given(st.integers(1, 64), st.integers(1, 2**20))
+def test_strips_fill_their_budget(images, row):
+    for device, together, budget in (('cpu', 1, 2**20), ('cuda', images, 2**25)):
+        count, rows = strips._strip_shape(images, row, torch.device(device))
+        assert count == together
+        assert rows == 1 or count * rows * row <= budget
+        assert count * (rows + 1) * row > budget
