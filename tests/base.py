@@ -19,6 +19,15 @@ def build(cfg: dict) -> nn.Module:
     return MODELS.build(copy.deepcopy(cfg))
 
 
+def replace_sync_bn(node: object, norm_cfg: dict = dict(type='BN')) -> None:
+    """Give another norm to every layer of a tree of cfgs that has SyncBN, which is for GPUs."""
+    if isinstance(node, dict) and node.get('type') == 'SyncBN':
+        node.clear()
+        node.update(norm_cfg)
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
+        replace_sync_bn(item, norm_cfg)
+
+
 def outline(cfg: dict) -> nn.Module:
     """The module without values for its weights, for tests of its structure: they need not be drawn."""
     with torch.device('meta'):

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from base import build, randomise, twins
+from base import build, randomise, replace_sync_bn, twins
 from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -23,8 +23,8 @@ CONFIGS = {
 
 def read(path: str, crop: tuple[int, int]) -> Config:
     """A config for a CPU and a small crop."""
-    text = Config.fromfile(path).pretty_text.replace('SyncBN', 'BN')
-    cfg = Config.fromstring(text, '.py')
+    cfg = Config.fromfile(path)
+    replace_sync_bn(cfg.model)
     cfg.model.data_preprocessor.size = crop
     return cfg
 
