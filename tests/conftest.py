@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import gc
 import importlib.metadata
 import os
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 # OpenMP threads that spin while they wait take the cores from whatever else runs, and a test becomes 15 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+import unformatted  # noqa: F401, before MMEngine
 from global_state import begin, kept
 
 import mmseg_bisenet
@@ -27,6 +29,11 @@ SHARED = Path(os.environ.get('MMSEG_BISENET_DATA', Path(__file__).resolve().pare
 def pytest_configure(config: pytest.Config) -> None:
     """Only the order is random: `global_state` seeds each test, and pytest-randomly would seed after it."""
     config.option.randomly_reset_seed = False
+
+
+def pytest_collection_finish() -> None:
+    """MMEngine collects garbage with every data set, and need not look at what the imports have made."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
