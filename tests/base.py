@@ -28,6 +28,16 @@ def replace_sync_bn(node: object, norm_cfg: dict = dict(type='BN')) -> None:
         replace_sync_bn(item, norm_cfg)
 
 
+def narrow(backbone: dict) -> dict:
+    """BiSeNet V1 with a quarter of its width, for deep networks."""
+
+    def quarter(widths: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        return tuple(width // 4 for width in widths) if isinstance(widths, tuple) else widths // 4
+
+    widths = {name: quarter(backbone[name]) for name in ('spatial_channels', 'context_channels', 'out_channels')}
+    return backbone | widths | dict(backbone_cfg=backbone['backbone_cfg'] | dict(base_channels=16, stem_channels=16))
+
+
 def outline(cfg: dict) -> nn.Module:
     """The module without values for its weights, for tests of its structure: they need not be drawn."""
     with torch.device('meta'):

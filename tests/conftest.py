@@ -31,11 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.randomly_reset_seed = False
 
 
-def pytest_collection_finish() -> None:
-    """MMEngine collects garbage with every data set, and need not look at what the imports have made."""
-    gc.freeze()
-
-
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The seed of the order, also where pytest is quiet."""
     if hasattr(config.option, 'randomly_seed'):
@@ -45,6 +40,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.fixture(autouse=True, scope='module')
 def global_state_of_the_file() -> Iterator[None]:
     """What the fixtures of a file leave does not reach the next file."""
+    # MMEngine collects garbage with every data set. It need not look at what imports and earlier files have made.
+    gc.collect()
+    gc.freeze()
     with kept():
         yield
 

@@ -1,7 +1,7 @@
 """Configs are logged and saved as they are. To be imported before MMEngine.
 
-MMEngine formats a config with yapf whenever it logs or saves one, ten times in a training: more than half of the time of
-the small ones here.
+MMEngine formats a config with yapf whenever it logs or saves one, ten times in a training: more than half of the time
+of the small ones here.
 """
 
 import yapf.yapflib.yapf_api
