@@ -29,12 +29,13 @@ def replace_sync_bn(node: object, norm_cfg: dict = dict(type='BN')) -> None:
 
 
 def narrow(backbone: dict) -> dict:
-    """BiSeNet V1 with a quarter of its width, for deep networks."""
+    """BiSeNet V1 with a quarter of its width, for tests that do not depend on it."""
+    default = dict(spatial_channels=(64, 64, 64, 128), context_channels=(128, 256, 512), out_channels=256)
 
     def quarter(widths: int | tuple[int, ...]) -> int | tuple[int, ...]:
         return tuple(width // 4 for width in widths) if isinstance(widths, tuple) else widths // 4
 
-    widths = {name: quarter(backbone[name]) for name in ('spatial_channels', 'context_channels', 'out_channels')}
+    widths = {name: quarter(backbone.get(name, value)) for name, value in default.items()}
     return backbone | widths | dict(backbone_cfg=backbone['backbone_cfg'] | dict(base_channels=16, stem_channels=16))
 
 

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from base import build, images, randomise, replace_sync_bn
+from base import build, images, narrow, randomise, replace_sync_bn
 from mmengine.config import Config
 from torch import nn
 
@@ -49,6 +49,9 @@ def cut(monkeypatch) -> list[int]:
 def network(configs, name: str, norm_cfg: dict = dict(type='BN'), **options) -> nn.Module:
     cfg = Config.fromfile(configs / f'{name}.py').model
     replace_sync_bn(cfg, norm_cfg)
+    if 'v1' in name:
+        cfg.backbone = narrow(cfg.backbone)
+        cfg.decode_head.in_channels = cfg.backbone.out_channels
     return randomise(build(dict(cfg, auxiliary_head=None, **options))).eval().double()
 
 
