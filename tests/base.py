@@ -19,6 +19,26 @@ def build(cfg: dict) -> nn.Module:
     return MODELS.build(copy.deepcopy(cfg))
 
 
+def replace_sync_bn(node: object, norm_cfg: dict = dict(type='BN')) -> None:
+    """Give another norm to every layer of a tree of cfgs that has SyncBN, which is for GPUs."""
+    if isinstance(node, dict) and node.get('type') == 'SyncBN':
+        node.clear()
+        node.update(norm_cfg)
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
+        replace_sync_bn(item, norm_cfg)
+
+
+def narrow(backbone: dict) -> dict:
+    """BiSeNet V1 with a quarter of its width, for tests that do not depend on it."""
+    default = dict(spatial_channels=(64, 64, 64, 128), context_channels=(128, 256, 512), out_channels=256)
+
+    def quarter(widths: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        return tuple(width // 4 for width in widths) if isinstance(widths, tuple) else widths // 4
+
+    widths = {name: quarter(backbone.get(name, value)) for name, value in default.items()}
+    return backbone | widths | dict(backbone_cfg=backbone['backbone_cfg'] | dict(base_channels=16, stem_channels=16))
+
+
 def outline(cfg: dict) -> nn.Module:
     """The module without values for its weights, for tests of its structure: they need not be drawn."""
     with torch.device('meta'):

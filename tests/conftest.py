@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import gc
 import importlib.metadata
 import os
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from hypothesis import settings
 # OpenMP threads that spin while they wait take the cores from whatever else runs, and a test becomes 15 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+import unformatted  # noqa: F401, before MMEngine
 from global_state import begin, kept
 
 import mmseg_bisenet
@@ -44,6 +46,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.fixture(autouse=True, scope='module')
 def global_state_of_the_file() -> Iterator[None]:
     """What the fixtures of a file leave does not reach the next file."""
+    # MMEngine collects garbage with every data set. It need not look at what imports and earlier files have made.
+    gc.collect()
+    gc.freeze()
     with kept():
         yield
 

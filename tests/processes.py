@@ -15,6 +15,7 @@ METHOD = 'forkserver'
 CONTEXT = multiprocessing.get_context(METHOD)
 CONTEXT.set_forkserver_preload(
     [
+        'unformatted',
         'mmseg_bisenet',
         'mmengine.runner',
         'mmseg.apis',

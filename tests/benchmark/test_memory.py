@@ -6,27 +6,16 @@ import numpy as np
 import pytest
 import torch
 from torch._dynamo.exc import BackendCompilerFailed
+from work import MB, breaks, holds
 
 from mmseg_bisenet.benchmark import comparison, memory
 from mmseg_bisenet.benchmark.latency import Method
 from mmseg_bisenet.benchmark.memory import peak_bytes
 from mmseg_bisenet.benchmark.methods import Job
 
-MB = 10**6
-
-
-def holds(kept: int, passing: int):
-    """Keeps one tensor, and what is returned makes another one, of so many megabytes, for a moment."""
-    tensor = torch.ones(kept * MB // 4)
-    return lambda: torch.ones(passing * MB // 4).sum() + tensor[0]
-
 
 def test_only_the_work_counts():
     assert 200 * MB < peak_bytes(holds, 100, 200) < 230 * MB
-
-
-def breaks():
-    raise RuntimeError('broken')
 
 
 def test_work_that_fails_is_an_error():

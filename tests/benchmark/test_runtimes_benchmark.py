@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from test_latency import Clock
 from torch import nn
+from work import MB, holds
 
 from mmseg_bisenet import install, model_index
 from mmseg_bisenet.benchmark import comparison, latency, machine, methods, picture, plain
@@ -24,7 +25,6 @@ from mmseg_bisenet.miniscapes import draw_scene
 V2 = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
 V1 = 'bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024'
 SIZE = (64, 128)
-MB = 10**6
 
 
 # -- protocols ---------------------------------------------------------------------------------------------------------
@@ -196,14 +196,8 @@ def test_what_fails_as_it_is_prepared_is_left_out(monkeypatch):
         comparison.compare(fake_job('ours'), [('openvino', 'int8')], 'none', 1, 0)
 
 
-def holds(megabytes: int, passing: int):
-    tensor = torch.ones(megabytes * MB // 4)
-    torch.ones(300 * MB // 4).sum()  # building takes more for a moment
-    return lambda: torch.ones(passing * MB // 4).sum() + tensor[0]
-
-
 def test_what_is_held_counts_and_what_building_took_does_not():
-    assert 300 * MB < held_bytes(partial(holds, 200, 100)) < 340 * MB
+    assert 300 * MB < held_bytes(partial(holds, 200, 100, building=300)) < 340 * MB
 
 
 def test_the_memory_of_stock_with_the_shipped_weights(configs):

@@ -41,11 +41,13 @@ def filled(config: str | Path, **model) -> dict[str, Tensor]:
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     """Whether both have the same keys and the same bits."""
     return a.keys() == b.keys() and all(
-        a[key].dtype == b[key].dtype
-        and a[key].shape == b[key].shape
-        and a[key].numpy().tobytes() == b[key].numpy().tobytes()
+        a[key].dtype == b[key].dtype and a[key].shape == b[key].shape and torch.equal(bits(a[key]), bits(b[key]))
         for key in a
     )
+
+
+def bits(values: Tensor) -> Tensor:
+    return values.flatten().view(torch.uint8)
 
 
 @pytest.fixture(scope='module')

@@ -1,8 +1,11 @@
 """Each runtime of the list does what ``deploy/backends/base.py`` asks for. A new one adds a row to ``PRECISIONS``."""
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -143,14 +146,37 @@ def test_it_gives_the_labels_of_the_network(backend, segmentor, images):
     assert verify.compare(segment, DeployNetwork(segmentor), [images], about)[1] == 1
 
 
+@pytest.fixture(scope='module')
+def file_of(segmentor, tmp_path_factory) -> Callable[[FileBackend], tuple[Path, dict]]:
+    """A file of each format that runs here, exported once, and the metadata that it was given."""
+    done, written = {}, []
+
+    def kept(*args, **options):
+        written.append(write(*args, **options))
+        return written[-1]
+
+    def file_of(backend: FileBackend) -> tuple[Path, dict]:
+        if backend.name not in done:
+            segmentor.to(backend.devices[0] if backend.traced_on_device else 'cpu')
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr('mmseg_bisenet.deploy.export.write', kept)
+                path = export(segmentor, backend.format, 'fp32', SHAPE, tmp_path_factory.mktemp(backend.name))
+            segmentor.to('cpu')
+            done[backend.name] = path, written[-1][0].metadata
+        return done[backend.name]
+
+    return file_of
+
+
 @by_format
-def test_its_file_is_written_read_opened_and_run(backend, segmentor, images, tmp_path):
+def test_its_file_is_written_read_opened_and_run(backend, file_of, segmentor, images):
     device = skip_unless_it_runs(backend)
-    path = export(segmentor.to(device if backend.traced_on_device else 'cpu'), backend.format, 'fp32', SHAPE, tmp_path)
-    segmentor.to('cpu')
-    assert path.suffix == backend.suffix and all(part.is_file() for part in backend.parts(path))
+    path, _ = file_of(backend)
+    assert path.suffix == backend.suffix
+    assert {*path.parent.iterdir()} - {base.beside(path)} == {*backend.parts(path)}
     exported = read(path)
     metadata = exported.metadata
+    assert metadata.get('device') == (device.type if backend.traced_on_device else None)
     assert exported.backend is backend and exported.path == path
     assert (metadata['format'], metadata['shape'], metadata['config']) == (backend.format, list(SHAPE), CONFIG)
     assert set(backend.needs(quantized=False)) < set(metadata['versions'])
@@ -190,20 +216,22 @@ def test_loading_reads_and_opens_a_file_once(backend, segmentor, tmp_path, monke
 
 
 @by_format
-def test_a_file_that_is_damaged(backend, segmentor, tmp_path):
-    device = skip_unless_it_runs(backend)
-    exported, _ = write(backend, segmentor.to(device), 'fp32', SHAPE, tmp_path, device)
-    segmentor.to('cpu')
-    found = read(exported.path).metadata
+def test_a_file_that_is_damaged(backend, file_of, tmp_path):
+    skip_unless_it_runs(backend)
+    whole, described = file_of(backend)
+    found = read(whole).metadata
     found.pop('bytes', None)  # only beside a file
-    assert found == exported.metadata
-    for part in backend.parts(exported.path):
+    assert found == described
+    for part in whole.parent.iterdir():
+        shutil.copy(part, tmp_path)
+    path = tmp_path / whole.name
+    for part in backend.parts(path):
         content = part.read_bytes()
         part.write_bytes(content[:-100])
         with pytest.raises(InputError, match='cut short'):
-            read(exported.path)
+            read(path)
         part.write_bytes(content)
-    assert read(exported.path).metadata['precision'] == 'fp32'
+    assert read(path).metadata['precision'] == 'fp32'
 
 
 def test_only_declared_packages_are_imported():

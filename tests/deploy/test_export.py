@@ -156,16 +156,6 @@ def test_logits_are_a_tensor_of_the_graph(onnx_file, segmentor, street):
     torch.testing.assert_close(torch.from_numpy(logits), logits_of(segmentor, images), rtol=1e-3, atol=1e-5)
 
 
-def test_a_package_says_its_device(small, tmp_path):
-    try:
-        pt2.require_compiler()
-    except InputError as error:
-        pytest.skip(str(error))
-    path = export(small, 'pt2', 'fp32', SHAPE, tmp_path)
-    assert read_metadata(path)['device'] == 'cpu'
-    assert sorted(part.name for part in tmp_path.iterdir()) == [path.name, beside(path).name]
-
-
 # -- what must not pass ------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from base import build, randomise
+from base import build, randomise, replace_sync_bn
 from mmengine.config import Config
 from mmseg.structures import SegDataSample
 from torch import nn
@@ -112,8 +112,9 @@ def assert_same_but_for_ties(labels: np.ndarray, logits: np.ndarray, precision: 
 
 
 def test_eager_equals_stock(segmentor, images, stock_configs):
-    text = Config.fromfile(stock_configs / f'bisenetv2/{CONFIG}.py').pretty_text.replace('SyncBN', 'BN')
-    stock = build(Config.fromstring(text, '.py').model | dict(auxiliary_head=None)).eval()
+    cfg = Config.fromfile(stock_configs / f'bisenetv2/{CONFIG}.py').model
+    replace_sync_bn(cfg)
+    stock = build(cfg | dict(auxiliary_head=None)).eval()
     stock.load_state_dict(segmentor.state_dict())
     with torch.no_grad():
         expected = np.stack([sample.pred_sem_seg.data[0] for sample in stock.test_step(packed(images))])

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from base import BackboneTester, build, count, images, outline, randomise
+from base import BackboneTester, build, count, images, narrow, outline, randomise
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -121,7 +121,7 @@ class TestBiSeNetV1R50(BackboneTester):
 
 
 class TestBiSeNetV1R101(BackboneTester):
-    stock = dict(type='BiSeNetV1', backbone_cfg=RESNET18 | dict(depth=101), **WIDE)
+    stock = narrow(dict(type='BiSeNetV1', backbone_cfg=RESNET18 | dict(depth=101), **WIDE))
     ours = stock | dict(type='mmseg_bisenet.BiSeNetV1')
     norms = 104 + 13
     activations = 11

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from base import build, randomise, twins
+from base import build, narrow, randomise, replace_sync_bn, twins
 from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -23,8 +23,8 @@ CONFIGS = {
 
 def read(path: str, crop: tuple[int, int]) -> Config:
     """A config for a CPU and a small crop."""
-    text = Config.fromfile(path).pretty_text.replace('SyncBN', 'BN')
-    cfg = Config.fromstring(text, '.py')
+    cfg = Config.fromfile(path)
+    replace_sync_bn(cfg.model)
     cfg.model.data_preprocessor.size = crop
     return cfg
 
@@ -49,6 +49,12 @@ def batch(size: tuple[int, int], classes: int, n: int = 2) -> dict:
 def segmentors(request, stock_configs, configs) -> tuple[nn.Module, nn.Module, int]:
     path = f'{CONFIGS[request.param]}/{request.param}.py'
     stock_cfg, our_cfg = (read(str(root / path), (64, 96)).model for root in (stock_configs, configs))
+    if 'r18' not in request.param and 'v1' in request.param:  # tests/models/test_bisenetv1.py has the real widths
+        for cfg in (stock_cfg, our_cfg):
+            cfg.backbone = narrow(cfg.backbone)
+            cfg.decode_head.in_channels = cfg.backbone.out_channels
+            for head in cfg.auxiliary_head:
+                head.in_channels = cfg.backbone.context_channels[0]
     stock, ours = twins(stock_cfg, our_cfg)
     for segmentor, cfg in ((stock, stock_cfg), (ours, our_cfg)):
         segmentor.data_preprocessor = build(cfg.data_preprocessor)  # its values are in no state dict

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from base import build, images, randomise
+from base import build, images, narrow, randomise, replace_sync_bn
 from mmengine.config import Config
 from torch import nn
 
@@ -46,8 +46,12 @@ def cut(monkeypatch) -> list[int]:
     return seen
 
 
-def network(configs, name: str, old: str, new: str, **options) -> nn.Module:
-    cfg = Config.fromstring(Config.fromfile(configs / f'{name}.py').pretty_text.replace(old, new), '.py').model
+def network(configs, name: str, norm_cfg: dict = dict(type='BN'), **options) -> nn.Module:
+    cfg = Config.fromfile(configs / f'{name}.py').model
+    replace_sync_bn(cfg, norm_cfg)
+    if 'v1' in name:
+        cfg.backbone = narrow(cfg.backbone)
+        cfg.decode_head.in_channels = cfg.backbone.out_channels
     return randomise(build(dict(cfg, auxiliary_head=None, **options))).eval().double()
 
 
@@ -55,7 +59,7 @@ def network(configs, name: str, old: str, new: str, **options) -> nn.Module:
 @pytest.mark.parametrize('size', [(385, 47), (390, 32)])
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_strips_give_the_whole(configs, cut, config, size, channels_last):
-    model = network(configs, config, 'SyncBN', 'BN', channels_last=channels_last)
+    model = network(configs, config, channels_last=channels_last)
     x = images(2, size).double()
     expected = model(x).detach()
     assert set(cut) == {1}
@@ -68,7 +72,7 @@ def test_strips_give_the_whole(configs, cut, config, size, channels_last):
 @pytest.mark.parametrize('copied', [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 @pytest.mark.parametrize('config', CONFIGS)
 def test_copies_and_deployed_networks_are_tiled(configs, cut, config, copied):
-    model = copied(network(configs, config, 'SyncBN', 'BN'))
+    model = copied(network(configs, config))
     model.switch_to_deploy()
     with torch.no_grad():
         model(torch.cat([images(1, (385, 47)), torch.ones(1, 1, 385, 47)], dim=1).double())
@@ -122,8 +126,7 @@ def test_spans():
 
 
 def test_norms_of_the_whole_map_see_the_whole_map(configs, cut):
-    groups = "requires_grad=True, type='SyncBN'", "num_groups=2, type='GN'"
-    model = network(configs, [*CONFIGS][-1], *groups)
+    model = network(configs, [*CONFIGS][-1], dict(type='GN', num_groups=2))
     assert any(isinstance(layer, nn.GroupNorm) for layer in model.modules())
     with torch.no_grad():
         model(images(1, (389, 32)).double())
