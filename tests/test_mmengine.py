@@ -46,7 +46,8 @@ def test_a_prefix_names_our_configs(entry, tmp_path):
 
 def test_mmengines_hub_knows_our_models(entry):
     assert get_config(PREFIXED).to_dict() == Config.fromfile(entry.config).to_dict()
-    model = get_model(PREFIXED, auxiliary_head=None)
+    with torch.device('meta'):
+        model = get_model(PREFIXED)
     assert isinstance(model, BiSeNetSegmentor)
     assert model.num_classes == 11
 
