@@ -11,7 +11,8 @@ SCOPE = 'mmseg_bisenet'
 
 
 def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
+    # Names of the parent are found only if the parent's modules are imported, and it does not import them for a child.
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[*locations, *parent._locations])
 
 
 MODELS = _child(mmseg.MODELS, 'mmseg_bisenet.models')
