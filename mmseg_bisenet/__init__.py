@@ -1,7 +1,8 @@
 """BiSeNet V1 and V2 for MMSegmentation 1.x.
 
 Importing the package fixes the installed OpenMMLab stack (:mod:`mmseg_bisenet.compat`), and imports neither PyTorch nor
-the stack. The networks register themselves when a config first names one. :class:`Predictor`, :func:`list_models` and
+the stack. The networks register themselves when a config first names one, the loader of ``.safetensors`` files when
+MMEngine's runner is imported. :class:`Predictor`, :func:`list_models` and
 :func:`get_model` are imported at their first use, because MMSegmentation takes seconds to import.
 """
 
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 __version__ = '0.1.0'
 __all__ = ['Predictor', 'get_model', 'list_models']
 
+
+def _read_safetensors() -> None:
+    """Register the loader with which MMEngine's own functions read ``.safetensors`` files."""
+    import mmseg_bisenet.checkpoints.files  # noqa: F401
+
+
 compat.prepare()
+compat.after_import('mmengine.runner', _read_safetensors)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
-"""Two fixes that make the upstream OpenMMLab line work with current versions of PyTorch.
+"""What the package changes in the installed stack: two fixes, and its name among MMEngine's packages.
 
-Each is a function that applies its fix if the installed stack needs it, and returns whether the fix is active:
+The fixes make the upstream OpenMMLab line work with current versions of PyTorch. Each is a function that applies its
+fix if the installed stack needs it, and returns whether the fix is active:
 
 - :func:`stand_in_for_ops`: mmsegmentation 1.2.2 cannot be imported without ``mmcv.ops``, which needs a compiled mmcv;
 - :func:`allow_training_checkpoints`: with PyTorch 2.6 or newer, mmengine 0.10.7 cannot load its training checkpoints.
@@ -8,6 +9,9 @@ Each is a function that applies its fix if the installed stack needs it, and ret
 The OneDL line fixes the first; for the second it lacks only some NumPy types. Whether a fix is needed is read from the
 installed source files instead of version numbers or distribution names. This costs no import, and stays right when a
 later release fixes its own code.
+
+:func:`name_our_configs` lets MMEngine find our configs as ``mmseg_bisenet::bisenetv2/….py``, as it finds those of
+OpenMMLab's packages.
 """
 
 import importlib.abc
@@ -38,21 +42,30 @@ def apply() -> dict[str, bool]:
 
 
 def prepare() -> None:
-    """As :func:`apply`, but without importing PyTorch: what changes PyTorch is done as soon as it is imported."""
-    if 'torch' in sys.modules:
-        apply()
-        return
+    """As :func:`apply`, but imports nothing: what changes a package is done as soon as that package is imported."""
     _try(stand_in_for_ops)
-    sys.meta_path.insert(0, _TorchFinder())
+    after_import('torch', allow_training_checkpoints)
+    after_import('mmengine.config.utils', name_our_configs)
 
 
-class _TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds PyTorch as the other finders do, and continues after its import."""
+def after_import(module: str, part: Callable[[], object]) -> None:
+    """Call ``part`` once ``module`` is imported, which may be now. A part that fails changes nothing."""
+    if module in sys.modules:
+        _try(part)
+    else:
+        sys.meta_path.insert(0, _AfterImport(module, part))
+
+
+class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds one module as the other finders do, and continues after its import."""
+
+    def __init__(self, module: str, part: Callable[[], object]) -> None:
+        self.module, self.part = module, part
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != 'torch':
+        if fullname != self.module:
             return None
         others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, 'find_spec')]
         spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
@@ -68,12 +81,12 @@ class _TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__loader__ = module.__spec__.loader = self.loader
         self.loader.exec_module(module)
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
-        _try(allow_training_checkpoints)
+        _try(self.part)
 
 
-def _try(part: Callable[[], bool]) -> bool:
+def _try(part: Callable[[], object]) -> bool:
     try:
-        return part()
+        return bool(part())
     except Exception:  # the package must import even with a broken stack: `mmseg-bisenet env` explains it
         return False
 
@@ -195,3 +208,13 @@ def _statistic(owner: object, name: str) -> Callable:
     if owner is not HistoryBuffer or name not in STATISTICS:
         raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed in a checkpoint')
     return getattr(HistoryBuffer, name)
+
+
+# -- mmseg_bisenet:: ---------------------------------------------------------------------------------------------------
+
+
+def name_our_configs() -> None:
+    """Add this package to those whose configs MMEngine finds by ``PACKAGE::``."""
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    MODULE2PACKAGE['mmseg_bisenet'] = 'mmseg_bisenet'

@@ -1,8 +1,8 @@
 """The one exception for errors that the user can fix."""
 
 
-class InputError(ValueError):
-    """A wrong config, file or argument.
+class InputError(ValueError, AssertionError):
+    """A wrong config, file or argument; an ``AssertionError`` too, because stock raises that for wrong arguments.
 
     The message is one line: the name of the thing, the problem, and the fix. The command line prints it without a
     traceback and exits with status 2. It takes a single string, so that PyTorch can raise it again in the main process

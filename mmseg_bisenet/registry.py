@@ -9,19 +9,20 @@ from mmseg import registry as mmseg
 
 SCOPE = 'mmseg_bisenet'
 
-MODELS = Registry('model', parent=mmseg.MODELS, scope=SCOPE, locations=['mmseg_bisenet.models'])
-DATASETS = Registry('dataset', parent=mmseg.DATASETS, scope=SCOPE, locations=['mmseg_bisenet.data'])
-TRANSFORMS = Registry('transform', parent=mmseg.TRANSFORMS, scope=SCOPE, locations=['mmseg_bisenet.data'])
-DATA_SAMPLERS = Registry('data sampler', parent=mmseg.DATA_SAMPLERS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
-LOOPS = Registry('loop', parent=mmseg.LOOPS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
-HOOKS = Registry(
-    'hook', parent=mmseg.HOOKS, scope=SCOPE, locations=['mmseg_bisenet.engine', 'mmseg_bisenet.evaluation']
-)
-METRICS = Registry('metric', parent=mmseg.METRICS, scope=SCOPE, locations=['mmseg_bisenet.evaluation'])
-OPTIM_WRAPPERS = Registry('optim_wrapper', parent=mmseg.OPTIM_WRAPPERS, scope=SCOPE, locations=['mmseg_bisenet.engine'])
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optimizer wrapper constructor',
-    parent=mmseg.OPTIM_WRAPPER_CONSTRUCTORS,
-    scope=SCOPE,
-    locations=['mmseg_bisenet.engine'],
-)
+
+def _child(parent: Registry, *locations: str) -> Registry:
+    # Names of the parent are found only if the parent's modules are imported, and it does not import them for a child.
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[*locations, *parent._locations])
+
+
+MODELS = _child(mmseg.MODELS, 'mmseg_bisenet.models')
+DATASETS = _child(mmseg.DATASETS, 'mmseg_bisenet.data')
+TRANSFORMS = _child(mmseg.TRANSFORMS, 'mmseg_bisenet.data')
+DATA_SAMPLERS = _child(mmseg.DATA_SAMPLERS, 'mmseg_bisenet.engine')
+LOOPS = _child(mmseg.LOOPS, 'mmseg_bisenet.engine')
+HOOKS = _child(mmseg.HOOKS, 'mmseg_bisenet.engine', 'mmseg_bisenet.evaluation')
+METRICS = _child(mmseg.METRICS, 'mmseg_bisenet.evaluation')
+OPTIM_WRAPPERS = _child(mmseg.OPTIM_WRAPPERS, 'mmseg_bisenet.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(mmseg.OPTIM_WRAPPER_CONSTRUCTORS, 'mmseg_bisenet.engine')
+# A config that is inherited as `mmseg_bisenet::…` has this scope everywhere, in kinds that we add nothing to as well.
+OTHERS = [_child(getattr(mmseg, name)) for name in mmseg.__all__ if name not in globals()]

@@ -343,13 +343,13 @@ def test_pytorch_is_fixed_when_it_is_imported_and_not_before():
         'importlib.util.find_spec("torch")\n'  # somebody only asks whether it is there
         'import torch\n'
         'allowed = len(torch.serialization.get_safe_globals())\n'
-        'finders = [type(finder).__name__ for finder in sys.meta_path]\n'
+        'waiting = [getattr(finder, "module", None) for finder in sys.meta_path]\n'
         'loader = type(torch.__spec__.loader).__name__\n'
         'mmseg_bisenet.compat.apply()\n'
         'again = len(torch.serialization.get_safe_globals())\n'
-        'print(json.dumps(dict(early=early, allowed=allowed, again=again, finders=finders, loader=loader)))\n'
+        'print(json.dumps(dict(early=early, allowed=allowed, again=again, waiting=waiting, loader=loader)))\n'
     )
     seen = _python('-c', code)
-    assert seen['early'] == [] and seen['loader'] == 'SourceFileLoader' and '_TorchFinder' not in seen['finders']
+    assert seen['early'] == [] and seen['loader'] == 'SourceFileLoader' and 'torch' not in seen['waiting']
     assert seen['allowed'] == seen['again']
     assert (seen['allowed'] > 0) is (torch.__version__ >= '2.6')

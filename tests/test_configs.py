@@ -37,6 +37,12 @@ def test_every_stock_config_has_a_counterpart(stock_configs):
     assert all(OURS[name].parent.name == path.parent.name for name, path in stock.items())
 
 
+@functools.cache
+def leaf(name: str) -> Config:
+    """For tests that only read it."""
+    return Config.fromfile(OURS[name])
+
+
 def parsed(cfg: str) -> ConfigDict:
     return ConfigDict(ast.literal_eval(cfg))
 
@@ -152,6 +158,18 @@ def test_training_starts_as_the_config_says(name, tmp_path_factory):
     assert_starts_from(model, 'in1k-pre' in name, tmp_path_factory.getbasetemp())
 
 
+@pytest.mark.parametrize('name', OURS)
+def test_the_preprocessor_is_found_where_stock_tools_look(name):
+    """``visualization_cam`` and MMEngine's hub read the config's own, which stock configs have too."""
+    cfg = leaf(name)
+    assert cfg.data_preprocessor == {key: value for key, value in cfg.model.data_preprocessor.items() if key != 'size'}
+
+
+@pytest.mark.parametrize('name', OURS)
+def test_every_image_of_show_dir_is_drawn(name):
+    assert leaf(name).default_hooks.visualization == dict(type='SegVisualizationHook', interval=1)
+
+
 def test_ohem_is_applied_to_every_head():
     cfg = Config.fromfile(OURS[OHEM])
     heads = [cfg.model.decode_head, *cfg.model.auxiliary_head]
@@ -182,7 +200,7 @@ def test_the_data_folder_is_that_of_the_environment(monkeypatch):
 @pytest.mark.parametrize('name', OURS)
 def test_the_learning_rate_is_for_the_batch_in_the_name(name):
     """Automatic scaling changes nothing if the config is trained with the GPUs and images of its name."""
-    cfg = Config.fromfile(OURS[name])
+    cfg = leaf(name)
     gpus, images = map(int, re.search(r'_(\d+)xb(\d+)-', name).groups())
     assert cfg.train_dataloader.batch_size == images
     assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=gpus * images)

@@ -13,6 +13,7 @@ GROUPS = {
         'train': 'train a segmentor',
         'test': 'evaluate a checkpoint',
         'report': 'write the results of a test as one HTML page',
+        'run': 'start a script of MMSegmentation',
     },
     'use a network': {
         'predict': 'label images, videos, cameras and streams',

@@ -107,7 +107,7 @@ def _apply(cfg: 'Config', args: argparse.Namespace) -> None:
             cfg.model.test_cfg = dict(cfg.model.get('test_cfg') or {}, keep_logits=True)  # the stock wrapper reads them
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     if args.show or args.show_dir:
-        cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
+        cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
         cfg.visualizer.save_dir = args.show_dir
     if args.deploy:
         cfg.custom_hooks = [*cfg.get('custom_hooks', ()), dict(type='mmseg_bisenet.SwitchToDeployHook')]

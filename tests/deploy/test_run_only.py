@@ -143,6 +143,7 @@ ARGUMENTS = {
     'train': ['config.py'],
     'test': ['config.py', 'weights.pth'],
     'report': ['work_dir'],
+    'run': ['print_config'],
     'predict': ['street.png'],
     'segment': ['street.png'],
     'export': ['bisenetv2_camvid'],

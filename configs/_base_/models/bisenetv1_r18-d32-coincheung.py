@@ -8,8 +8,9 @@ head = dict(
     norm_cfg=norm_cfg,
     loss_decode=dict(type='mmseg_bisenet.OHEMCrossEntropyLoss', threshold=0.7, min_kept_fraction=1 / 16),
 )
+data_preprocessor = dict(mean=[83.0535, 94.095, 82.1865], std=[53.856, 54.774, 53.9325])
 model = dict(
-    data_preprocessor=dict(mean=[83.0535, 94.095, 82.1865], std=[53.856, 54.774, 53.9325]),
+    data_preprocessor=data_preprocessor,
     backbone=dict(fusion_gate='conv-norm', norm_cfg=norm_cfg),
     decode_head=head,
     auxiliary_head=[{**booster, **head} for booster in _base_.model.auxiliary_head],

@@ -1,16 +1,17 @@
 # MMSegmentation's own BiSeNetV1 and heads, for comparison. Outside the heads and the ResNet, its norms are plain BN.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 head = dict(type='FCNHead', concat_input=False, align_corners=False, norm_cfg=norm_cfg)
+data_preprocessor = dict(
+    type='SegDataPreProcessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+)
 model = dict(
     type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-    ),
+    data_preprocessor=data_preprocessor,
     backbone=dict(
         type='BiSeNetV1',
         in_channels=3,

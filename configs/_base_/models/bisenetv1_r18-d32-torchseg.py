@@ -8,16 +8,17 @@ head = dict(
     loss_decode=dict(type='mmseg_bisenet.OHEMCrossEntropyLoss', threshold=0.7, min_kept_fraction=1 / 16),
 )
 booster = dict(head, type='mmseg_bisenet.BoosterHead', in_channels=128, channels=256, norm_cfg=norm_cfg)
+data_preprocessor = dict(
+    type='SegDataPreProcessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+)
 model = dict(
     type='mmseg_bisenet.BiSeNetSegmentor',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-    ),
+    data_preprocessor=data_preprocessor,
     backbone=dict(
         type='mmseg_bisenet.BiSeNetV1',
         backbone_cfg=dict(type='ResNet', depth=18, num_stages=4, out_indices=(0, 1, 2, 3)),

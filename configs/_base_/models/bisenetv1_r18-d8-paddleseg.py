@@ -2,8 +2,9 @@
 # are dilated instead of smaller, and all gates have an activation before their sigmoid. Images are normalised to -1 to
 # 1.
 _base_ = './bisenetv1_r18-d32-torchseg.py'
+data_preprocessor = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])
 model = dict(
-    data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
+    data_preprocessor=data_preprocessor,
     backbone=dict(
         backbone_cfg=dict(
             _delete_=True, type='mmseg_bisenet.ResNetVd', depth=18, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)

@@ -2,16 +2,17 @@
 # leaf config sets `num_classes` and the crop.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 booster = dict(type='mmseg_bisenet.BoosterHead', in_channels=512, channels=256, norm_cfg=norm_cfg)
+data_preprocessor = dict(
+    type='SegDataPreProcessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+)
 model = dict(
     type='mmseg_bisenet.BiSeNetSegmentor',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-    ),
+    data_preprocessor=data_preprocessor,
     backbone=dict(
         type='mmseg_bisenet.BiSeNetV1',
         spatial_channels=(256, 256, 256, 512),

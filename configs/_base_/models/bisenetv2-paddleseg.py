@@ -3,8 +3,9 @@
 # heads as wide as their inputs. Paddle's padding `same` puts the padding of a stride of 2 at the end, and its average
 # pool leaves it out. Images are normalised to -1 to 1.
 _base_ = './bisenetv2.py'
+data_preprocessor = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])
 model = dict(
-    data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
+    data_preprocessor=data_preprocessor,
     backbone=dict(
         conv_cfg=dict(type='Conv2dAdaptivePadding'),
         depthwise_act=False,

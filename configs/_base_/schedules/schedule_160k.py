@@ -21,7 +21,7 @@ default_hooks = dict(
         type='mmseg_bisenet.AtomicCheckpointHook', by_epoch=False, interval=16000, save_best='mIoU', rule='greater'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
+    visualization=dict(type='SegVisualizationHook', interval=1),  # draws every image of `--show-dir`
 )
 # When enabled, the learning rate is multiplied by (images per step) / base_batch_size.
 auto_scale_lr = dict(enable=False, base_batch_size=16)

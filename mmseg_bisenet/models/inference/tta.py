@@ -32,7 +32,13 @@ class BiSeNetTTA(SegTTAModel):
     """
 
     def __init__(self, module: dict | nn.Module, data_preprocessor: dict | None = None) -> None:
-        super().__init__(module, data_preprocessor)
+        # MMEngine passes the config's own `data_preprocessor`, and the stock class lets it replace the segmentor's.
+        given = isinstance(module, dict) and module.get('data_preprocessor')
+        super().__init__(module, None if given else data_preprocessor)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Let the segmentor keep the logits. Again before each prediction, because ``module`` may be replaced."""
         mode = self.module.test_cfg['mode']
         if mode in protocols.PROTOCOLS:
             raise InputError(
@@ -46,6 +52,7 @@ class BiSeNetTTA(SegTTAModel):
         Returns:
             The first view's sample of each image, with ``pred_sem_seg`` (1, H, W).
         """
+        self._prepare()
         views = len(data['inputs'])
         results: list[SegDataSample] = []
         totals: list[Any] = []

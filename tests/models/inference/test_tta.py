@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from base import randomise
 from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import SegTTAModel
@@ -11,9 +12,11 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from models.inference.test_labels import tiny
 
+from mmseg_bisenet import model_index
 from mmseg_bisenet.cli.out import without_labels
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetTTA
+from mmseg_bisenet.registry import MODELS
 
 ORIGINAL = (90, 150)
 
@@ -59,6 +62,30 @@ def test_of_one_view_is_plain_prediction():
     plain = segmentor.test_step({key: value[0] for key, value in copy.deepcopy(data).items()})
     for want, got in zip(plain, BiSeNetTTA(segmentor).test_step(data), strict=True):
         assert torch.equal(got.pred_sem_seg.data, want.pred_sem_seg.data)
+
+
+@torch.no_grad()
+def test_takes_another_segmentor_later():
+    first, second = (randomise(tiny(7, data_preprocessor=PREPROCESSOR), seed) for seed in (0, 1))
+    data = views(1, labels=False)
+    model = BiSeNetTTA(first)
+    before = model.test_step(copy.deepcopy(data))[0].pred_sem_seg.data
+    model.module = second
+    after = model.test_step(copy.deepcopy(data))[0].pred_sem_seg.data
+    assert torch.equal(after, BiSeNetTTA(second).test_step(data)[0].pred_sem_seg.data)
+    assert not torch.equal(after, before)
+
+
+def test_a_segmentors_own_preprocessor_stays():
+    """A Runner gives the wrapper the config's ``data_preprocessor``, which may lack what the model's has."""
+    cfg = Config.fromfile(model_index.find('bisenetv2_camvid').config)
+    own = dict(cfg.model.data_preprocessor, mean=[1.0, 2.0, 3.0])
+    cfg.model.update(data_preprocessor=own, auxiliary_head=None)
+    model = MODELS.build(dict(cfg.tta_model, module=cfg.model, data_preprocessor=cfg.data_preprocessor))
+    assert model.module.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
+    del cfg.model['data_preprocessor']
+    model = MODELS.build(dict(cfg.tta_model, module=cfg.model, data_preprocessor=cfg.data_preprocessor))
+    assert model.module.data_preprocessor.mean.flatten().tolist() == pytest.approx([123.675, 116.28, 103.53])
 
 
 @torch.no_grad()

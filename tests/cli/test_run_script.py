@@ -1,0 +1,124 @@
+"""``mmseg-bisenet run``: finds stock's scripts, starts them as Python would, and takes 0.x's spellings of test.py."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.cli.run import find, today
+
+CONFIG = 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
+
+
+@pytest.fixture(scope='module')
+def stock_tools(stock_configs) -> Path:
+    return stock_configs.parent / 'tools'
+
+
+@pytest.mark.parametrize(
+    ('name', 'script'),
+    [
+        ('print_config', 'misc/print_config.py'),
+        ('print_config.py', 'misc/print_config.py'),
+        ('test', 'test.py'),
+        ('analysis_tools/benchmark', 'analysis_tools/benchmark.py'),
+        ('tools/misc/browse_dataset.py', 'misc/browse_dataset.py'),
+    ],
+)
+def test_finds_a_script_by_name(name, script, stock_tools):
+    assert find(name) == stock_tools / script
+
+
+def fails(script: str, capsys) -> str:
+    assert main(['run', script]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line.removeprefix('mmseg-bisenet: error: ')
+
+
+def test_a_wrong_name_is_refused(capsys, tmp_path, monkeypatch):
+    assert fails('browse_dataset', capsys) == (
+        'script browse_dataset is the name of 2 scripts; write analysis_tools/browse_dataset or misc/browse_dataset'
+    )
+    assert fails('print_confi', capsys).startswith(
+        'script print_confi is neither a file nor a script that MMSegmentation installs; the nearest names are '
+        'print_config, '
+    )
+    monkeypatch.chdir(tmp_path)
+    Path('dist_test.sh').touch()
+    assert fails('dist_test.sh', capsys) == 'script dist_test.sh is no Python file; give one that ends in .py'
+
+
+SCRIPT = """
+import sys
+import beside
+
+if __name__ == '__main__':
+    print(__file__, sys.argv, beside.__name__)
+    sys.exit(3 if 'fail' in sys.argv else None)
+"""
+
+
+@pytest.mark.parametrize('arguments', [[], ['--help'], ['a.py', '--aug-test', '--eval', 'mIoU', '-h', 'fail']])
+def test_a_script_is_started_as_python_starts_it(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path('demo').mkdir()
+    Path('demo/beside.py').touch()
+    script = Path('demo/image_demo.py').resolve()
+    script.write_text(SCRIPT)
+    before = list(sys.argv), list(sys.path)
+    with pytest.raises(SystemExit) as end:
+        main(['run', 'demo/image_demo.py', *arguments])
+    assert end.value.code == (3 if 'fail' in arguments else None)
+    assert capsys.readouterr().out == f'{script} {[str(script), *arguments]} beside\n'
+    assert (sys.argv, sys.path) == before
+    del sys.modules['beside']
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('c.py w.pth', 'c.py w.pth'),
+        ('c.py w.pth --eval mIoU', 'c.py w.pth'),
+        ('c.py w.pth --aug-test --eval mIoU mFscore --out o', 'c.py w.pth --tta --out o'),
+        ('c.py w.pth --eval=mIoU --launcher none', 'c.py w.pth --launcher none'),
+        ('--eval mIoU -- c.py w.pth', '-- c.py w.pth'),
+    ],
+)
+def test_arguments_of_0x(old, new):
+    assert today(old.split()) == new.split()
+
+
+def test_print_config_prints_ours(configs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # the script writes example.py
+    assert main(['run', 'print_config', str(configs / CONFIG), '--cfg-options', 'model.num_classes=5']) == 0
+    printed = capsys.readouterr().out
+    assert "type='mmseg_bisenet.BiSeNetSegmentor'" in printed
+    assert '    num_classes=5,\n' in printed
+
+
+def test_stocks_test_tests_ours_as_in_0x(configs, drawn, tmp_path, monkeypatch, capsys):
+    """The line that 0.x had, with every picture; the config is narrowed to two views and a small network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
+    monkeypatch.setenv('LOCAL_RANK', '0')  # the script sets it
+    Path('small.py').write_text(
+        f"_base_ = '{configs / CONFIG}'\n"
+        'model = dict(backbone=dict(detail_channels=(8, 8, 8), bga_channels=8), auxiliary_head=None,\n'
+        '             decode_head=dict(in_channels=8, channels=8))\n'
+        'test_dataloader = dict(num_workers=0, persistent_workers=False)\n'
+        "resize = dict(type='Resize', scale_factor=0.5, keep_ratio=True)\n"
+        "tta_pipeline = [_base_.load_image, dict(type='TestTimeAug', transforms=[[resize], _base_.tta_flips,\n"
+        '    [dict(type="LoadAnnotations")], [_base_.pack]])]\n'
+    )
+    monkeypatch.setattr(Config, 'pretty_text', '')  # half of the time, for a log that nobody reads
+    torch.save(MODELS.build(Config.fromfile('small.py').model).state_dict(), 'small.pth')
+    line = 'small.py small.pth --aug-test --eval mIoU --show-dir pictures --work-dir work'
+    assert main(['run', 'test', *line.split()]) == 0
+    printed = capsys.readouterr()
+    assert 'mIoU: ' in printed.out + printed.err
+    drawn_pictures = [path.name for path in Path('pictures').rglob('*.png')]
+    assert len(drawn_pictures) == len(set(drawn_pictures)) == 3
