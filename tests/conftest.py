@@ -14,7 +14,7 @@ from hypothesis import settings
 # OpenMP threads that spin while they wait take the cores from whatever else runs, and a test becomes 15 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-import unformatted  # noqa: F401, before MMEngine
+import unformatted  # noqa: F401
 from global_state import begin, kept
 
 import mmseg_bisenet

@@ -3,19 +3,22 @@
 They start with clean state, unlike forks of the test process, and without seconds of imports, unlike spawned ones.
 """
 
+import gc
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import unformatted  # noqa: F401
 from torch import multiprocessing
+
+gc.freeze()  # a fork need not look at what the server has imported when MMEngine collects garbage
 
 METHOD = 'forkserver'
 CONTEXT = multiprocessing.get_context(METHOD)
 CONTEXT.set_forkserver_preload(
     [
-        'unformatted',
         'mmseg_bisenet',
         'mmengine.runner',
         'mmseg.apis',
