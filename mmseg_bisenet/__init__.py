@@ -2,8 +2,8 @@
 
 Importing the package fixes the installed OpenMMLab stack (:mod:`mmseg_bisenet.compat`), and imports neither PyTorch nor
 the stack. The networks register themselves when a config first names one, the loader of ``.safetensors`` files when
-MMEngine's runner is imported. :class:`Predictor`, :func:`list_models` and
-:func:`get_model` are imported at their first use, because MMSegmentation takes seconds to import.
+MMEngine's runner is imported. :class:`Predictor`, :func:`list_models` and :func:`get_model` are imported at their first
+use, because MMSegmentation takes seconds to import.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,14 @@ __all__ = ['Predictor', 'get_model', 'list_models']
 
 
 def _read_safetensors() -> None:
-    """Register the loader with which MMEngine's own functions read ``.safetensors`` files."""
-    import mmseg_bisenet.checkpoints.files  # noqa: F401
+    """Register the loader with which MMEngine's own functions read such files; its prefixes are regular expressions."""
+    from mmengine.runner import CheckpointLoader
+
+    @CheckpointLoader.register_scheme(prefixes=r'.*\.safetensors$')
+    def load_from_safetensors(filename: str, map_location: Any) -> dict:
+        from mmseg_bisenet.checkpoints.files import load_from_safetensors as load  # imports the stack
+
+        return load(filename, map_location)
 
 
 compat.prepare()

@@ -15,7 +15,6 @@ from urllib.parse import urlparse
 import mmengine.fileio
 import safetensors.torch
 import torch
-from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -133,9 +132,8 @@ def fetch(source: str) -> str:
     return str(path)
 
 
-@CheckpointLoader.register_scheme(prefixes=rf'.*\{SAFETENSORS}$')
 def load_from_safetensors(filename: str, map_location: str | torch.device | None) -> dict:
-    """Let mmengine read such paths, as in ``load_from``; its prefixes are regular expressions."""
+    """As MMEngine's loaders: it reads such paths with this one (``mmseg_bisenet/__init__.py``)."""
     checkpoint = read(filename)
     return dict(state_dict=checkpoint.state_dict, meta=checkpoint.meta)
 

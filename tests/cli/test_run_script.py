@@ -100,11 +100,13 @@ def test_print_config_prints_ours(configs, tmp_path, monkeypatch, capsys):
     assert '    num_classes=5,\n' in printed
 
 
-def test_stocks_test_tests_ours_as_in_0x(configs, drawn, tmp_path, monkeypatch, capsys):
-    """The line that 0.x had, with every picture; the config is narrowed to two views and a small network."""
+@pytest.fixture
+def small(configs, drawn, tmp_path, monkeypatch) -> None:
+    """``small.py`` and ``small.pth`` in the working directory: a narrow network and three images, in two views."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
-    monkeypatch.setenv('LOCAL_RANK', '0')  # the script sets it
+    monkeypatch.setenv('LOCAL_RANK', '0')  # stock's script sets it
+    monkeypatch.setattr(Config, 'pretty_text', '')  # half of the time, for a log that nobody reads
     Path('small.py').write_text(
         f"_base_ = '{configs / CONFIG}'\n"
         'model = dict(backbone=dict(detail_channels=(8, 8, 8), bga_channels=8), auxiliary_head=None,\n'
@@ -114,11 +116,24 @@ def test_stocks_test_tests_ours_as_in_0x(configs, drawn, tmp_path, monkeypatch, 
         "tta_pipeline = [_base_.load_image, dict(type='TestTimeAug', transforms=[[resize], _base_.tta_flips,\n"
         '    [dict(type="LoadAnnotations")], [_base_.pack]])]\n'
     )
-    monkeypatch.setattr(Config, 'pretty_text', '')  # half of the time, for a log that nobody reads
     torch.save(MODELS.build(Config.fromfile('small.py').model).state_dict(), 'small.pth')
+
+
+def pictures(folder: str) -> int:
+    return len({path.name for path in Path(folder).rglob('*.png')})
+
+
+def test_stocks_test_tests_ours_as_in_0x(small, capsys):
     line = 'small.py small.pth --aug-test --eval mIoU --show-dir pictures --work-dir work'
     assert main(['run', 'test', *line.split()]) == 0
     printed = capsys.readouterr()
     assert 'mIoU: ' in printed.out + printed.err
-    drawn_pictures = [path.name for path in Path('pictures').rglob('*.png')]
-    assert len(drawn_pictures) == len(set(drawn_pictures)) == 3
+    assert pictures('pictures') == 3
+
+
+def test_our_test_draws_every_image_of_any_config(small):
+    line = (
+        'small.py small.pth --show-dir pictures --work-dir work --cfg-options default_hooks.visualization.interval=50'
+    )
+    assert main(['test', *line.split()]) == 0
+    assert pictures('pictures') == 3
