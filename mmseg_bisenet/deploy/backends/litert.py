@@ -1,0 +1,126 @@
+"""Runtime ``litert``: a model of LiteRT, formerly TensorFlow Lite, ``.tflite``.
+
+Its input is ``images`` and its output ``labels`` or ``logits``, in the signature ``serving_default``. Settings: as many
+threads as PyTorch uses; LiteRT gives to XNNPACK what it can.
+
+A file is written from a graph in float32. fp16 is of the weights, which are converted when the file is opened; so such
+a file runs on every CPU. In int8, deviations from the quantizer's recipe for static ranges:
+
+- only the network is quantized: the products from logits to labels stay float;
+- the last convolution stays float, as those that read the image do: LiteRT's int8 operators also give int8, and
+  logits of 256 values would be equal too often.
+"""
+
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmseg_bisenet.deploy import quantize
+from mmseg_bisenet.deploy.backends.base import Engine, Exported, FileBackend, default_threads, reading, write_beside
+from mmseg_bisenet.deploy.packages import require_packages
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmseg_bisenet.deploy.graph import Graph
+
+# Tensors are named after the modules that make them: `package.Graph_graph/package.DeployNetwork_network/…`.
+NETWORK = 'DeployNetwork_network/'
+
+
+class LiteRT(FileBackend):
+    """LiteRT, on CPUs."""
+
+    name = format = 'litert'
+    suffix = '.tflite'
+    precisions = ('fp32', 'fp16', 'int8')
+    weights_only = ('fp16',)
+    devices = ('cpu',)
+    packages = ('ai_edge_litert',)
+    write_packages = ('litert_torch',)
+    quantize_packages = ('ai_edge_quantizer',)
+    needs_torch = False
+    free_shapes = False
+
+    def graph_precision(self, precision: str) -> str:
+        return 'fp32'
+
+    def write(
+        self, path: Path, graph: 'Graph', metadata: dict, images: Sequence[np.ndarray], keep_float: Sequence[str]
+    ) -> None:
+        import torch
+
+        from mmseg_bisenet.deploy.graph import Named, contiguous
+
+        (litert_torch,) = require_packages('litert_torch')
+        pixels = torch.zeros(1, *metadata['shape'], 3, dtype=torch.uint8)
+        model = litert_torch.convert(Named(contiguous(graph)).eval(), sample_kwargs=dict(images=pixels)).model_content()
+        if metadata['precision'] == 'fp16':
+            model = _in_fp16(model)
+        if metadata['precision'] == 'int8':
+            model = _in_int8(model, images, [*keep_float, 'decode_head.conv_seg'])
+        path.write_bytes(model)
+        write_beside([path], metadata)
+
+    def open(
+        self, exported: Exported, device: 'str | torch.device', throughput: bool = False, threads: int | None = None
+    ) -> Engine:
+        require_packages('ai_edge_litert')
+        from ai_edge_litert.interpreter import Interpreter
+
+        with reading(exported.path, self.name):
+            interpreter = Interpreter(str(exported.path), num_threads=threads or default_threads())
+            signature = interpreter.get_signature_runner()
+        lock = threading.Lock()  # an interpreter serves one caller at a time
+
+        def run(images: np.ndarray) -> np.ndarray:
+            with lock:
+                return signature(images=images)[exported.metadata['output_kind']]
+
+        return run
+
+
+def _in_fp16(model: bytes) -> bytes:
+    from ai_edge_quantizer import quantizer
+
+    own = quantizer.Quantizer(model)
+    own.add_weight_only_config('.*', '*', num_bits=16, algorithm_key='float_casting')
+    return bytes(own.quantize().quantized_model)
+
+
+def _in_int8(model: bytes, images: Sequence[np.ndarray], keep_float: Sequence[str]) -> bytes:
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import quantizer
+
+    own = quantizer.Quantizer(model)
+    own.add_static_config(NETWORK, '*', activation_num_bits=8, weight_num_bits=8)
+    tensors = [tensor['name'] for tensor in Interpreter(model_content=model).get_tensor_details()]
+    for name in _of_modules(tensors, keep_float):
+        own.update_quantization_recipe(f'{re.escape(name)}(;|$)', '*', algorithm_key='no_quantize')
+    ranges = own.calibrate(dict(serving_default=[dict(images=image[None]) for image in images]))
+    return bytes(own.quantize(ranges).quantized_model)
+
+
+def _of_modules(tensors: Sequence[str], modules: Sequence[str]) -> list[str]:
+    """Names of the tensors of modules. A convolution with its activation is of both modules, separated by ``;``.
+
+    Raises:
+        InputError: one of ``modules`` names no module.
+    """
+    nodes = {name: [f'{_module(scope)}/' for scope in name.split(';') if NETWORK in scope] for name in tensors}
+    patterns = quantize.patterns(modules, [node for found in nodes.values() for node in found])
+    return [
+        name
+        for name, found in nodes.items()
+        if any(re.fullmatch(pattern, node) for pattern in patterns for node in found)
+    ]
+
+
+def _module(scope: str) -> str:
+    """``…/DeployNetwork_network/package.TiledHead_decode_head/package.Conv2d_conv_seg`` -> ``decode_head.conv_seg``."""
+    classes = scope.partition(NETWORK)[2].split('/')
+    return '.'.join(name.rpartition('.')[2].partition('_')[2] for name in classes)
