@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     import torch
 
     from mmseg_bisenet.deploy.graph import Graph
+    from mmseg_bisenet.deploy.network import DeployNetwork
 
-# Tensors are named after the modules that make them: `package.Graph_graph/package.DeployNetwork_network/…`.
+# Tensors are named after the modules that make them: `package.Graph_whole/package.DeployNetwork_network/…`. A
+# convolution and its activation make one tensor, with both names and `;` between them.
 NETWORK = 'DeployNetwork_network/'
 
 
@@ -62,7 +64,7 @@ class LiteRT(FileBackend):
         if metadata['precision'] == 'fp16':
             model = _in_fp16(model)
         if metadata['precision'] == 'int8':
-            model = _in_int8(model, images, [*keep_float, 'decode_head.conv_seg'])
+            model = _in_int8(model, graph, images, [*keep_float, 'decode_head.conv_seg'])
         path.write_bytes(model)
         write_beside([path], metadata)
 
@@ -92,35 +94,37 @@ def _in_fp16(model: bytes) -> bytes:
     return bytes(own.quantize().quantized_model)
 
 
-def _in_int8(model: bytes, images: Sequence[np.ndarray], keep_float: Sequence[str]) -> bytes:
-    from ai_edge_litert.interpreter import Interpreter
+def _in_int8(model: bytes, graph: 'Graph', images: Sequence[np.ndarray], keep_float: Sequence[str]) -> bytes:
     from ai_edge_quantizer import quantizer
 
     own = quantizer.Quantizer(model)
     own.add_static_config(NETWORK, '*', activation_num_bits=8, weight_num_bits=8)
-    tensors = [tensor['name'] for tensor in Interpreter(model_content=model).get_tensor_details()]
-    for name in _of_modules(tensors, keep_float):
-        own.update_quantization_recipe(f'{re.escape(name)}(;|$)', '*', algorithm_key='no_quantize')
+    for tensors in _tensors(graph.network, keep_float):
+        own.update_quantization_recipe(tensors, '*', algorithm_key='no_quantize')
     ranges = own.calibrate(dict(serving_default=[dict(images=image[None]) for image in images]))
     return bytes(own.quantize(ranges).quantized_model)
 
 
-def _of_modules(tensors: Sequence[str], modules: Sequence[str]) -> list[str]:
-    """Names of the tensors of modules. A convolution with its activation is of both modules, separated by ``;``.
+def _tensors(network: 'DeployNetwork', keep_float: Sequence[str]) -> list[str]:
+    """Regular expressions of the tensors that modules make.
 
     Raises:
-        InputError: one of ``modules`` names no module.
+        InputError: ``keep_float`` names no module.
     """
-    nodes = {name: [f'{_module(scope)}/' for scope in name.split(';') if NETWORK in scope] for name in tensors}
-    patterns = quantize.patterns(modules, [node for found in nodes.values() for node in found])
-    return [
-        name
-        for name, found in nodes.items()
-        if any(re.fullmatch(pattern, node) for pattern in patterns for node in found)
-    ]
+    modules = [f'{name}/' for name, _ in network.named_modules() if name]
+    patterns = quantize.patterns(keep_float, modules)
+    kept = [name for name in modules if any(re.fullmatch(pattern, name) for pattern in patterns)]
+    return [f'{re.escape(_scope(network, name[:-1]))}[/;]' for name in kept]
 
 
-def _module(scope: str) -> str:
-    """``…/DeployNetwork_network/package.TiledHead_decode_head/package.Conv2d_conv_seg`` -> ``decode_head.conv_seg``."""
-    classes = scope.partition(NETWORK)[2].split('/')
-    return '.'.join(name.rpartition('.')[2].partition('_')[2] for name in classes)
+def _scope(network: 'DeployNetwork', name: str) -> str:
+    """``decode_head.conv_seg`` -> ``DeployNetwork_network/package.TiledHead_decode_head/package.Conv2d_conv_seg``."""
+    from torch import nn
+
+    module: nn.Module = network
+    parts = []
+    for attribute in name.split('.'):
+        module = getattr(module, attribute)
+        if not isinstance(module, nn.ModuleList):  # which is never called
+            parts.append(f'{type(module).__module__}.{type(module).__qualname__}_{attribute}')
+    return NETWORK + '/'.join(parts)
