@@ -1,0 +1,50 @@
+"""The extra `ncnn`: the shipped model as a file of ncnn. `make test-extras` runs this in an environment of its own."""
+
+import ncnn
+import numpy as np
+import pytest
+from extras.shipped import SHAPE, check, export, labels_in_another_process
+
+from mmseg_bisenet.deploy import load
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.miniscapes.scene import draw_scene
+from mmseg_bisenet.upsampling import upsample_argmax
+
+
+@pytest.fixture(scope='module')
+def file(tmp_path_factory):
+    return export('ncnn', tmp_path_factory.mktemp('exported'))
+
+
+def test_the_shipped_model_is_right(file, capsys):
+    check(file, 'ncnn', 'fp32', 1, capsys)
+    assert {part.suffix for part in file.parent.iterdir()} == {'.param', '.bin', '.json'}
+
+
+def test_it_runs_without_pytorch(file, tmp_path):
+    assert not labels_in_another_process(file, tmp_path)
+
+
+def test_it_runs_without_this_package(file):
+    """As docs/deploy.md shows."""
+    image = draw_scene(0, SHAPE)[0]
+    network = ncnn.Net()
+    network.load_param(str(file))
+    network.load_model(f'{file}.bin')
+    extractor = network.create_extractor()
+    extractor.input('in0', ncnn.Mat.from_pixels(image, ncnn.Mat.PixelType.PIXEL_BGR, SHAPE[1], SHAPE[0]))
+    logits = np.array(extractor.extract('out0')[1])
+    assert logits.shape == (11, 12, 16)
+    assert (
+        upsample_argmax(logits[None], SHAPE)[0] == load(file)(image)
+    ).mean() > 0.99  # ncnn stores in fp16 by default
+
+
+def test_a_file_of_another_program(file, tmp_path):
+    copies = [tmp_path / part.name for part in sorted(file.parent.iterdir())]
+    for copy in copies:
+        copy.write_bytes((file.parent / copy.name).read_bytes())
+    path = tmp_path / file.name
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(InputError, match=r'\.param does not load in ncnn [\d.]+; it is damaged, or of a newer version'):
+        load(path)
