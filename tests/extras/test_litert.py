@@ -1,4 +1,4 @@
-"""The extra `litert`: the shipped model as LiteRT's files. `make test-extras` runs this in an environment of its own."""
+"""The extra `litert`: the shipped model as files of LiteRT. `make test-extras` runs this in an environment of its own."""
 
 import cv2
 import numpy as np
