@@ -38,6 +38,9 @@ PRECISIONS = dict(
     executorch=('fp32', 'fp32'),
     ncnn=('fp32', 'fp32'),
 )
+RUNTIME = os.environ.get('RUNTIME', '')  # of the environment, where `make test-extras` runs
+if RUNTIME:  # imports change environment variables, as no test may
+    packages.require_packages(*RUNTIMES[RUNTIME].needs(quantized=True))
 FILES = [backend for backend in BACKENDS if isinstance(backend, FileBackend)]
 by_name = pytest.mark.parametrize('backend', BACKENDS, ids=lambda backend: backend.name)
 by_format = pytest.mark.parametrize('backend', FILES, ids=lambda backend: backend.name)
@@ -59,14 +62,14 @@ def images() -> np.ndarray:
 def skip_unless_it_runs(backend) -> torch.device:
     """The device that it runs on; the test is skipped if this machine lacks it, a package or a compiler.
 
-    Except for the runtime of the environment variable RUNTIME, which `make test-extras` sets.
+    RUNTIME has to run.
     """
     device = torch.device(backend.devices[0])
     try:
         require(backend.name, 'fp32', device)
         backend.require_build('fp32', device)
     except InputError as error:
-        if backend.name == os.environ.get('RUNTIME'):
+        if backend.name == RUNTIME:
             raise
         pytest.skip(str(error))
     return device

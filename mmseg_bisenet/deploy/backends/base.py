@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmseg_bisenet.deploy import precision as precisions
+from mmseg_bisenet.deploy import quantize
 from mmseg_bisenet.deploy.packages import require_packages, require_torch
 from mmseg_bisenet.errors import InputError
 
@@ -152,7 +153,8 @@ class FileBackend(Backend):
 
     def require_build(self, precision: str, device: 'torch.device') -> None:
         require_torch(f'format {self.format}')
-        require_packages(*self.needs(precision == 'int8'))
+        with quantize.quiet():  # what they print when they are imported
+            require_packages(*self.needs(precision == 'int8'))
 
     def graph_precision(self, precision: str) -> str:
         """What the graph computes in that a file is written from, ``fp32``, ``bf16`` or ``fp16``."""

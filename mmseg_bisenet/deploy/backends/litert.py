@@ -101,7 +101,9 @@ def _in_int8(model: bytes, graph: 'Graph', images: Sequence[np.ndarray], keep_fl
     own.add_static_config(NETWORK, '*', activation_num_bits=8, weight_num_bits=8)
     for tensors in _tensors(graph.network, keep_float):
         own.update_quantization_recipe(tensors, '*', algorithm_key='no_quantize')
-    ranges = own.calibrate(dict(serving_default=[dict(images=image[None]) for image in images]))
+    ranges = own.calibrate(
+        dict(serving_default=[dict(images=image[None]) for image in images]), num_threads=default_threads()
+    )
     return bytes(own.quantize(ranges).quantized_model)
 
 
