@@ -40,7 +40,7 @@ def test_weights_take_the_bytes_of_their_precision(files, precision, width):
     floats = FLOAT if precision == 'int8' else ()
     sizes = {name: weights.numel() for name, weights in network.named_parameters()}
     expected = sum(size * (4 if name.startswith(floats) else width) for name, size in sizes.items())
-    assert files[precision].stat().st_size == pytest.approx(expected, rel=0.03)
+    assert 0 < files[precision].stat().st_size - expected < 4e5  # the rest is the graph
 
 
 def test_it_runs_without_pytorch(files, tmp_path):
