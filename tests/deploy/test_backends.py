@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -200,6 +201,10 @@ def test_its_file_is_written_read_opened_and_run(backend, segmentor, images, tmp
     assert set(backend.needs(quantized=False)) < set(metadata['versions'])
     network = DeployNetwork(segmentor)
     segment = load(path, device=device)
+    with ThreadPoolExecutor(4) as pool:  # any number of threads may call an engine
+        found = list(pool.map(segment, [images[0], images[1]] * 4))
+    for k, labels in enumerate(found):
+        np.testing.assert_array_equal(labels, segment(images[k % 2]))
     assert verify.compare(segment, network, [images], metadata | dict(output_kind='labels'))[1] == 1
     batches = [images[:1], images[1:]]
     assert verify.compare(backend.run_plainly(exported, device), network, batches, metadata)[1] == 1

@@ -9,6 +9,7 @@ from extras.shipped import SHAPE, check, export, labels_in_another_process
 from mmseg_bisenet.deploy import load
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.scene import draw_scene
+from mmseg_bisenet.predict.model import load_model
 
 
 @pytest.fixture(scope='module')
@@ -23,6 +24,15 @@ def test_the_shipped_model_is_right(file, capsys):
 
 def test_it_runs_without_pytorch(file, tmp_path):
     assert not labels_in_another_process(file, tmp_path)
+
+
+def test_predict_exports_for_one_shape(tmp_path, monkeypatch):
+    """That of the config's test pipeline: ncnn's files have no free shape."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    segment = load_model('bisenetv2_camvid', runtime='ncnn')
+    assert (segment.runtime, segment.shape, segment.dynamic) == ('ncnn', (360, 480), False)
+    image = draw_scene(1, (360, 480))[0]
+    assert (segment(image) == load('bisenetv2_camvid', runtime='torch', shape=(360, 480))(image)).mean() > 0.9999
 
 
 def test_it_runs_without_this_package(file):
