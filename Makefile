@@ -31,10 +31,12 @@ $(VENV)/package: $(VENV)/stack $(SOURCES)
 test: env
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-# Extras that have an environment of their own, .venv-EXTRA, and their tests, tests/extras/test_EXTRA.py.
+# Extras that have an environment of their own, .venv-EXTRA, and their tests, tests/extras/test_EXTRA.py. RUNTIMES add to
+# the packages of `make env`, which theirs sees; they are also tested as each runtime is.
 EXTRAS := run
+RUNTIMES := litert executorch ncnn
 
-test-extras: $(EXTRAS:%=.venv-%/tested) test-triton
+test-extras: $(EXTRAS:%=.venv-%/tested) $(RUNTIMES:%=.venv-%/tested) test-triton
 
 $(EXTRAS:%=.venv-%/tested): .venv-%/tested: .venv-%/package tests/extras/test_%.py $(VENV)/package
 	EXPORT_WITH=$(VENV)/bin/mmseg-bisenet OMP_NUM_THREADS=1 .venv-$*/bin/pytest --noconftest -o addopts=-q -o pythonpath= tests/extras/test_$*.py
@@ -44,6 +46,19 @@ $(EXTRAS:%=.venv-%/package): .venv-%/package: $(SOURCES)
 	$(PYTHON) -m venv --clear .venv-$*
 	rm -rf build mmseg_bisenet.egg-info
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check ".[$*]" pytest
+	rm -rf build mmseg_bisenet.egg-info
+	touch $@
+
+$(RUNTIMES:%=.venv-%/tested): .venv-%/tested: .venv-%/stack tests/extras/test_%.py tests/deploy/test_backends.py $(SOURCES)
+	RUNTIME=$* OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -o addopts=-q tests/extras/test_$*.py tests/deploy/test_backends.py -k $*
+	touch $@
+
+# A path in a .pth file comes after the environment's own packages.
+$(RUNTIMES:%=.venv-%/stack): .venv-%/stack: pyproject.toml $(VENV)/stack
+	$(PYTHON) -m venv --clear --without-pip .venv-$*
+	.venv-$*/bin/python -c 'import pathlib, sysconfig; own = sysconfig.get_path("purelib"); pathlib.Path(own, "stack.pth").write_text(own.replace(".venv-$*", "$(VENV)"))'
+	rm -rf build mmseg_bisenet.egg-info
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation ".[$*]"
 	rm -rf build mmseg_bisenet.egg-info
 	touch $@
 

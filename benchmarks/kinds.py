@@ -115,6 +115,18 @@ KINDS = (
     ),
     Kind(
         {
+            'format': ('`--format`', ''),
+            'precision': ('precision', ''),
+            'runtime': ('runtime', ''),
+            'size_mb': ('file, MB', '.1f'),
+            'same_labels': ('same labels, %', '.3f'),
+            'ms': ('ms', '.1f'),
+        },
+        'python -m benchmarks.formats',
+        {'model': 'model', '--shape': 'height width', '--rounds': 'rounds', '--calibration': 'calibration'},
+    ),
+    Kind(
+        {
             'segmentor': ('segmentor', ''),
             'ms': ('ms', '.0f'),
             'time_ratio': ('to stock', '.2f'),

@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dynamic', action='store_true', help='let the batch, the height and the width be free')
     parser.add_argument('--output', default='.', metavar='DIR', help='folder for the file (default: the current one)')
     parser.add_argument(
-        '--output-kind', choices=['labels', 'logits'], default='labels', help='logits are at 1/8 of the size'
+        '--output-kind',
+        choices=['labels', 'logits'],
+        help='logits are at 1/8 of the size (default: labels if the format has them)',
     )
     parser.add_argument(
         '--calibration',

@@ -34,7 +34,7 @@ def export(
     output: str | Path,
     *,
     dynamic: bool = False,
-    output_kind: str = 'labels',
+    output_kind: str | None = None,
     calibration: Iterable[np.ndarray] = (),
     keep_float: Sequence[str] = (),
 ) -> Path:
@@ -51,7 +51,7 @@ def export(
         shape: height and width of the images.
         output: the folder, which is made if it does not exist.
         dynamic: whether N, H and W are free; otherwise N is 1.
-        output_kind: ``labels`` or ``logits``.
+        output_kind: ``labels`` or ``logits``; by default labels if the format has them.
         calibration: images (H, W, 3) uint8 BGR of that shape, for int8.
         keep_float: modules that stay float in int8.
 
@@ -59,7 +59,7 @@ def export(
         InputError: what this machine, the format or the network cannot do, too few images, a folder that cannot be
             written, or a file that does not compute what PyTorch does, which is removed.
     """
-    backend = _checked(segmentor, format, precision, output_kind)
+    backend, output_kind = _checked(segmentor, format, precision, dynamic, output_kind)
     shape = checked_shape(shape)
     own = next(segmentor.parameters()).device
     device = own if backend.traced_on_device else torch.device(backend.devices[0])
@@ -152,7 +152,9 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-def _checked(segmentor: BiSeNetSegmentor, format: str, precision: str, output_kind: str) -> FileBackend:
+def _checked(
+    segmentor: BiSeNetSegmentor, format: str, precision: str, dynamic: bool, output_kind: str | None
+) -> tuple[FileBackend, str]:
     if format not in FORMATS:
         raise InputError(f'format {format!r} is not known; choose one of {", ".join(FORMATS)}')
     backend = FORMATS[format]
@@ -162,14 +164,21 @@ def _checked(segmentor: BiSeNetSegmentor, format: str, precision: str, output_ki
         raise InputError(
             f'format {format} has no precision {precision!r}; choose {", ".join(backend.written_in)}{also}'
         )
+    if dynamic and not backend.free_shapes:
+        raise InputError(
+            f'format {format} takes images of one shape; leave --dynamic out, and give the size with --shape'
+        )
+    output_kind = output_kind or backend.output_kinds[0]
     if output_kind not in ('labels', 'logits'):
         raise InputError(f"output_kind {output_kind!r} is not known; choose 'labels' or 'logits'")
+    if output_kind not in backend.output_kinds:
+        raise InputError(f'format {format} has no {output_kind}; take --output-kind {backend.output_kinds[0]}')
     if segmentor.num_classes > 256 and output_kind == 'labels':
         raise InputError(
             f'the network has {segmentor.num_classes} classes, and labels are uint8, up to 256; take '
             '--output-kind logits'
         )
-    return backend
+    return backend, output_kind
 
 
 def _describe(

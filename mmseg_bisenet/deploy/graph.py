@@ -6,6 +6,7 @@ and two threads: in OpenVINO the end of the graph took 54 ms as Interpolate and 
 20 ms and 13 ms. The runtimes of this package stop at ``logits``, and are faster still.
 """
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,6 +53,42 @@ class Graph(nn.Module):
         )
         labels = (rows @ (logits.float() @ columns.T)).argmax(dim=1)
         return (labels.float() if self.cast_by_float else labels).to(torch.uint8), logits
+
+
+class Named(nn.Module):
+    """A graph whose output is a dict, for converters that name outputs after its keys."""
+
+    def __init__(self, whole: Graph) -> None:
+        super().__init__()
+        self.whole = whole  # a module of torch.fx has an attribute `graph` of its own
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """images: (N, H, W, 3) uint8 -> labels (N, H, W) uint8, or logits (N, num_classes, H/8, W/8)."""
+        return {'labels' if self.whole.labels else 'logits': self.whole(images)[0]}
+
+
+class Planes(nn.Module):
+    """A graph without labels for runtimes that take an image as planes of floats."""
+
+    def __init__(self, whole: Graph) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """planes: (N, 3, H, W) float, 0 to 255, BGR -> logits (N, num_classes, H/8, W/8)."""
+        return self.whole(planes.permute(0, 2, 3, 1))[0]
+
+
+def contiguous(graph: Graph) -> Graph:
+    """A copy with weights in PyTorch's default layout.
+
+    ``DeployNetwork`` has them in channels last, which converters of other libraries do not expect: litert-torch reads
+    them in the wrong order, and ExecuTorch refuses them.
+    """
+    graph = copy.deepcopy(graph)
+    for weight in graph.parameters():
+        weight.data = weight.data.contiguous()
+    return graph
 
 
 def bilinear(source: int, target: int, align_corners: bool, device: torch.device) -> Tensor:

@@ -4,8 +4,8 @@
     labels = segment(image)  # (H, W, 3) uint8, BGR -> (H, W) uint8
 
 Every runtime except ``eager`` stops at the low-resolution logits, and ``upsample_argmax`` turns them into labels, which
-is faster than any runtime's own resizing and argmax. On CUDA ``compile`` does both in one graph. Files of ONNX Runtime
-and OpenVINO are loaded without PyTorch.
+is faster than any runtime's own resizing and argmax. On CUDA ``compile`` does both in one graph. Files of ONNX Runtime,
+OpenVINO, LiteRT and ncnn are loaded without PyTorch.
 """
 
 import operator
@@ -55,8 +55,8 @@ def load(
             the index for a name, and random ones for a config.
         runtime: ``eager`` (the default: the segmentor as MMSegmentation tests it, without the resizing of its test
             pipeline), ``torch`` (rewritten for inference), ``compile`` (the same through ``torch.compile``), or the
-            runtime of a file, which is written for it: ``onnxruntime``, ``openvino``, ``pt2`` (AOTInductor) or
-            ``tensorrt``.
+            runtime of a file, which is written for it: ``onnxruntime``, ``openvino``, ``pt2`` (AOTInductor),
+            ``tensorrt``, ``litert``, ``executorch`` or ``ncnn``.
         precision: ``fp32`` (the default), ``bf16``, ``fp16`` or ``int8``. ``fp32`` on CUDA switches TF32 off in the
             whole process.
         shape: height and width of the images, by default (512, 1024). ``eager`` and ``torch`` take others too, and are

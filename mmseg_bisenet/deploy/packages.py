@@ -9,6 +9,15 @@ from mmseg_bisenet import install
 from mmseg_bisenet.errors import InputError
 
 SEPARATE = ('tensorrt',)  # packages that no extra brings: they need a GPU
+# Extras of one runtime; `export` brings all other packages.
+EXTRAS = dict(
+    litert_torch='litert',
+    ai_edge_litert='litert',
+    ai_edge_quantizer='litert',
+    executorch='executorch',
+    ncnn='ncnn',
+    pnnx='ncnn',
+)
 
 
 def require_packages(*names: str) -> list[ModuleType]:
@@ -32,11 +41,12 @@ def require_packages(*names: str) -> list[ModuleType]:
 
 def installation(missing: Sequence[str]) -> str:
     """The command that installs packages which are missing."""
-    # Without PyTorch, files are only run, and the extra `export` would bring what writes them too.
+    # Without PyTorch, files are only run, and an extra would bring what writes them too.
     separate = [name for name in missing if name in SEPARATE or not is_installed('torch')]
     if len(separate) == len(missing):
         return f'pip install {" ".join(separate)}'
-    return ' '.join([install.command('export'), *separate])
+    extras = dict.fromkeys(EXTRAS.get(name, 'export') for name in missing if name not in separate)
+    return ' '.join([install.command(','.join(extras)), *separate])
 
 
 def require_torch(what: str) -> None:

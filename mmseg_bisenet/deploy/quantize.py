@@ -109,14 +109,22 @@ def quantize(model: Any, images: Sequence[np.ndarray], keep_float: Sequence[str]
         nncf.Dataset(images, lambda image: dict(images=image[None])),
         preset=nncf.QuantizationPreset.PERFORMANCE,
         subset_size=len(images),
-        ignored_scope=nncf.IgnoredScope(types=['MatMul'], patterns=_patterns(keep_float, names), validate=False),
+        ignored_scope=nncf.IgnoredScope(types=['MatMul'], patterns=patterns(keep_float, names), validate=False),
         advanced_parameters=AdvancedQuantizationParameters(activations_quantization_params=activations),
     )
 
 
-def _patterns(keep_float: Sequence[str], names: list[str]) -> list[str]:
-    """Regular expressions that match the nodes of modules."""
-    patterns = []
+def patterns(keep_float: Sequence[str], names: list[str]) -> list[str]:
+    """Regular expressions that match the nodes of modules.
+
+    Args:
+        keep_float: as in :func:`quantize`.
+        names: of all nodes, as ``decode_head.conv_seg/Conv``.
+
+    Raises:
+        InputError: ``keep_float`` names no module.
+    """
+    found = []
     for name in keep_float:
         pattern = re.escape(name).replace(r'\*', '.*') + '[./].*'
         if not any(re.fullmatch(pattern, node) for node in names):
@@ -125,8 +133,8 @@ def _patterns(keep_float: Sequence[str], names: list[str]) -> list[str]:
                 f'--keep-float {name} names no module of the network; they go from {modules[0]} to {modules[-1]}, and '
                 '* matches any text'
             )
-        patterns.append(pattern)
-    return patterns
+        found.append(pattern)
+    return found
 
 
 @contextlib.contextmanager
@@ -135,7 +143,11 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter('ignore')
             yield
     finally:

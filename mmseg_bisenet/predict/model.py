@@ -104,10 +104,12 @@ def _segmentor(model: str, checkpoint: str | Path | None):
 
 
 def _export(model: str, checkpoint: str | Path | None, format: str, precision: str, folder: Path) -> Path:
+    from mmseg_bisenet.deploy.backends import FORMATS
     from mmseg_bisenet.deploy.export import export
 
     segmentor = _segmentor(model, checkpoint)
-    return export(segmentor, format, precision, tested_shape(segmentor.cfg), folder, dynamic=True)
+    shape, dynamic = tested_shape(segmentor.cfg), FORMATS[format].free_shapes
+    return export(segmentor, format, precision, shape, folder, dynamic=dynamic)
 
 
 def tested_shape(cfg) -> tuple[int, int]:

@@ -1,10 +1,12 @@
 """Each runtime of the list does what ``deploy/backends/base.py`` asks for. A new one adds a row to ``PRECISIONS``."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -36,7 +38,13 @@ PRECISIONS = dict(
     openvino=('fp32 bf16 fp16 int8', 'fp32 bf16 fp16 int8'),
     pt2=('fp32 bf16 fp16', 'fp32 bf16 fp16'),
     tensorrt=('fp32 bf16 fp16 int8', 'fp32 bf16 fp16 int8'),
+    litert=('fp32 fp16 int8', 'fp32 fp16 int8'),
+    executorch=('fp32', 'fp32'),
+    ncnn=('fp32', 'fp32'),
 )
+RUNTIME = os.environ.get('RUNTIME', '')  # of the environment, where `make test-extras` runs
+if RUNTIME:  # imports change environment variables, as no test may
+    packages.require_packages(*RUNTIMES[RUNTIME].needs(quantized=True))
 FILES = [backend for backend in BACKENDS if isinstance(backend, FileBackend)]
 by_name = pytest.mark.parametrize('backend', BACKENDS, ids=lambda backend: backend.name)
 by_format = pytest.mark.parametrize('backend', FILES, ids=lambda backend: backend.name)
@@ -56,12 +64,17 @@ def images() -> np.ndarray:
 
 
 def skip_unless_it_runs(backend) -> torch.device:
-    """The device that it runs on; the test is skipped if this machine lacks it, a package or a compiler."""
+    """The device that it runs on; the test is skipped if this machine lacks it, a package or a compiler.
+
+    RUNTIME has to run.
+    """
     device = torch.device(backend.devices[0])
     try:
         require(backend.name, 'fp32', device)
         backend.require_build('fp32', device)
     except InputError as error:
+        if backend.name == RUNTIME:
+            raise
         pytest.skip(str(error))
     return device
 
@@ -84,7 +97,9 @@ def test_what_it_declares(backend):
     if isinstance(backend, FileBackend):
         assert backend.written_in == written
         assert set(computes) <= set(written)
-        assert ('nncf' in backend.needs(quantized=True)) == ('int8' in written)
+        more = set(backend.needs(quantized=True)) - set(backend.needs(quantized=False))
+        assert more == (set(backend.quantize_packages) if 'int8' in written else set())
+        assert set(backend.weights_only) <= set(computes) and set(backend.output_kinds) <= {'labels', 'logits'}
         assert backend.suffix.startswith('.')
     else:
         assert not written
@@ -100,7 +115,8 @@ def test_what_it_lacks_is_refused(backend, monkeypatch):
         with pytest.raises(InputError, match='PyTorch sees no GPU'):
             backend.require_machine('fp32', torch.device('cuda'))
     monkeypatch.setattr('mmseg_bisenet.deploy.precision.cpu_has', lambda name: name == 'fp32')
-    for name in backend.precisions[1:] if 'cpu' in backend.devices else ():
+    lacking = [name for name in backend.precisions[1:] if name not in backend.weights_only]
+    for name in lacking if 'cpu' in backend.devices else ():
         with pytest.raises(InputError, match=f'precision {name}: this CPU has no instructions for it; choose fp32'):
             backend.require_machine(name, torch.device('cpu'))
 
@@ -126,12 +142,41 @@ def test_the_command_that_installs_packages():
     assert installation(['onnx', 'onnxruntime']) == extra
     assert installation(['onnx', 'tensorrt']) == f'{extra} tensorrt'
     assert installation(['tensorrt']) == 'pip install tensorrt'
+    for runtime in ('litert', 'executorch', 'ncnn'):
+        assert installation(RUNTIMES[runtime].needs(quantized=True)) == install.command(runtime)
 
 
 def test_the_command_without_pytorch(monkeypatch):
     """The extra `export` would bring what writes files too."""
     monkeypatch.setattr(packages, 'is_installed', lambda name: False)
     assert installation(['onnxruntime', 'onnx']) == 'pip install onnxruntime onnx'
+
+
+@by_format
+def test_options_that_a_format_does_not_have(backend, segmentor, tmp_path):
+    arguments = segmentor, backend.format, 'fp32', SHAPE, tmp_path
+    if not backend.free_shapes:
+        with pytest.raises(InputError, match=f'format {backend.format} takes images of one shape; leave --dynamic out'):
+            export(*arguments, dynamic=True)
+    for kind in {'labels', 'logits'} - set(backend.output_kinds):
+        with pytest.raises(InputError, match=f'format {backend.format} has no {kind}; take --output-kind '):
+            export(*arguments, output_kind=kind)
+
+
+def test_the_parts_of_a_file_with_metadata_beside_it(tmp_path):
+    path = tmp_path / 'net.param'
+    weights = tmp_path / 'net.param.bin'
+    assert RUNTIMES['ncnn'].parts(path) == [path, weights]
+    path.write_bytes(bytes(10))
+    weights.write_bytes(bytes(20))
+    base.write_beside([path, weights], dict(format_version=1))
+    assert read(path).metadata == dict(format_version=1, bytes=30)
+    weights.write_bytes(bytes(19))
+    with pytest.raises(InputError, match=r'net.param is cut short or damaged; copy it again'):
+        read(path)
+    weights.unlink()
+    with pytest.raises(InputError, match=r'net.param lacks net.param.bin beside it'):
+        read(path)
 
 
 # -- what it does ------------------------------------------------------------------------------------------------------
@@ -182,7 +227,11 @@ def test_its_file_is_written_read_opened_and_run(backend, file_of, segmentor, im
     assert set(backend.needs(quantized=False)) < set(metadata['versions'])
     network = DeployNetwork(segmentor)
     segment = load(path, device=device)
-    assert verify.compare(segment, network, [images], metadata)[1] == 1
+    with ThreadPoolExecutor(4) as pool:  # any number of threads may call an engine
+        found = list(pool.map(segment, [images[0], images[1]] * 4))
+    for k, labels in enumerate(found):
+        np.testing.assert_array_equal(labels, segment(images[k % 2]))
+    assert verify.compare(segment, network, [images], metadata | dict(output_kind='labels'))[1] == 1
     batches = [images[:1], images[1:]]
     assert verify.compare(backend.run_plainly(exported, device), network, batches, metadata)[1] == 1
 

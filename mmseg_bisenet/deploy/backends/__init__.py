@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from mmseg_bisenet.deploy.backends.base import Backend, Exported, FileBackend
 from mmseg_bisenet.deploy.backends.compile import Compile
 from mmseg_bisenet.deploy.backends.eager import Eager
+from mmseg_bisenet.deploy.backends.executorch import ExecuTorch
+from mmseg_bisenet.deploy.backends.litert import LiteRT
+from mmseg_bisenet.deploy.backends.ncnn import Ncnn
 from mmseg_bisenet.deploy.backends.onnxruntime import ONNXRuntime
 from mmseg_bisenet.deploy.backends.openvino import OpenVINO
 from mmseg_bisenet.deploy.backends.pt2 import AOTInductor
@@ -17,7 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ['BACKENDS', 'FORMATS', 'RUNTIMES', 'Backend', 'Exported', 'FileBackend', 'require']
 
-BACKENDS = (Eager(), Torch(), Compile(), ONNXRuntime(), OpenVINO(), AOTInductor(), TensorRT())
+BACKENDS = (
+    Eager(),
+    Torch(),
+    Compile(),
+    ONNXRuntime(),
+    OpenVINO(),
+    AOTInductor(),
+    TensorRT(),
+    LiteRT(),
+    ExecuTorch(),
+    Ncnn(),
+)
 RUNTIMES = {backend.name: backend for backend in BACKENDS}
 FORMATS = {backend.format: backend for backend in BACKENDS if isinstance(backend, FileBackend)}
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmseg_bisenet.deploy import precision as precisions
+from mmseg_bisenet.deploy import quantize
 from mmseg_bisenet.deploy.packages import require_packages, require_torch
 from mmseg_bisenet.errors import InputError
 
@@ -46,6 +47,7 @@ class Backend:
         devices: types of devices that it runs on; the first is what errors advise.
         packages: modules that running it needs besides PyTorch, its own first.
         needs_torch: whether its engine is of PyTorch, and takes tensors. Modules of other backends import no PyTorch.
+        weights_only: precisions that only weights are in; it computes in fp32.
         any_shape: whether a network takes batches and images of every shape, not only those that it was made for.
         parallel: whether several images at a time give more images a second.
     """
@@ -54,6 +56,7 @@ class Backend:
     precisions: tuple[str, ...]
     devices: tuple[str, ...] = ('cpu', 'cuda')
     packages: tuple[str, ...] = ()
+    weights_only: tuple[str, ...] = ()
     needs_torch = True
     any_shape = False
     parallel = False
@@ -74,7 +77,7 @@ class Backend:
         if kind == 'cuda' and not _sees_gpu():
             fix = ", or give device='cpu'" if 'cpu' in self.devices else ''
             raise InputError(f"device '{device}': PyTorch sees no GPU; install its build for CUDA{fix}")
-        if not precisions.available(precision, kind):
+        if precision not in self.weights_only and not precisions.available(precision, kind):
             reason = 'this CPU has no instructions for it' if kind == 'cpu' else 'this GPU does not compute in it'
             others = [name for name in self.precisions if precisions.available(name, kind)]
             raise InputError(f'precision {precision}: {reason}; choose {" or ".join(others)}')
@@ -123,7 +126,10 @@ class FileBackend(Backend):
         format: name of the file format.
         suffix: of the file's name.
         written_in: precisions that a file may have; by default ``precisions``.
+        output_kinds: what a file may end in; the first is the default.
+        free_shapes: whether a file may take batches and images of every shape.
         write_packages: modules that writing needs besides ``packages``.
+        quantize_packages: those that writing needs for int8, if the file may be in it.
         traced_on_device: whether the graph is traced on the device that will run it, otherwise on the CPU.
         cast_by_float: whether the graph converts between bytes and other types through float32 only.
     """
@@ -131,7 +137,10 @@ class FileBackend(Backend):
     format: str
     suffix: str
     written_in: tuple[str, ...] = ()
+    output_kinds: tuple[str, ...] = ('labels', 'logits')
+    free_shapes = True
     write_packages: tuple[str, ...] = ()
+    quantize_packages: tuple[str, ...] = ('nncf',)
     traced_on_device = False
     cast_by_float = False
 
@@ -139,12 +148,13 @@ class FileBackend(Backend):
         self.written_in = self.written_in or self.precisions
 
     def needs(self, quantized: bool) -> tuple[str, ...]:
-        names = (*self.write_packages, *self.packages, *(['nncf'] if quantized and 'int8' in self.written_in else []))
-        return tuple(dict.fromkeys(names))
+        more = self.quantize_packages if quantized and 'int8' in self.written_in else ()
+        return tuple(dict.fromkeys((*self.write_packages, *self.packages, *more)))
 
     def require_build(self, precision: str, device: 'torch.device') -> None:
         require_torch(f'format {self.format}')
-        require_packages(*self.needs(precision == 'int8'))
+        with quantize.quiet():  # what they print when they are imported
+            require_packages(*self.needs(precision == 'int8'))
 
     def graph_precision(self, precision: str) -> str:
         """What the graph computes in that a file is written from, ``fp32``, ``bf16`` or ``fp16``."""
@@ -172,7 +182,7 @@ class FileBackend(Backend):
         Raises:
             InputError: the file is cut short, or a part is missing.
         """
-        return _read_beside(path), None
+        return _read_beside(self.parts(path)), None
 
     def open(
         self, exported: 'Exported', device: 'str | torch.device', throughput: bool = False, threads: int | None = None
@@ -256,22 +266,28 @@ def beside(path: Path) -> Path:
     return path.with_name(f'{path.name}.json')
 
 
-def write_beside(path: Path, metadata: dict) -> None:
-    """Write the metadata beside the file, with its size, which shows whether a copy is whole."""
-    beside(path).write_text(json.dumps(metadata | dict(bytes=path.stat().st_size)))
+def write_beside(parts: Sequence[Path], metadata: dict) -> None:
+    """Write the metadata beside the first of the parts, with their size, which shows whether a copy is whole."""
+    beside(parts[0]).write_text(json.dumps(metadata | dict(bytes=_size(parts))))
 
 
-def _read_beside(path: Path) -> str | None:
-    if not beside(path).is_file():
-        raise InputError(
-            f'exported file {path} lacks {beside(path).name} beside it, or another program wrote it; copy both, or '
-            'export it again'
-        )
+def _size(parts: Sequence[Path]) -> int:
+    return sum(part.stat().st_size for part in parts)
+
+
+def _read_beside(parts: Sequence[Path]) -> str | None:
+    path = parts[0]
+    for other in (*parts[1:], beside(path)):
+        if not other.is_file():
+            raise InputError(
+                f'exported file {path} lacks {other.name} beside it, or another program wrote it; copy both, or '
+                'export it again'
+            )
     text = beside(path).read_text()
     try:
         size = json.loads(text)['bytes']
     except (TypeError, ValueError, KeyError):
         return None
-    if path.stat().st_size != size:
+    if _size(parts) != size:
         raise cut_short(path)
     return text

@@ -43,7 +43,7 @@ class AOTInductor(FileBackend):
         options = dict(freezing=True)
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
         metadata['device'] = next(graph.parameters()).device.type
-        write_beside(path, metadata)
+        write_beside([path], metadata)
 
     def open(
         self, exported: Exported, device: 'str | torch.device', throughput: bool = False, threads: int | None = None

@@ -55,7 +55,7 @@ class TensorRT(FileBackend):
         if metadata['precision'] == 'int8':
             model = quantize.quantize(model, images, keep_float, signed=True)
         path.write_bytes(build_engine(model, tuple(metadata['shape']), metadata['dynamic']))
-        write_beside(path, metadata)
+        write_beside([path], metadata)
 
     def open(
         self, exported: Exported, device: 'str | torch.device', throughput: bool = False, threads: int | None = None
