@@ -64,7 +64,7 @@ def benchmark(
         preflight.require_file('--csv', args.csv)
         rows = measure(args)
         if args.csv and rows is not None:
-            write_csv(args.csv, rows)
+            write_csv(args.csv, rows, overwrite=True)
             print(f'written to {args.csv}', file=sys.stderr)
 
     return main(name, description, add_csv, run, argv)

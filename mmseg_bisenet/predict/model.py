@@ -107,7 +107,7 @@ def _export(model: str, checkpoint: str | Path | None, format: str, precision: s
     from mmseg_bisenet.deploy.export import export
 
     segmentor = _segmentor(model, checkpoint)
-    return export(segmentor, format, precision, tested_shape(segmentor.cfg), folder, dynamic=True)
+    return export(segmentor, format, precision, tested_shape(segmentor.cfg), folder, dynamic=True, overwrite=True)
 
 
 def tested_shape(cfg) -> tuple[int, int]:
