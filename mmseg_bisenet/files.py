@@ -186,7 +186,8 @@ def require_own(folder: str | Path) -> None:
         InputError: it names what else is there, or was changed since.
     """
     folder = Path(folder)
-    check_output(folder, folder=not folder.is_dir())
+    if folder.is_symlink() or not folder.is_dir():
+        return check_output(folder, folder=True)
     try:
         written = dict(json.loads((folder / LIST).read_bytes()))
     except (OSError, ValueError, TypeError):

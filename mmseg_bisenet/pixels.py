@@ -1,4 +1,4 @@
-"""Image files by OpenCV, with names of any bytes. OpenCV itself opens files by UTF-8 names only, and 5.0 crashes else."""
+"""Image files by OpenCV, with names of any bytes: OpenCV opens files with UTF-8 names only, and 5.0 crashes on others."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -11,7 +11,7 @@ from mmseg_bisenet.files import replacing, write_text
 def test_text_replaces_a_file_and_makes_folders(tmp_path):
     path = tmp_path / 'new' / 'a.txt'
     write_text(path, 'first')
-    write_text(path, 'Straße\r\n')
+    write_text(path, 'Straße\r\n', overwrite=True)
     assert path.read_bytes() == 'Straße\r\n'.encode()
     assert os.listdir(path.parent) == ['a.txt']
 

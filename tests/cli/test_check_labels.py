@@ -38,7 +38,9 @@ def test_right_data_gives_a_table_and_pictures(data, tmp_path, capsys, name):
     # The test set of this config is the validation set, repeated five times.
     assert 'val-test: 3 images, 0 without label' in out
     assert f'all files are correct; table and pictures are in {folder}' in out
-    assert {path.name for path in folder.iterdir()} == {'problems.txt', 'classes.csv', 'train.png', 'val-test.png'}
+    assert {path.name for path in folder.iterdir()} == {
+        *('problems.txt', 'classes.csv', 'train.png', 'val-test.png', '.written.json')
+    }
     assert (folder / 'problems.txt').read_text() == ''
     with (folder / 'classes.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
@@ -100,4 +102,4 @@ def test_a_work_dir_that_cannot_be_written(data, tmp_path, capsys):
     (tmp_path / 'work').touch()
     assert check(tmp_path) == 2
     err = capsys.readouterr().err
-    assert 'check_labels/problems.txt cannot be written (Not a directory); name another place' in err
+    assert f'--work-dir {tmp_path}/work/check_labels: {tmp_path}/work is no folder; name another folder' in err

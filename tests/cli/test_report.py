@@ -23,7 +23,7 @@ def work_dir(tmp_path) -> Path:
 
 
 def page(folder: Path) -> str:
-    assert main(['report', str(folder)]) == 0
+    assert main(['report', str(folder), '--overwrite']) == 0
     return (folder / 'report.html').read_text()
 
 
@@ -239,7 +239,8 @@ def test_target_that_cannot_be_written(work_dir, capsys):
     )
     before = page(work_dir)
     (work_dir / f'.report.html.{os.getpid()}.partial').mkdir()  # a write that fails keeps the earlier page
-    assert 'cannot be written' in error(capsys, work_dir)
+    assert 'cannot be written' in error(capsys, work_dir, '--overwrite')
+    assert 'report.html exists already; name another, or give --overwrite' in error(capsys, work_dir)
     assert (work_dir / 'report.html').read_text() == before
 
 
