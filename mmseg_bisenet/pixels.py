@@ -1,4 +1,4 @@
-"""Image files by OpenCV, with names of any bytes: OpenCV opens files with UTF-8 names only, and 5.0 crashes on others."""
+"""Image files by OpenCV, with names of any bytes: where it opens files, it takes UTF-8 names only, and 5.0 crashes."""
 
 from collections.abc import Sequence
 from pathlib import Path

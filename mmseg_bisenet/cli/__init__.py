@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if '--debug' in argv:
                 traceback.print_exc()
             if signum := signal_that_came() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0):
-                text, status = ending.line(signum), ending.status(signum)
+                text, status = ending.line(signum), ending.STATUSES[signum]
             else:
                 text, status = _explained(error, argv)
                 text = f'mmseg-bisenet: error: {text}'
@@ -110,9 +110,12 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
     return f'{text[:LONGEST]}; run with --debug for the traceback', 1
 
 
-def script(command: str) -> int:
-    """Run ``command`` as a script, as mim starts ``tools/COMMAND.py``."""
-    return main([command, *sys.argv[1:]])
+def script(*command: str) -> int:
+    """Run ``mmseg-bisenet`` as a process: with ``command`` if given, as mim starts ``tools/COMMAND.py``."""
+    status = main([*command, *sys.argv[1:]])
+    if status in ending.STATUSES.values():
+        ending.leave(status)
+    return status
 
 
 def _list_commands() -> str:

@@ -14,21 +14,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread, current_thread, main_thread
 from types import FrameType
+from typing import NoReturn
 
 from mmseg_bisenet.files import remove_partials
 
 NAMES = {signal.SIGINT: 'Ctrl-C', signal.SIGTERM: 'SIGTERM'}
+STATUSES: dict[int, int] = {
+    signal.SIGINT: 130,
+    signal.SIGTERM: 143,
+}  # as a shell reports a program that this signal ended
 GRACE = 2.0  # seconds
 _before: dict[int, Callable | int | None] = {}  # the handlers that ours replace
 
 
 class Ended(KeyboardInterrupt):
     """Raised by SIGTERM too, because libraries let a KeyboardInterrupt pass."""
-
-
-def status(signum: int) -> int:
-    """As a shell reports a program that this signal ended."""
-    return 128 + signum
 
 
 def line(signum: int) -> str:
@@ -82,6 +82,13 @@ def end_workers() -> None:
             worker.kill()
 
 
+def leave(status: int) -> NoReturn:
+    """End the process without the end of the interpreter, which takes a second with PyTorch."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def _watch(reader: socket.socket, handle: Callable) -> None:
     """Read the numbers of signals, which Python writes even while the main thread is inside a library."""
     with reader:
@@ -97,7 +104,7 @@ def _watch(reader: socket.socket, handle: Callable) -> None:
             remove_partials()
             for worker in multiprocessing.active_children():
                 worker.kill()
-            os._exit(status(number[0]))
+            os._exit(STATUSES[number[0]])
 
 
 def _restore() -> None:

@@ -101,7 +101,7 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
     _summary(report, args.output)
     if came:
         print(ending.line(came[0]), file=sys.stderr)
-        return ending.status(came[0])
+        return ending.STATUSES[came[0]]
     return int(bool(report.failures))
 
 
