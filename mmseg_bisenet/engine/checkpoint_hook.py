@@ -113,7 +113,9 @@ class AtomicCheckpointHook(CheckpointHook):
             )
             AtomicBackend().put_text(str(whole), os.path.join(runner.work_dir, 'last_checkpoint'))
         elif found or last is not None:
-            raise InputError(f'--resume: no checkpoint in {folder} is whole; start again without --resume')
+            raise InputError(
+                f'--resume: no checkpoint in {folder} is whole; start again without --resume, in another --work-dir'
+            )
 
 
 def is_whole(path: str | Path) -> bool:

@@ -64,12 +64,13 @@ def _parse(text: str) -> dict | None:
         line = json.loads(text)
     except ValueError:
         return None
-    return line if isinstance(line, dict) and 'step' in line else None
+    return line if isinstance(line, dict) and isinstance(line.get('step'), int) else None
 
 
 def _series(lines: list[dict], key: str) -> np.ndarray:
     """(N, 2) steps and finite values."""
-    points = [(line['step'], line[key]) for line in lines if key in line and math.isfinite(line[key])]
+    numbers = [(line['step'], line.get(key)) for line in lines if isinstance(line.get(key), int | float)]
+    points = [(step, value) for step, value in numbers if math.isfinite(value)]
     return np.array(points, float).reshape(-1, 2)
 
 
