@@ -69,9 +69,12 @@ def _parse(text: str) -> dict | None:
 
 def _series(lines: list[dict], key: str) -> np.ndarray:
     """(N, 2) steps and finite values."""
-    numbers = [(line['step'], line.get(key)) for line in lines if isinstance(line.get(key), int | float)]
-    points = [(step, value) for step, value in numbers if math.isfinite(value)]
+    points = [(line['step'], line[key]) for line in lines if _is_finite(line.get(key))]
     return np.array(points, float).reshape(-1, 2)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _chart(title: str, summary: str, values: np.ndarray, log: bool = False, dots: bool = False) -> Chart:

@@ -179,9 +179,7 @@ def test_a_mismatch_is_removed_and_what_was_there_stays(small, tmp_path, monkeyp
     monkeypatch.setattr(FORMATS['onnx'], 'run_plainly', wrong)
     with pytest.raises(InputError, match=r'64x128.onnx: \d+\.\d\d% of the labels are those of PyTorch .* removed'):
         export(small, 'onnx', 'fp32', SHAPE, tmp_path, overwrite=True)
-    with pytest.raises(
-        InputError, match=r'64x128\.onnx exists already; name another folder with --output, or give --ov'
-    ):
+    with pytest.raises(InputError, match=r'64x128\.onnx exists already; name another folder with --output'):
         export(small, 'onnx', 'fp32', SHAPE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
     assert old.read_text() == 'the one before'
@@ -277,9 +275,7 @@ def test_no_compiler(segmentor, monkeypatch, tmp_path):
 
 def test_a_folder_that_cannot_be(segmentor, tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(
-        InputError, match=r'file/.*64x128\.onnx cannot be written \(Not a directory\); name another place'
-    ):
+    with pytest.raises(InputError, match=r'file/.*64x128\.onnx cannot be written \(Not a directory\)'):
         export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path / 'file')
 
 
