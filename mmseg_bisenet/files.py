@@ -193,7 +193,7 @@ def require_own(folder: str | Path) -> None:
     except (OSError, ValueError, TypeError):
         written = {}
     for name, digest in _digests(folder).items():
-        if written.get(name) != digest:
+        if written.get(name, '') != digest:
             raise InputError(
                 f'{folder / name} is not as this command wrote it, and {folder} would be replaced; move it, or name '
                 'another --work-dir'
