@@ -98,6 +98,17 @@ def test_workers(data, tmp_path, capsys):
     assert '--workers is 0; give 1 or more' in capsys.readouterr().err
 
 
+def test_what_a_user_put_beside_the_table_stays(data, tmp_path, capsys):
+    assert check(tmp_path) == 0
+    mine = tmp_path / 'work' / 'check_labels' / 'mine.txt'
+    mine.write_text('mine')
+    capsys.readouterr()
+    assert check(tmp_path) == 2
+    out, err = capsys.readouterr()
+    assert f'error: {mine} is not as this command wrote it, and {mine.parent} would be replaced; move it' in err
+    assert not out and mine.read_text() == 'mine'
+
+
 def test_a_work_dir_that_cannot_be_written(data, tmp_path, capsys):
     (tmp_path / 'work').touch()
     assert check(tmp_path) == 2
