@@ -62,7 +62,7 @@ def _claim(folder: Path, asked: dict[str, list[str]]) -> None:
     """Record options and changes in a new folder; refuse a folder that was made with others."""
     note = folder / ASKED
     if not any(folder.glob('*')):
-        write_text(note, json.dumps(asked, indent=2))
+        write_text(note, json.dumps(asked, indent=2), overwrite=True)
     made = json.loads(note.read_text()) if note.is_file() else dict(options=['unknown options'], changes=[])
     if made != asked:
         before, now = (' '.join([*each['options'], *each['changes']]) or 'no options' for each in (made, asked))

@@ -61,10 +61,10 @@ def benchmark(
         parser.add_argument('--csv', metavar='FILE', help='also write the results to this file')
 
     def run(args: argparse.Namespace) -> None:
-        preflight.require_file('--csv', args.csv)
+        preflight.require_file('--csv', args.csv, overwrite=True)  # a later run refreshes the results
         rows = measure(args)
         if args.csv and rows is not None:
-            write_csv(args.csv, rows)
+            write_csv(args.csv, rows, overwrite=True)
             print(f'written to {args.csv}', file=sys.stderr)
 
     return main(name, description, add_csv, run, argv)

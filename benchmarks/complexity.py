@@ -254,7 +254,7 @@ def run(args: argparse.Namespace) -> None:
     rows = measure_all()
     text = tables(rows)
     if args.write:
-        write_csv(CSV, rows)
+        write_csv(CSV, rows, overwrite=True)
         replace_between(PAGE, 'complexity', text)
     print(text)
 

@@ -13,7 +13,7 @@ def replace_between(path: str | Path, name: str, text: str) -> None:
         InputError: the file is missing, or does not have both markers once, in this order.
     """
     before, after = _around(Path(path), name)
-    write_text(Path(path), f'{before}\n\n{text.strip()}\n\n{after}')
+    write_text(Path(path), f'{before}\n\n{text.strip()}\n\n{after}', overwrite=True)
 
 
 def require_markers(path: str | Path, name: str) -> None:

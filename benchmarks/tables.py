@@ -173,7 +173,7 @@ def run(args: argparse.Namespace) -> None:
     for page in args.files or pages():
         renew(page)
     if not args.files:
-        write_text(RESULTS / 'README.md', index(RESULTS))
+        write_text(RESULTS / 'README.md', index(RESULTS), overwrite=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

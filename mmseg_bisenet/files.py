@@ -1,51 +1,115 @@
-"""How the package writes a file or a folder: under a temporary name beside it, then renamed.
+"""How the package writes a file or a folder: under a temporary name beside it, then renamed; and what it may replace.
 
 A reader finds the old content or the new content, never a part of it, even if the process is killed midway. A file is
 on the disk before it is renamed, so it is whole after a power failure too.
+
+One rule protects the user's data, :func:`check_output`: a file that exists is replaced only if the caller is told to
+overwrite, a folder never, and links are not followed. Nothing is remembered about earlier runs. The one exception is a
+folder that a command writes again each time, :func:`replacing_own`: it lists what was written, and holds nothing else.
 """
 
+import hashlib
+import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmseg_bisenet.errors import InputError
 
+LIST = '.written.json'  # SHA-256 of each file that was written, by its name in the folder
+_partials: set[Path] = set()  # that this process is writing
 
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path. The file or folder written there is renamed to ``path`` when the block ends.
 
-    A file replaces an existing file. A folder can replace an empty folder only. If the block raises, nothing is left.
+def check_output(path: str | Path, overwrite: bool = False, folder: bool = False, fix: str = 'name another') -> None:
+    """Refuse a place that must not be written. For use before the work; :func:`replacing` checks again.
+
+    Args:
+        path: of the file or the folder that will be written.
+        overwrite: whether a file may be replaced.
+        folder: whether a folder will be written. It may exist if it is empty.
+        fix: what the user can do, for the message.
 
     Raises:
-        InputError: the system refuses to write, or the folder exists.
+        InputError: ``path`` is a symbolic link, exists already, or is a folder where a file will be.
     """
     path = Path(path)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        if not path.parent.exists():  # if it is a file, writing raises 'Not a directory', mkdir 'File exists'
-            path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise InputError(f'{path} is a symbolic link, which is not followed; {fix}')
+    if folder and os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f'{path} exists already; {fix}, or remove it')
+    if not folder and path.is_dir():
+        raise InputError(f'{path} is a folder; {fix}')
+    if not folder and os.path.lexists(path) and not overwrite:
+        raise InputError(f'{path} exists already; {fix}, or give --overwrite (in Python overwrite=True)')
+
+
+@contextmanager
+def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path. The file or folder written there is renamed to ``path`` when the block ends.
+
+    If the block raises, nothing is left.
+
+    Raises:
+        InputError: the system refuses to write, or :func:`check_output` refuses ``path``.
+    """
+    path = Path(path)
+    with _partial(path) as partial:
         yield partial
         if partial.is_file():
             with partial.open('rb+') as file:
                 os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f'{path} cannot be written ({error.strerror or error}); name another place') from error
-    finally:
-        _remove(partial)
+        _rename(partial, path, overwrite)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` in UTF-8 without translating line ends.
+@contextmanager
+def scratch(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder on the same file system as ``path``, which is removed when the block ends.
 
     Raises:
         InputError: the system refuses to write.
     """
-    with replacing(path) as partial:
-        partial.write_bytes(text.encode())
+    with _partial(Path(path)) as folder:
+        folder.mkdir()
+        yield folder
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    _partials.add(partial)
+    try:
+        if not path.parent.exists():  # if it is a file, writing raises 'Not a directory', mkdir 'File exists'
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+    except OSError as error:
+        raise InputError(f'{path} cannot be written ({error.strerror or error}); name another place') from error
+    finally:
+        _remove(partial)
+        _partials.discard(partial)
+
+
+def _rename(partial: Path, path: Path, overwrite: bool) -> None:
+    check_output(path, overwrite, partial.is_dir())
+    if not (overwrite or partial.is_dir()):
+        # A link replaces nothing, not even a file that appeared just now.
+        with suppress(OSError):  # no hard links on this file system, or a file appeared
+            os.link(partial, path)
+            return
+        check_output(path)
+    os.replace(partial, path)  # never a folder that holds anything
+
+
+def write_text(path: str | Path, text: str, overwrite: bool = False) -> None:
+    """Write ``text`` in UTF-8 without translating line ends. File names in it keep their bytes, whatever they are.
+
+    Raises:
+        InputError: as :func:`replacing`.
+    """
+    with replacing(path, overwrite) as partial:
+        partial.write_bytes(text.encode(errors='surrogateescape'))
 
 
 def require_writable(option: str, folder: str | Path) -> None:
@@ -57,10 +121,16 @@ def require_writable(option: str, folder: str | Path) -> None:
     Raises:
         InputError: it cannot.
     """
-    parent = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
-        reason = 'cannot be written' if parent.is_dir() else 'is no folder'
-        raise InputError(f'{option} {folder}: {parent} {reason}; name another folder')
+    folder = Path(folder)
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not parent.is_dir():
+        raise InputError(f'{option} {folder}: {parent} is no folder; name another folder')
+    try:
+        tempfile.TemporaryFile(dir=parent).close()
+    except OSError as error:
+        raise InputError(
+            f'{option} {folder}: {parent} cannot be written ({error.strerror}); name another folder'
+        ) from error
 
 
 def remove_leftovers(folder: str | Path, names: str) -> None:
@@ -74,9 +144,69 @@ def remove_leftovers(folder: str | Path, names: str) -> None:
         _remove(partial)
 
 
+def remove_partials() -> None:
+    """Remove what this process is writing, because it is about to end without leaving its blocks."""
+    for partial in list(_partials):
+        _remove(partial)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):
             path.unlink()
+
+
+# -- a folder that is written again ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing_own(folder: str | Path) -> Iterator[Path]:
+    """As :func:`replacing`, for a folder of results that replaces the one of the last run.
+
+    Raises:
+        InputError: as :func:`require_own`, or the system refuses to write.
+    """
+    folder = Path(folder)
+    old = folder.with_name(f'.{folder.name}.old.{os.getpid()}.partial')
+    with replacing(folder) as partial:
+        yield partial
+        (partial / LIST).write_text(json.dumps(_digests(partial)))
+        require_own(folder)
+        if folder.is_dir():
+            os.replace(folder, old)  # removing takes longer
+    _remove(old)
+
+
+def require_own(folder: str | Path) -> None:
+    """Refuse a folder that holds anything but what :func:`replacing_own` wrote there.
+
+    Raises:
+        InputError: it names what else is there, or was changed since.
+    """
+    folder = Path(folder)
+    if folder.is_symlink() or not folder.is_dir():
+        return check_output(folder, folder=True)
+    try:
+        written = dict(json.loads((folder / LIST).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        written = {}
+    for name, digest in _digests(folder).items():
+        if written.get(name, '') != digest:
+            raise InputError(
+                f'{folder / name} is not as this command wrote it, and {folder} would be replaced; move it, or name '
+                'another --work-dir'
+            )
+
+
+def _digests(folder: Path) -> dict[str, str | None]:
+    """SHA-256 of each file but the list itself; None for what is no file, such as a link."""
+    paths = (path for path in sorted(folder.rglob('*')) if path.is_symlink() or not path.is_dir())
+    return {
+        path.relative_to(folder).as_posix(): None
+        if path.is_symlink() or not path.is_file()
+        else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+        if path != folder / LIST
+    }

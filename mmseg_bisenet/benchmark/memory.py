@@ -50,6 +50,9 @@ def _in_child(measure: Callable, prepare: Callable, *args: object) -> int:
         raise MemoryError(
             f'{getattr(prepare, "__name__", prepare)}{args} ended with status {process.exitcode} or ran out of memory'
         ) from None
+    except KeyboardInterrupt:
+        process.kill()
+        raise
     finally:
         process.join()
 

@@ -10,19 +10,21 @@ from matplotlib.ticker import LogFormatter
 
 from mmseg_bisenet.deploy.backends import BACKENDS
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import replacing
 
 MARKERS = dict(fp32='o', fp16='^', bf16='s', int8='D')
 COLOURS = dict(stock='black') | {backend.name: f'C{i}' for i, backend in enumerate(BACKENDS)}
 TICKS = (50, 10, 5, 1, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001)  # percent of the labels that differ
 
 
-def draw(rows: Sequence[dict], title: str, path: str | Path) -> None:
+def draw(rows: Sequence[dict], title: str, path: str | Path, overwrite: bool = False) -> None:
     """A point for each row: images a second, and the share of labels equal to stock's in fp32, both on log scales.
 
     Args:
         rows: with ``runtime``, ``precision``, ``fps`` and ``same_labels`` in percent.
         title: of the picture.
         path: ``.png`` or another format of Matplotlib.
+        overwrite: whether it may replace a file.
 
     Raises:
         InputError: the file cannot be written, or its name has no known ending.
@@ -57,10 +59,11 @@ def draw(rows: Sequence[dict], title: str, path: str | Path) -> None:
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_formatter('{x:g}')
     axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f'--picture {path} cannot be written ({error}); name another file') from error
+    with replacing(path, overwrite) as partial:
+        try:
+            figure.savefig(partial, format=Path(path).suffix[1:])
+        except ValueError as error:
+            raise InputError(f'--picture {path} cannot be written ({error}); name another file') from error
 
 
 def _style(runtime: str) -> dict:

@@ -14,10 +14,10 @@ def markdown(header: Sequence[str], align: str, rows: Iterable[Sequence[object]]
     return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
 
 
-def write_csv(path: str | Path, rows: Sequence[dict]) -> None:
-    """Write rows of the same keys, under a header; they replace an earlier file."""
+def write_csv(path: str | Path, rows: Sequence[dict], overwrite: bool = False) -> None:
+    """Write rows of the same keys, under a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue(), overwrite)

@@ -42,7 +42,12 @@ class Converted:
 
 
 def convert(
-    path: str | Path, target: str | Path, source: str | None = None, inference: bool = False, half: bool = False
+    path: str | Path,
+    target: str | Path,
+    source: str | None = None,
+    inference: bool = False,
+    half: bool = False,
+    overwrite: bool = False,
 ) -> Converted:
     """Convert the checkpoint ``path`` and write it to ``target``.
 
@@ -53,12 +58,13 @@ def convert(
         source: one of ``SOURCES``; by default found by the keys.
         inference: leave the auxiliary heads out.
         half: store float32 as float16, which takes half the space; a network loads it as float32 again.
+        overwrite: whether ``target`` may be replaced.
 
     Raises:
         InputError: a file that cannot be read, or is of an unknown network; a key that is unknown or missing, a tensor
             of another shape or type. Nothing is written then.
     """
-    check_target(Path(target))
+    check_target(Path(target), overwrite)
     checkpoint = read(path)
     layout = detect(checkpoint.state_dict, source, path)
     names, dropped, strange = layout.rename(checkpoint.state_dict)
@@ -87,7 +93,7 @@ def convert(
     )
     if checkpoint.dataset_meta:
         meta['dataset_meta'] = checkpoint.dataset_meta
-    write(target, Checkpoint(state_dict, meta))
+    write(target, Checkpoint(state_dict, meta), overwrite)
     return Converted(
         source=layout.source,
         network=layout.network,

@@ -21,7 +21,7 @@ from torch import Tensor
 from mmseg_bisenet import compat
 from mmseg_bisenet.checkpoints import pdparams
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import replacing
+from mmseg_bisenet.files import check_output, replacing
 
 SAFETENSORS = '.safetensors'
 # The key of the state dict in a training checkpoint: OpenMMLab's, TorchSeg's.
@@ -71,15 +71,18 @@ def read(path: str | Path) -> Checkpoint:
     return Checkpoint(_without_prefix(content), meta if isinstance(meta, dict) else {})
 
 
-def write(path: str | Path, checkpoint: Checkpoint) -> None:
+def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> None:
     """Write a checkpoint.
+
+    Args:
+        overwrite: whether it may replace a file.
 
     Raises:
         InputError: ``path`` exists already, or cannot be written.
     """
     path = Path(path)
-    check_target(path)
-    with replacing(path) as partial:
+    check_target(path, overwrite)
+    with replacing(path, overwrite) as partial:
         try:
             if path.suffix == SAFETENSORS:
                 # It refuses tensors that share memory.
@@ -117,7 +120,7 @@ def fetch(source: str) -> str:
     path = Path(torch.hub.get_dir(), 'checkpoints', name)
     if path.is_file():
         return str(path)
-    with replacing(path) as partial:
+    with replacing(path, overwrite=True) as partial:  # of a process that was faster
         try:
             if urlparse(source).scheme in ('http', 'https', 'file', 'ftp'):
                 torch.hub.download_url_to_file(source, str(partial), digest)
@@ -138,7 +141,7 @@ def load_from_safetensors(filename: str, map_location: str | torch.device | None
     return dict(state_dict=checkpoint.state_dict, meta=checkpoint.meta)
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, overwrite: bool = False) -> None:
     """Refuse a path that :func:`write` would refuse. For use before the work.
 
     Raises:
@@ -146,8 +149,7 @@ def check_target(path: Path) -> None:
     """
     if path.suffix not in ('.pth', SAFETENSORS):
         raise InputError(f'{path} ends in neither .pth nor {SAFETENSORS}; name a file of one of these formats')
-    if path.exists():
-        raise InputError(f'{path} exists already; name a new file, or remove it')
+    check_output(path, overwrite)
     if not path.parent.is_dir():
         raise InputError(f'folder {path.parent} does not exist; make it first')
 

@@ -2,10 +2,14 @@
 
 import argparse
 import importlib
+import io
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
 from mmseg_bisenet import __version__, install
+from mmseg_bisenet.cli import ending
 from mmseg_bisenet.errors import InputError, line
 
 GROUPS = {
@@ -38,12 +42,36 @@ GROUPS = {
 UNLISTED = {'demo': 'draw streets, then train, test and benchmark on them, in minutes'}
 COMMANDS = {command: summary for group in (*GROUPS.values(), UNLISTED) for command, summary in group.items()}
 MODULES = {'list': 'list_models'}  # a module `list` would hide the builtin in this file
+LONGEST = 500  # characters of an unexpected error; some quote a whole config
 EXTRAS = {'verify': 'run', 'miniscapes': 'demo'}  # what brings a missing module; 'openmmlab' for the others
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand. Returns 0 on success, and 2 after one line on stderr for an error that the user can fix."""
+    """Run a subcommand.
+
+    Returns:
+        0 on success. Otherwise one line on stderr says why: 2 for an error that the user can fix, 130 or 143 for Ctrl-C
+        and SIGTERM, 1 for an unexpected error. Some commands return 1 themselves.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # as stderr: file names may have any bytes
+    with ending.watched() as signal_that_came:
+        try:
+            return _run(argv)
+        except (Exception, KeyboardInterrupt) as error:
+            if '--debug' in argv:
+                traceback.print_exc()
+            if signum := signal_that_came() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0):
+                text, status = ending.line(signum), ending.STATUSES[signum]
+            else:
+                text, status = _explained(error, argv)
+                text = f'mmseg-bisenet: error: {text}'
+            print(text, file=sys.stderr)
+    return status
+
+
+def _run(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         'mmseg-bisenet',
         description='BiSeNet V1 and V2 for MMSegmentation 1.x',
@@ -52,32 +80,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--version', action='version', version=__version__)
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True, help=argparse.SUPPRESS)
-    try:
-        for command, summary in COMMANDS.items():
-            subparser = subparsers.add_parser(command, description=summary)
-            # Only the command that runs is imported: `env` has to work when the others cannot.
-            if command in argv[:1]:
-                name = MODULES.get(command, command.replace('-', '_'))
-                module = importlib.import_module(f'mmseg_bisenet.cli.{name}')
-                module.add_arguments(subparser)
-        args = parser.parse_args(argv)
-        return module.run(args)
-    except InputError as error:
-        print(f'mmseg-bisenet: error: {line(error)}', file=sys.stderr)
-    except ModuleNotFoundError as error:
-        if not install.is_optional(error):
-            raise
-        command = install.command(EXTRAS.get(argv[0], 'openmmlab'))
-        text = f'{error.name} is not installed; run: {command} (mmseg-bisenet env checks the installation)'
+    for command, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(command, description=summary)
+        # Only the command that runs is imported: `env` has to work when the others cannot.
+        if command in argv[:1]:
+            name = MODULES.get(command, command.replace('-', '_'))
+            module = importlib.import_module(f'mmseg_bisenet.cli.{name}')
+            module.add_arguments(subparser)
+            subparser.add_argument('--debug', action='store_true', help='print the traceback of an error')
+    args = parser.parse_args(argv)
+    return module.run(args)
+
+
+def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
+    """One line about an error, and the exit status."""
+    if isinstance(error, InputError):
+        return line(error), 2
+    if isinstance(error, ModuleNotFoundError) and install.is_optional(error):
         if isinstance(error.__cause__, ModuleNotFoundError):  # of `install.needing`, which knows the extra
-            text = str(error)
-        print(f'mmseg-bisenet: error: {text}', file=sys.stderr)
-    return 2
+            return str(error), 2
+        command = install.command(EXTRAS.get(argv[0], 'openmmlab'))
+        return f'{error.name} is not installed; run: {command} (mmseg-bisenet env checks the installation)', 2
+    # MMEngine reports whatever is raised while it formats a config, a lost worker too, as an error of the config.
+    if isinstance(error, SyntaxError) and error.__context__:
+        error = error.__context__
+    text = str(error)
+    if 'Traceback' in text:  # of a data worker
+        text = text.strip().splitlines()[-1]
+    text = ': '.join(filter(None, (type(error).__name__, ' '.join(text.split()))))
+    return f'{text[:LONGEST]}; run with --debug for the traceback', 1
 
 
-def script(command: str) -> int:
-    """Run ``command`` as a script, as mim starts ``tools/COMMAND.py``."""
-    return main([command, *sys.argv[1:]])
+def script(*command: str) -> int:
+    """Run ``mmseg-bisenet`` as a process: with ``command`` if given, as mim starts ``tools/COMMAND.py``."""
+    status = main([*command, *sys.argv[1:]])
+    if status in ending.STATUSES.values():
+        ending.leave(status)
+    return status
 
 
 def _list_commands() -> str:

@@ -1,5 +1,5 @@
 import sys
 
-from mmseg_bisenet.cli import main
+from mmseg_bisenet.cli import script
 
-sys.exit(main())
+sys.exit(script())

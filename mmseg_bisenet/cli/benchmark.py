@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--csv', metavar='FILE', help='write the figures to this file')
     parser.add_argument('--picture', metavar='FILE', help='draw accuracy against speed to this file (.png, .svg, .pdf)')
+    options.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
     span = SPANS[args.protocol].format(place=place, size=cfg.model.data_preprocessor.get('size'))
     print(_head(setting), f'protocol  {args.protocol}: {span}', *notes, *left_out, '', _table(rows), sep='\n')
     if args.csv:
-        tables.write_csv(args.csv, [setting | row for row in rows])
+        tables.write_csv(args.csv, [setting | row for row in rows], args.overwrite)
     if args.picture:
         title = '{config}, {height}x{width}, weights: {weights}\n{machine}, {threads} threads'.format(**setting)
-        picture.draw(rows, title, args.picture)
+        picture.draw(rows, title, args.picture, args.overwrite)
     return 0
 
 
@@ -117,7 +118,7 @@ def _check(args: argparse.Namespace, images: int) -> None:
     if args.picture and Path(args.picture).suffix not in ('.png', '.svg', '.pdf'):
         raise InputError(f'--picture {args.picture}: give a name that ends in .png, .svg or .pdf')
     for option, path in (('--csv', args.csv), ('--picture', args.picture)):
-        preflight.require_file(option, path)
+        preflight.require_file(option, path, args.overwrite)
 
 
 def shipped_weights(name: str) -> str | None:
@@ -163,10 +164,11 @@ def _image(args: argparse.Namespace) -> 'np.ndarray':
     import cv2
 
     from mmseg_bisenet.miniscapes import draw_scene
+    from mmseg_bisenet.pixels import read_pixels
 
     if not args.image:
         return draw_scene(0, tuple(args.shape))[0]
-    image = cv2.imread(args.image)
+    image = read_pixels(args.image)
     if image is None:
         raise InputError(f'--image {args.image} cannot be read; give a .png or .jpg file')
     return cv2.resize(image, args.shape[::-1], interpolation=cv2.INTER_AREA)

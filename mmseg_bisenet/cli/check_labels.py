@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import replacing, write_text
+from mmseg_bisenet.files import replacing_own, require_own, require_writable, write_text
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -42,6 +42,9 @@ def run(args: argparse.Namespace) -> int:
     if args.workers < 1:
         raise InputError(f'--workers is {args.workers}; give 1 or more')
     cfg = options.load(args)
+    folder = Path(cfg.work_dir) / 'check_labels'
+    require_writable('--work-dir', folder)
+    require_own(folder)
     loaders = [name for name in LOADERS if cfg.get(name)]
     datasets = preflight.check_data(cfg, *loaders)
     reports = {}
@@ -50,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
         shown = track(findings, name, total=len(check), console=Console(stderr=True))
         reports[name] = label_check.report(check, shown)
         print(_summary(name, reports[name]), end='\n\n')
-    folder = Path(cfg.work_dir) / 'check_labels'
     _write(folder, reports)
     wrong = sum(len(result.problems) for result in reports.values())
     if wrong:
@@ -110,19 +112,25 @@ def _summary(name: str, result: 'Report') -> str:
 
 
 def _write(folder: Path, reports: dict[str, 'Report']) -> None:
-    """Write ``problems.txt``, ``classes.csv`` and a picture for each data set."""
+    """Write ``problems.txt``, ``classes.csv`` and a picture for each data set, in place of those of the last run."""
     from mmseg_bisenet.data.label_check import draw
 
     problems = [line for result in reports.values() for line in result.problems]
-    write_text(folder / 'problems.txt', ''.join(f'{line}\n' for line in problems))
+    with replacing_own(folder) as partial:
+        partial.mkdir()
+        write_text(partial / 'problems.txt', ''.join(f'{line}\n' for line in problems))
+        write_text(partial / 'classes.csv', _table(reports))
+        for name, result in reports.items():
+            draw(result, f'{name}: {result.counted} labels', partial / f'{name}.png')
+    print(f'wrote {folder}', file=sys.stderr)
+
+
+def _table(reports: dict[str, 'Report']) -> str:
+    """Counts of each class as CSV."""
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(['dataset', 'class', 'pixels', 'pixel_share', 'images', 'image_share'])
     for name, result in reports.items():
         columns = (result.classes, result.pixels, result.pixel_share, result.occurs, result.image_share)
         writer.writerows([name, *row] for row in zip(*columns, strict=True))
-    write_text(folder / 'classes.csv', table.getvalue())
-    for name, result in reports.items():
-        with replacing(folder / f'{name}.png') as picture:
-            draw(result, f'{name}: {result.counted} labels', picture)
-    print(f'wrote {folder}', file=sys.stderr)
+    return table.getvalue()

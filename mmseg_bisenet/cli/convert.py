@@ -6,6 +6,7 @@ import sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.checkpoints import SOURCES
+    from mmseg_bisenet.cli import options
 
     parser.add_argument('checkpoint', metavar='IN', help='.pth, .safetensors or .pdparams file')
     parser.add_argument('target', metavar='OUT', help='file to write, .pth or .safetensors')
@@ -16,13 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--inference', action='store_true', help='leave the auxiliary heads out')
     parser.add_argument('--half', action='store_true', help='store float16, which takes half the space')
+    options.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet import model_index
     from mmseg_bisenet.checkpoints import convert
 
-    done = convert(args.checkpoint, args.target, args.source, args.inference, args.half)
+    done = convert(args.checkpoint, args.target, args.source, args.inference, args.half, args.overwrite)
     if done.dropped:
         heads = dict.fromkeys(key.partition('.conv')[0] for key in done.dropped)
         print(

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -90,14 +91,23 @@ class Mim:
         lines = []
         with log.open('w') as file:
             process = subprocess.Popen(
-                command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                command,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
             )
             assert process.stdout is not None  # because it is a pipe
-            for line in process.stdout:
-                file.write(line)
-                lines.append(line.rstrip())
-                if SHOWN.search(line):
-                    print(re.sub(r'^\S+ \S+ - mmengine - INFO - ', '', line.rstrip())[:150], flush=True)
+            try:
+                for line in process.stdout:
+                    file.write(line)
+                    lines.append(line.rstrip())
+                    if SHOWN.search(line):
+                        print(re.sub(r'^\S+ \S+ - mmengine - INFO - ', '', line.rstrip())[:150], flush=True)
+            except KeyboardInterrupt:
+                os.killpg(process.pid, signal.SIGKILL)  # mim, the script that it runs, and the script's workers
+                raise
         if process.wait():
             raise InputError(f'{" ".join(map(str, arguments))} failed: {lines[-1] if lines else ""}; see {log}')
         return lines
@@ -143,21 +153,20 @@ def _pictures(scenes: Path, work_dir: Path) -> list[Path]:
 
     from mmseg_bisenet.engine.pictures_hook import side_by_side
     from mmseg_bisenet.evaluation.predictions import LABEL_IDS
+    from mmseg_bisenet.pixels import read_pixels, write_pixels
 
     palette = [[0, 0, 0]] * (max(LABEL_IDS) + 1)
     for label, colour in zip(LABEL_IDS, CityscapesDataset.METAINFO['palette'], strict=True):
         palette[label] = colour[::-1]
-    read: Callable[..., Any] = cv2.imread  # an image, because these files exist
+    read: Callable[..., Any] = read_pixels  # an image, because these files exist
     folder = work_dir / 'pictures'
     folder.mkdir()
     paths = []
     for photo in sorted(scenes.glob('leftImg8bit/val/*/*.png'))[:PICTURES]:
         labels = str(photo).replace('leftImg8bit', 'gtFine', 1).replace('_leftImg8bit', '_gtFine_labelIds')
-        truth, prediction = (
-            read(str(path), cv2.IMREAD_UNCHANGED) for path in (labels, work_dir / 'labels' / photo.name)
-        )
+        truth, prediction = (read(path, cv2.IMREAD_UNCHANGED) for path in (labels, work_dir / 'labels' / photo.name))
         paths.append(folder / photo.name)
-        cv2.imwrite(str(paths[-1]), side_by_side(read(str(photo)), truth, prediction, palette))
+        write_pixels(paths[-1], side_by_side(read(photo), truth, prediction, palette))
     return paths
 
 

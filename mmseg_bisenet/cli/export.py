@@ -9,6 +9,7 @@ SPLITS = ('train', 'val', 'test')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmseg_bisenet.cli import options
     from mmseg_bisenet.deploy.backends import FORMATS
     from mmseg_bisenet.deploy.precision import NAMES
 
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--dynamic', action='store_true', help='let the batch, the height and the width be free')
     parser.add_argument('--output', default='.', metavar='DIR', help='folder for the file (default: the current one)')
+    options.add_overwrite(parser)
     parser.add_argument(
         '--output-kind',
         choices=['labels', 'logits'],
@@ -46,14 +48,16 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.checkpoints.files import fetch
     from mmseg_bisenet.cli import options, preflight
     from mmseg_bisenet.deploy.backends import FORMATS
-    from mmseg_bisenet.deploy.export import export
+    from mmseg_bisenet.deploy.export import checked_target, export
+    from mmseg_bisenet.files import require_writable
     from mmseg_bisenet.zoo import get_model
 
     path = options.find(args.config)
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     args.checkpoint = fetch(args.checkpoint)
-    preflight.require_writable('--output', args.output)
+    require_writable('--output', args.output)
+    checked_target(args.output, path.stem, FORMATS[args.format], args.precision, args.shape, args.overwrite)
     images = _calibration(args) if args.precision == 'int8' and min(args.shape) > 0 else ()
     segmentor = get_model(str(path), pretrained=args.checkpoint)
     # Shows the log of the export: a warning, and how many labels are equal.
@@ -72,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
             output_kind=args.output_kind,
             calibration=images,
             keep_float=args.keep_float,
+            overwrite=args.overwrite,
         )
     finally:
         logger.removeHandler(handler)

@@ -2,7 +2,9 @@
 
 import copy
 import inspect
+import os
 import warnings
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -80,6 +82,12 @@ class _Runner(Runner):
     def load_or_resume(self) -> None:
         if not self._model_is_loaded:
             super().load_or_resume()
+
+    def dump_config(self) -> None:
+        """As stock, but a file of that name stays: the work dir may be the folder of the user's config."""
+        name = Path(self.cfg.filename or 'config.py').name
+        path = Path(self.work_dir, name)
+        self.cfg.dump(Path(self._log_dir, name) if os.path.lexists(path) else path)
 
 
 def with_built(dataset: dict, key: str, datasets: DataSets) -> dict:

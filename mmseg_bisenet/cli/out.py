@@ -1,11 +1,11 @@
 """``--out DIR`` of ``test``, and tests without ground truth (``test_evaluator.format_only=True``)."""
 
 import argparse
-from pathlib import Path
 
 from mmengine.config import Config
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_output
 
 WRITERS = ('mmseg_bisenet.SegmentationMetric', 'IoUMetric', 'CityscapesMetric')  # those with `output_dir`
 
@@ -18,8 +18,7 @@ def apply_out(cfg: Config, args: argparse.Namespace) -> None:
     """
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     if args.out:
-        if Path(args.out).exists():
-            raise InputError(f'--out {args.out} exists already; name a new folder, or remove it')
+        check_output(args.out, folder=True, fix='name a new folder with --out')
         writers = [evaluator for kind in WRITERS for evaluator in evaluators if evaluator.type == kind]
         if not writers:
             raise InputError(f'--out: no metric of the config writes predictions; set test_evaluator.type={WRITERS[0]}')

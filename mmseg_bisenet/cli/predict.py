@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from mmseg_bisenet.cli import ending
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import require_writable
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mmseg_bisenet.predict.sinks import Sink
     from mmseg_bisenet.predict.sources import Source
 
-INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
 FOR_IMAGES, FOR_VIDEOS = ('overlay', 'labels'), ('video',)
 
 
@@ -60,15 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--show', action='store_true', help='show the overlay in a window; q ends')
     parser.add_argument('--output', default='predicted', metavar='DIR', help='folder to write (default: %(default)s)')
-    parser.add_argument('--overwrite', action='store_true', help='replace files of earlier runs in that folder')
+    parser.add_argument('--overwrite', action='store_true', help='replace files that exist already')
 
 
 def run(args: argparse.Namespace) -> int:
     stop = Event()
     try:
         return _run(args, stop)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     finally:
         stop.set()
 
@@ -99,10 +96,13 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
             height=args.height,
         )
     print(f'{args.model}: runtime {predictor.runtime}, {predictor.precision}, height {predictor.height}', flush=True)
-    with _interrupt(stop) as interrupted, _progress(sources, args.output) as progress:
+    with _interrupt(stop) as came, _progress(sources, args.output) as progress:
         report = pipeline.run(predictor.label, sinks, progress)
     _summary(report, args.output)
-    return INTERRUPTED if interrupted.is_set() else int(bool(report.failures))
+    if came:
+        print(ending.line(came[0]), file=sys.stderr)
+        return ending.STATUSES[came[0]]
+    return int(bool(report.failures))
 
 
 def _model(args: argparse.Namespace) -> str:
@@ -158,20 +158,24 @@ def _logged() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupt(stop: Event) -> Iterator[Event]:
-    """The first Ctrl-C sets ``stop`` and the event that this yields; a second one interrupts as usual."""
-    interrupted = Event()
+def _interrupt(stop: Event) -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM sets ``stop`` and is in the list that this yields; a second one ends as usual."""
+    came: list[int] = []
 
-    def handler(*_) -> None:
-        interrupted.set()
+    def handler(signum: int, frame: object) -> None:
+        came.append(signum)
         stop.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    before = signal.signal(signal.SIGINT, handler)
+    def restore() -> None:
+        for signum, before in handlers.items():
+            signal.signal(signum, before)
+
+    handlers = {signum: signal.signal(signum, handler) for signum in ending.NAMES}
     try:
-        yield interrupted
+        yield came
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 @contextmanager
@@ -181,7 +185,7 @@ def _progress(sources: Sequence['Source'], output: str) -> Iterator[Callable[['R
     def print_shares(report: 'Report', result: 'Result') -> None:
         if result.time is None:
             share = sorted(result.share().items(), key=lambda item: -item[1])[:4]
-            print(f'{_shown(result.name)}:', ', '.join(f'{name} {part:.0%}' for name, part in share), flush=True)
+            print(f'{result.name}:', ', '.join(f'{name} {part:.0%}' for name, part in share), flush=True)
 
     if not (sys.stdout.isatty() and find_spec('rich')):
         yield print_shares
@@ -204,13 +208,8 @@ def _progress(sources: Sequence['Source'], output: str) -> Iterator[Callable[['R
 def _summary(report: 'Report', output: str) -> None:
     fps = report.frames / max(report.seconds, 1e-9)
     dropped = f', {report.dropped} dropped' if report.dropped else ''
-    print(f'frames: {report.frames} in {report.seconds:.2f} s, {fps:.1f} fps{dropped}; written to {_shown(output)}')
+    print(f'frames: {report.frames} in {report.seconds:.2f} s, {fps:.1f} fps{dropped}; written to {output}')
     if report.frames:
         print(report.table(), flush=True)
     for failure in report.failures:
         print(f'mmseg-bisenet: error: {failure}', file=sys.stderr)
-
-
-def _shown(name: str) -> str:
-    """A file name of any bytes, as text that can be printed."""
-    return os.fsencode(name).decode(errors='backslashreplace')

@@ -17,7 +17,7 @@ from torch import nn
 from mmseg_bisenet.checkpoints.files import Checkpoint, listed, read
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model, classifiers_of_others, mismatches, without_boosters
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import require_writable
+from mmseg_bisenet.files import check_output, require_writable
 from mmseg_bisenet.registry import DATASETS
 
 METRIC = 'mmseg_bisenet.SegmentationMetric'
@@ -28,12 +28,11 @@ DataSets = dict[str, BaseSegDataset]
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def require_file(option: str, path: str | None) -> None:
-    """Refuse a file that cannot be written."""
+def require_file(option: str, path: str | None, overwrite: bool) -> None:
+    """Refuse a file that cannot be written, or that exists already."""
     if not path:
         return
-    if Path(path).is_dir():
-        raise InputError(f'{option} {path} is a folder; name a file')
+    check_output(path, overwrite, fix=f'name another with {option}')
     require_writable(option, str(Path(path).parent))
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('work_dir', type=Path, help='the --work-dir of a test')
     parser.add_argument('--out', type=Path, metavar='FILE', help='file to write (default: WORK_DIR/report.html)')
+    parser.add_argument('--overwrite', action='store_true', help='replace a file that exists already')
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.files import write_text
+    from mmseg_bisenet.files import check_output, write_text
     from mmseg_bisenet.report import page
 
     out = args.out or args.work_dir / 'report.html'
-    write_text(out, page.render(args.work_dir, out.parent))
+    check_output(out, args.overwrite)
+    write_text(out, page.render(args.work_dir, out.parent), args.overwrite)
     print(f'wrote {out}')
     return 0

@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.checkpoints.files import fetch
     from mmseg_bisenet.cli import launch, options, preflight
     from mmseg_bisenet.deploy.metadata import SUFFIXES
+    from mmseg_bisenet.evaluation.hook import FOLDER
+    from mmseg_bisenet.files import check_output, require_own, require_writable
 
     cfg = options.load(args)
     args.checkpoint = options.find_checkpoint(args)
@@ -50,7 +52,10 @@ def run(args: argparse.Namespace) -> int:
     _apply(cfg, args)
     for option, folder in [('--out', args.out), ('--show-dir', args.show_dir), ('--work-dir', cfg.work_dir)]:
         if folder:
-            preflight.require_writable(option, folder)
+            require_writable(option, folder)
+    if args.show_dir:
+        check_output(args.show_dir, folder=True, fix='name a new folder with --show-dir')
+    require_own(Path(cfg.work_dir, FOLDER))
     if args.show:
         preflight.require_display()
     datasets = preflight.check_data(cfg, 'test_dataloader')

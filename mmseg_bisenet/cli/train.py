@@ -1,12 +1,15 @@
 """``mmseg-bisenet train CONFIG``: MMSegmentation's training script, with the options that recipes often use."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+OF_A_RUN = ('last_checkpoint', 'iter_*.pth', 'epoch_*.pth', 'best_*.pth', 'curves.png')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import launch, options, preflight
+    from mmseg_bisenet.files import require_writable
 
     cfg = options.load(args)
+    require_writable('--work-dir', cfg.work_dir)
+    if not args.resume:
+        require_no_run(cfg)
     apply_options(cfg, args)
     datasets = preflight.check_data(cfg, 'train_dataloader', *(['val_dataloader'] if cfg.get('val_cfg') else []))
     launch.launch(cfg, args.launcher)
@@ -46,6 +53,23 @@ def run(args: argparse.Namespace) -> int:
     launch.build_runner(cfg, datasets).train()
     launch.leave()
     return 0
+
+
+def require_no_run(cfg: 'Config') -> None:
+    """Refuse a work dir with a training in it: another one would replace some of its checkpoints and leave others.
+
+    Raises:
+        InputError: it names a file of that training.
+    """
+    folder = Path(cfg.work_dir)
+    folders = [folder]
+    if out_dir := cfg.get('default_hooks', {}).get('checkpoint', {}).get('out_dir'):
+        folders.append(Path(out_dir, folder.name))  # where MMEngine puts the checkpoints of this work dir
+    for path in (path for folder in folders for name in OF_A_RUN for path in sorted(folder.glob(name))):
+        raise InputError(
+            f'{path} is of an earlier training, which would be overwritten; continue it with --resume, or name another '
+            '--work-dir'
+        )
 
 
 def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:

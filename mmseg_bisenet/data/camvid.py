@@ -19,7 +19,7 @@ from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import replacing
+from mmseg_bisenet.files import check_output, replacing
 from mmseg_bisenet.registry import DATASETS
 
 SPLITS = ('train', 'val', 'test')
@@ -104,7 +104,7 @@ def convert_camvid(source: str | os.PathLike, target: str | os.PathLike) -> dict
     Args:
         source: contains ``train`` and ``trainannot``, and optionally ``val``, ``valannot``, ``test`` and ``testannot``.
             PNG files with ids 0 to 11; 11 is void.
-        target: a folder that does not exist yet.
+        target: a folder that does not exist yet, or is empty.
 
     Returns:
         The number of images of each split.
@@ -115,8 +115,7 @@ def convert_camvid(source: str | os.PathLike, target: str | os.PathLike) -> dict
             id above 11. The message names the file.
     """
     source, target = Path(source), Path(target)
-    if os.path.lexists(target):
-        raise InputError(f'{target} exists already and is not overwritten; remove it, or give another target')
+    check_output(target, folder=True, fix='name another folder')
     splits = {split: _pairs(source, split) for split in SPLITS if split == 'train' or _has(source, split)}
 
     with replacing(target) as partial:

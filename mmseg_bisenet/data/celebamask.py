@@ -18,7 +18,7 @@ from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import replacing
+from mmseg_bisenet.files import check_output, replacing
 from mmseg_bisenet.registry import DATASETS
 
 COLOURS = {
@@ -84,8 +84,7 @@ def convert_celebamask(source: str | os.PathLike, target: str | os.PathLike) -> 
             or one that its image's is no multiple of. The message names the file.
     """
     source, target = Path(source), Path(target)
-    if os.path.lexists(target):
-        raise InputError(f'{target} exists already and is not overwritten; remove it, or give another target')
+    check_output(target, folder=True, fix='name another folder')
     faces = _faces(source)
     counts = dict.fromkeys(SPLITS, 0)
     with replacing(target) as partial:

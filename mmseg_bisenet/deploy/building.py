@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mmseg_bisenet import model_index
-from mmseg_bisenet.deploy import quantize, verify
+from mmseg_bisenet.deploy import forks, quantize, verify
 from mmseg_bisenet.deploy.backends import Backend, FileBackend
 from mmseg_bisenet.deploy.backends.base import Engine
 from mmseg_bisenet.deploy.export import checked_shape, write
@@ -33,7 +33,7 @@ def build(
     """The engine and its metadata; the arguments are those of :func:`mmseg_bisenet.deploy.load`."""
     device = torch.device(device)
     if threads and backend.needs_torch:
-        torch.set_num_threads(threads)
+        forks.set_threads(threads)
     images = quantize.checked(calibration, shape) if precision == 'int8' else []
     backend.require_build(precision, device)
     switch_tf32_off(precision, device)

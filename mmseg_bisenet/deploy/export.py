@@ -7,7 +7,6 @@ Every format starts from a graph of ``torch.export``; how it is written from the
 import copy
 import importlib.metadata
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from mmseg_bisenet.deploy.metadata import FORMAT_VERSION
 from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_output, scratch
 from mmseg_bisenet.models import BiSeNetSegmentor
 
 
@@ -37,6 +37,7 @@ def export(
     output_kind: str | None = None,
     calibration: Iterable[np.ndarray] = (),
     keep_float: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> Path:
     """Write ``<config>_<precision>_<H>x<W>`` with the suffix of the format into a folder.
 
@@ -54,10 +55,11 @@ def export(
         output_kind: ``labels`` or ``logits``; by default labels if the format has them.
         calibration: images (H, W, 3) uint8 BGR of that shape, for int8.
         keep_float: modules that stay float in int8.
+        overwrite: whether an earlier file of that name may be replaced.
 
     Raises:
         InputError: what this machine, the format or the network cannot do, too few images, a folder that cannot be
-            written, or a file that does not compute what PyTorch does, which is removed.
+            written, a file of that name, or a file that does not compute what PyTorch does, which is removed.
     """
     backend, output_kind = _checked(segmentor, format, precision, dynamic, output_kind)
     shape = checked_shape(shape)
@@ -65,19 +67,14 @@ def export(
     device = own if backend.traced_on_device else torch.device(backend.devices[0])
     backend.require_build(precision, device)
     images = quantize.checked(calibration, shape) if precision == 'int8' else []
-    output = Path(output)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=output, prefix='.unfinished-', ignore_cleanup_errors=True)
-    except OSError as error:
-        raise InputError(f'output folder {output} cannot be written ({error.strerror}); name another') from error
-    with folder:
+    target = checked_target(output, _config_name(segmentor), backend, precision, shape, overwrite)
+    with scratch(target) as folder:
         exported, network = write(
             backend,
             segmentor,
             precision,
             shape,
-            folder.name,
+            folder,
             device,
             dynamic=dynamic,
             output_kind=output_kind,
@@ -93,8 +90,8 @@ def export(
         batches = verify.batches(images, shape, dynamic)
         verify.require(run, network, batches, exported.metadata, exported.path.name, f'it was removed; {fix}')
         del run  # Windows cannot move a file that a runtime has mapped into memory
-        _move(exported.path, output)
-    return output / exported.path.name
+        _move(folder, target, overwrite)
+    return target
 
 
 def write(
@@ -120,7 +117,7 @@ def write(
         others: as in :func:`export`.
     """
     metadata = _describe(segmentor, backend, precision, shape, dynamic, output_kind)
-    path = Path(folder, f'{metadata["config"]}_{precision}_{shape[0]}x{shape[1]}{backend.suffix}')
+    path = Path(folder, _file_name(metadata['config'], backend, precision, shape))
     with quantize.quiet(), torch.no_grad(), tf32(False):
         network = DeployNetwork(segmentor).to(device if backend.traced_on_device else 'cpu')
         dtype = DTYPES[backend.graph_precision(precision)]
@@ -150,6 +147,20 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, int]:
         )
     height, width = map(int, shape)
     return height, width
+
+
+def checked_target(
+    output: str | Path, config: str, backend: FileBackend, precision: str, shape: Sequence[int], overwrite: bool
+) -> Path:
+    """The path of the file for a config of that name.
+
+    Raises:
+        InputError: it must not be written.
+    """
+    target = Path(output, _file_name(config, backend, precision, shape))
+    for part in backend.parts(target):
+        check_output(part, overwrite, fix='name another folder with --output')
+    return target
 
 
 def _checked(
@@ -189,14 +200,13 @@ def _describe(
     dynamic: bool,
     output_kind: str,
 ) -> dict:
-    config = getattr(getattr(segmentor, 'cfg', None), 'filename', None)
     preprocessor = segmentor.data_preprocessor
     described = describe(segmentor)
     packages = ('torch', *backend.needs(precision == 'int8'))
     versions = {name: version for name in packages if (version := _version(name))}
     return dict(
         format_version=FORMAT_VERSION,
-        config=Path(config).stem if config else type(segmentor.backbone).__name__.lower(),
+        config=_config_name(segmentor),
         format=backend.format,
         precision=precision,
         shape=list(shape),
@@ -214,6 +224,15 @@ def _describe(
     )
 
 
+def _file_name(config: str, backend: FileBackend, precision: str, shape: Sequence[int]) -> str:
+    return f'{config}_{precision}_{shape[0]}x{shape[1]}{backend.suffix}'
+
+
+def _config_name(segmentor: BiSeNetSegmentor) -> str:
+    config = getattr(getattr(segmentor, 'cfg', None), 'filename', None)
+    return Path(config).stem if config else type(segmentor.backbone).__name__.lower()
+
+
 def _version(package: str) -> str | None:
     """None for a module that another distribution brings, such as a build for GPUs."""
     try:
@@ -225,11 +244,11 @@ def _version(package: str) -> str | None:
 # -- after -------------------------------------------------------------------------------------------------------------
 
 
-def _move(path: Path, output: Path) -> None:
+def _move(folder: Path, target: Path, overwrite: bool) -> None:
     """Replace an earlier file and its parts, so that at no time a file lies beside parts of another."""
-    try:
-        (output / path.name).unlink(missing_ok=True)
-        for part in sorted(path.parent.iterdir(), key=lambda part: part == path):
-            os.replace(part, output / part.name)
-    except OSError as error:
-        raise InputError(f'output folder {output} cannot be written ({error.strerror}); name another') from error
+    parts = sorted(folder.iterdir(), key=lambda part: part.name == target.name)
+    for part in parts:
+        check_output(target.with_name(part.name), overwrite)
+    target.unlink(missing_ok=True)
+    for part in parts:
+        os.replace(part, target.with_name(part.name))

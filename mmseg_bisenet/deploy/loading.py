@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmseg_bisenet import install
-from mmseg_bisenet.deploy import backends
+from mmseg_bisenet.deploy import backends, forks
 from mmseg_bisenet.deploy.backends import Backend
 from mmseg_bisenet.deploy.backends.base import Engine, default_threads
 from mmseg_bisenet.deploy.metadata import SUFFIXES, read
@@ -64,7 +64,8 @@ def load(
         device: ``cpu`` or ``cuda``.
         channel_order: of the images, ``bgr`` as OpenCV reads them, or ``rgb``.
         threads: on a CPU, by default as many as PyTorch uses if it is loaded; otherwise OMP_NUM_THREADS, or one a core.
-            For a runtime of PyTorch it becomes the number of the whole process.
+            For a runtime of PyTorch it becomes the number of the whole process. Processes that are forked later use one
+            of PyTorch's threads, which do not survive a fork; spawned ones use as many as they ask for.
         throughput: run images of a batch at the same time, each in few threads, if the runtime gains by it
             (``onnxruntime`` and ``openvino``).
         calibration: for ``int8`` of a config: images (H, W, 3) uint8 BGR of ``shape``, which set its ranges.
@@ -73,6 +74,7 @@ def load(
         InputError: options contradict each other or the file; this machine lacks what they need; a package is not
             installed; a file is missing, damaged or of another version; the labels are not those of PyTorch.
     """
+    forks.guard()
     device = str(device)
     if not re.fullmatch(r'(cpu|cuda)(:\d+)?', device):
         raise InputError(f'device={device!r} is not known; give cpu or cuda')

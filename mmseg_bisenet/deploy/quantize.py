@@ -23,6 +23,7 @@ import numpy as np
 
 from mmseg_bisenet.deploy.packages import require_packages
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.pixels import read_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,10 @@ def read_images(paths: Sequence[str | Path], shape: tuple[int, int], most: int =
         InputError: one cannot be read.
     """
     for i in np.linspace(0, len(paths) - 1, min(len(paths), most)).round().astype(int):
-        image = cv2.imread(str(paths[i]))
+        try:
+            image = read_pixels(paths[i])
+        except OSError:
+            image = None
         if image is None:
             raise InputError(f'calibration image {paths[i]} cannot be read; repair it or remove it')
         yield cv2.resize(image, shape[::-1])

@@ -15,7 +15,7 @@ Deviations from stock:
 import os
 import re
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from zipfile import BadZipFile, ZipFile
 
 from mmengine import dist
@@ -25,7 +25,11 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import remove_leftovers, replacing
+from mmseg_bisenet.locks import lock
 from mmseg_bisenet.registry import HOOKS
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 BACKEND = 'mmseg_bisenet.atomic'
 
@@ -41,6 +45,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     backend_args: dict | None
     saved_iter: int | None = None
+    lock: 'BaseFileLock | None' = None
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -63,10 +68,15 @@ class AtomicCheckpointHook(CheckpointHook):
                 )
 
     def before_train(self, runner: Runner) -> None:
-        """Remove the temporary files of a run that was killed while it wrote."""
+        """Lock the work dir, and remove the temporary files of a run that was killed while it wrote."""
         super().before_train(runner)
         if dist.is_main_process():
+            self.lock = lock(runner.work_dir, 'train')
             remove_leftovers(self.out_dir, '*.pth')
+
+    def after_run(self, runner: Runner) -> None:
+        if self.lock:
+            self.lock.release()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Save the best checkpoint, and write the scores into the checkpoint of this iteration if there is one.
@@ -103,7 +113,9 @@ class AtomicCheckpointHook(CheckpointHook):
             )
             AtomicBackend().put_text(str(whole), os.path.join(runner.work_dir, 'last_checkpoint'))
         elif found or last is not None:
-            raise InputError(f'--resume: no checkpoint in {folder} is whole; start again without --resume')
+            raise InputError(
+                f'--resume: no checkpoint in {folder} is whole; start again without --resume, in another --work-dir'
+            )
 
 
 def is_whole(path: str | Path) -> bool:
@@ -133,9 +145,11 @@ class AtomicBackend(LocalBackend):
             InputError: the system refuses to write. An earlier file stays as it was.
         """
         try:
-            with replacing(filepath) as partial:
+            with replacing(filepath, overwrite=True) as partial:
                 partial.write_bytes(obj)
         except InputError as error:
+            if error.__cause__ is None:
+                raise
             reason = cast(OSError, error.__cause__).strerror
             raise InputError(f'{filepath} cannot be written ({reason}); make room, then --resume') from error
 

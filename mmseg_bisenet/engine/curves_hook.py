@@ -8,7 +8,6 @@ records it.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,6 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmseg_bisenet.engine.only_warn import only_warn
+from mmseg_bisenet.pixels import write_pixels
 from mmseg_bisenet.registry import HOOKS
 
 FILE = 'curves.png'
@@ -59,8 +59,7 @@ class CurvesHook(Hook):
             scalars = {key: buffer.data[0] for key, buffer in runner.message_hub.log_scalars.items()}
             losses, rates = (scalars.get(f'train/{key}', np.empty(0)) for key in ('loss', 'lr'))
             picture = draw_curves(runner.iter, losses, rates, runner.message_hub.get_info(EVALUATIONS, []))
-            if not cv2.imwrite(str(Path(runner.work_dir, FILE)), picture[..., ::-1]):
-                raise OSError(f'{runner.work_dir} cannot be written')
+            write_pixels(Path(runner.work_dir, FILE), picture[..., ::-1])
             return picture
 
 

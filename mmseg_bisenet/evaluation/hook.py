@@ -4,10 +4,9 @@ import csv
 import json
 import math
 import platform
-import shutil
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mmcv
 import mmengine
@@ -18,10 +17,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmseg_bisenet
-from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
-from mmseg_bisenet.files import remove_leftovers, replacing
+from mmseg_bisenet.files import remove_leftovers, replacing_own, require_own
+from mmseg_bisenet.locks import lock
 from mmseg_bisenet.registry import HOOKS
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 FOLDER = 'evaluation'
 
@@ -31,7 +33,8 @@ class EvaluationHook(Hook):
     """Write the results of the test's :class:`SegmentationMetric` into ``WORK_DIR/evaluation``.
 
     ``scores.json`` contains everything, ``per_class.csv`` and ``per_image.csv`` its tables, ``samples`` the truth and
-    prediction of images as PNG files of ids. An earlier folder is replaced at the end, so a test that fails keeps it.
+    prediction of images as PNG files of ids. The folder of an earlier test is replaced at the end, so a test that fails
+    keeps it. A folder that holds anything else is refused before the test.
 
     Args:
         samples: number of images to keep of the best, and of the worst.
@@ -39,12 +42,13 @@ class EvaluationHook(Hook):
 
     def __init__(self, samples: int = 6) -> None:
         self.samples = samples
+        self.lock: BaseFileLock | None = None
 
     def before_test(self, runner: Runner) -> None:
-        folder = Path(runner.work_dir, FOLDER)
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / 'scores.json').exists():
-            raise InputError(f'{folder} exists and is not of a test, so it is not replaced; name another --work-dir')
         if is_main_process():
+            folder = Path(runner.work_dir, FOLDER)
+            require_own(folder)
+            self.lock = lock(folder.parent, 'test')
             remove_leftovers(folder.parent, folder.name)
         for metric in _metrics(runner):
             metric.extremes.count = self.samples
@@ -53,6 +57,10 @@ class EvaluationHook(Hook):
         for metric in _metrics(runner):
             if is_main_process() and not metric.format_only:
                 write(Path(runner.work_dir, FOLDER), _about(runner), metric)
+
+    def after_test(self, runner: Runner) -> None:
+        if self.lock:
+            self.lock.release()
 
 
 def _metrics(runner: Runner) -> list[SegmentationMetric]:
@@ -77,11 +85,10 @@ def write(folder: Path, about: dict, metric: SegmentationMetric) -> None:
     """Replace ``folder`` by the results of ``metric``.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or holds what no test wrote.
     """
-    with replacing(folder) as partial:
+    with replacing_own(folder) as partial:
         _write(partial, about, metric)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(folder: Path, about: dict, metric: SegmentationMetric) -> None:
@@ -106,7 +113,7 @@ def _write(folder: Path, about: dict, metric: SegmentationMetric) -> None:
 
 
 def _write_csv(path: Path, rows: list[dict]) -> None:
-    with path.open('w', newline='') as file:
+    with path.open('w', newline='', encoding='utf-8', errors='surrogateescape') as file:  # names of any bytes
         writer = csv.DictWriter(file, rows[0] if rows else (), lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)

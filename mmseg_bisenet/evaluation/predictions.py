@@ -22,6 +22,7 @@ from mmseg.datasets import CityscapesDataset
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.samples import to_png
+from mmseg_bisenet.files import check_output
 
 # The official id of each of the 19 classes, from cityscapesscripts.helpers.labels.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -39,8 +40,7 @@ class PredictionFolder:
         self.folder = Path(folder)
         self.partial = self.folder.with_name(f'.{self.folder.name}.partial')
         self.sources: dict[Path, str] = {}  # prediction: image
-        if self.folder.exists():
-            raise InputError(f'{folder} exists already; name a new folder for predictions, or remove it')
+        self._check()
         shutil.rmtree(self.partial, ignore_errors=True)  # a leftover of a killed run
         barrier()
 
@@ -54,8 +54,7 @@ class PredictionFolder:
             labels = np.array(LABEL_IDS, np.uint8)[labels]
         elif reduce_zero_label:
             labels = labels + np.uint8(1)
-        if self.folder.exists():
-            raise InputError(f'{self.folder} exists already, with the predictions of another test; name another folder')
+        self._check()
         path = self.partial / self._claim(img_path, classes)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +81,9 @@ class PredictionFolder:
             except FileNotFoundError:
                 return  # another process on this machine was faster
             shutil.rmtree(self.partial, ignore_errors=True)
+
+    def _check(self) -> None:
+        check_output(self.folder, folder=True, fix='name a new folder for predictions')
 
     def _claim(self, img_path: str, classes: Sequence[str]) -> Path:
         path = place(img_path, classes)

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import replacing
+from mmseg_bisenet.files import check_output, replacing
 from mmseg_bisenet.miniscapes.classes import colours, train_ids
 from mmseg_bisenet.miniscapes.scene import check, draw_scene
+from mmseg_bisenet.pixels import write_pixels
 
 VERSION = 1  # to be raised if the same seed gives other pictures
 NAME = 'miniscapes.json'
@@ -52,12 +53,9 @@ def write_miniscapes(
             raise InputError(f'{name} {count} is negative; use a number of scenes from 0')
     check(seed, size)
     facts = {'version': VERSION, 'seed': int(seed), 'train': train, 'val': val, 'size': list(size)}
-    if root.exists() and not _empty(root):
-        if _facts(root) == facts:
-            return root
-        content = 'miniscapes of other parameters' if _facts(root) else 'something else'
-        raise InputError(f'{root} already contains {content}; name another folder, or remove this one')
-
+    if _facts(root) == facts:
+        return root
+    check_output(root, folder=True, fix='name another folder')
     try:
         with replacing(root) as partial:
             _write(partial, {'train': train, 'val': val}, size, seed)
@@ -71,10 +69,6 @@ def write_miniscapes(
 def scene_seed(seed: int, split: str, index: int) -> int:
     """The seed of a scene, different for each split and index."""
     return int(np.random.SeedSequence((seed, SPLITS.index(split), index)).generate_state(1, np.uint64)[0])
-
-
-def _empty(root: Path) -> bool:
-    return root.is_dir() and not any(root.iterdir())
 
 
 def _facts(root: Path) -> dict | None:
@@ -96,17 +90,12 @@ def _write(root: Path, counts: dict[str, int], size: Sequence[int], seed: int) -
             photo, labels = draw_scene(scene_seed(seed, split, index), size)
             town = towns[index % len(towns)]
             place = f'{split}/{town}/{town}_{index // len(towns):06d}_000019'
-            _png(root / f'leftImg8bit/{place}_leftImg8bit.png', photo)
-            _png(root / f'gtFine/{place}_gtFine_labelIds.png', labels)
-            _png(root / f'gtFine/{place}_gtFine_labelTrainIds.png', train_ids(labels))
-            _png(root / f'gtFine/{place}_gtFine_color.png', colours(labels)[..., ::-1])
+            write_pixels(root / f'leftImg8bit/{place}_leftImg8bit.png', photo, FAST)
+            write_pixels(root / f'gtFine/{place}_gtFine_labelIds.png', labels, FAST)
+            write_pixels(root / f'gtFine/{place}_gtFine_labelTrainIds.png', train_ids(labels), FAST)
+            write_pixels(root / f'gtFine/{place}_gtFine_color.png', colours(labels)[..., ::-1], FAST)
             done += 1
             _progress(done, total, time.monotonic() - start)
-
-
-def _png(path: Path, picture: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), picture, FAST):
-        raise OSError(f'OpenCV cannot write {path}')
 
 
 def _progress(done: int, total: int, seconds: float) -> None:

@@ -109,7 +109,7 @@ def _export(model: str, checkpoint: str | Path | None, format: str, precision: s
 
     segmentor = _segmentor(model, checkpoint)
     shape, dynamic = tested_shape(segmentor.cfg), FORMATS[format].free_shapes
-    return export(segmentor, format, precision, shape, folder, dynamic=dynamic)
+    return export(segmentor, format, precision, shape, folder, dynamic=dynamic, overwrite=True)
 
 
 def tested_shape(cfg) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """The labels of one image, and what is made of them: shares, pictures, polygons, files."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,10 +99,8 @@ class Result:
             raise InputError(f'kind {kind!r} is not known; choose one of {", ".join(KINDS)}')
         if path.suffix.lower() not in KINDS[kind]:
             raise InputError(f'{path}: a file of kind {kind} ends in {" or ".join(KINDS[kind])}; rename it')
-        if os.path.lexists(path) and not overwrite:
-            raise InputError(f'{path} exists already; name another file, or give overwrite=True')
         content = self.encoded(kind, path.suffix)
-        with replacing(path) as partial:
+        with replacing(path, overwrite) as partial:
             partial.write_bytes(content)
 
     def encoded(self, kind: str, suffix: str, picture: np.ndarray | None = None) -> bytes:

@@ -64,13 +64,17 @@ def _parse(text: str) -> dict | None:
         line = json.loads(text)
     except ValueError:
         return None
-    return line if isinstance(line, dict) and 'step' in line else None
+    return line if isinstance(line, dict) and isinstance(line.get('step'), int) else None
 
 
 def _series(lines: list[dict], key: str) -> np.ndarray:
     """(N, 2) steps and finite values."""
-    points = [(line['step'], line[key]) for line in lines if key in line and math.isfinite(line[key])]
+    points = [(line['step'], line[key]) for line in lines if _is_finite(line.get(key))]
     return np.array(points, float).reshape(-1, 2)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _chart(title: str, summary: str, values: np.ndarray, log: bool = False, dots: bool = False) -> Chart:

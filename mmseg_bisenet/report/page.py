@@ -31,8 +31,19 @@ def render(work_dir: Path, folder: Path) -> str:
     Raises:
         InputError: there are no scores, or they are damaged.
     """
+    path = work_dir / 'evaluation' / 'scores.json'
+    again = f'run mmseg-bisenet test CONFIG CHECKPOINT --work-dir {work_dir}'
+    scores, charts = _load(path, again), curves.charts(work_dir)
+    try:
+        return _render(scores, charts, work_dir, folder)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, jinja2.TemplateError) as error:
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f'{path} is damaged ({reason}); {again} again') from error
+
+
+def _render(scores: dict, charts: list[curves.Chart], work_dir: Path, folder: Path) -> str:
+    """Raises one of many errors if the scores have other types or shapes than a test writes."""
     evaluation = work_dir / 'evaluation'
-    scores = _load(evaluation / 'scores.json', work_dir)
     classes = scores['classes']
     # Not every data set has a palette.
     palette = scores['palette'] or np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
@@ -54,18 +65,17 @@ def render(work_dir: Path, folder: Path) -> str:
         title=Path(scores['config'] or work_dir.resolve()).stem,
         most_pixels=max((row['pixels'] or 0 for row in scores['per_class']), default=0) or 1,
         confusion=_confusion(classes, np.array(scores['confusion'], np.int64)),
-        charts=curves.charts(work_dir),
+        charts=charts,
         plot=curves.PLOT,
         samples={kind: [sample for sample in samples if sample['kind'] == kind] for kind in ('best', 'worst')},
         links={
-            name: quote(Path(os.path.relpath(evaluation / name, folder)).as_posix())
+            name: quote(os.fsencode(Path(os.path.relpath(evaluation / name, folder)).as_posix()))
             for name in ('scores.json', 'per_class.csv', 'per_image.csv')
         },
     )
 
 
-def _load(path: Path, work_dir: Path) -> dict:
-    again = f'run mmseg-bisenet test CONFIG CHECKPOINT --work-dir {work_dir}'
+def _load(path: Path, again: str) -> dict:
     try:
         scores = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mmseg_bisenet.palette import paint
+from mmseg_bisenet.pixels import read_pixels
 
 LONGEST_SIDE = 640  # pixels
 IGNORED = 255
@@ -64,8 +65,8 @@ def of_sample(
 def _open(path: str | Path, flag: int) -> tuple[np.ndarray | None, str]:
     """Decode with OpenCV, as the test does. Return (pixels, ''), or (None, problem)."""
     try:
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), flag)
-    except (OSError, cv2.error) as error:  # OpenCV refuses empty and very large files
+        pixels = read_pixels(path, flag)
+    except OSError as error:
         return None, f'{path} {"does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"}'
     return pixels, '' if pixels is not None else f'{path} cannot be read'
 

@@ -275,7 +275,7 @@ def test_bad_input(tmp_path, capsys):
         ('--image', str(tmp_path / 'none.png')): 'none.png does not exist',
         ('--image', str(tmp_path / 'text.png')): 'text.png cannot be read',
         ('--calibration', str(tmp_path / 'none')): 'does not exist; give a folder of images',
-        ('--csv', str(tmp_path)): f'--csv {tmp_path} is a folder; name a file',
+        ('--csv', str(tmp_path)): f'{tmp_path} is a folder; name another with --csv',
         ('--csv', str(tmp_path / 'text.png' / 'x.csv')): 'is no folder; name another folder',
         ('--picture', str(tmp_path / 'x.doc')): 'give a name that ends in .png',
         (str(tmp_path / 'other.pth'),): 'is not of this config',
@@ -311,8 +311,11 @@ def test_the_picture(tmp_path, last):
     rows = [dict(runtime=name, precision=kind, fps=3.5, same_labels=same) for name, kind, same in kinds]
     picture.draw(rows, 'title', tmp_path / 'picture.png')
     assert cv2.imread(str(tmp_path / 'picture.png')).std() > 10
-    with pytest.raises(InputError, match=r'--picture .* cannot be written'):
-        picture.draw(rows, 'title', tmp_path / 'none' / 'picture.png')
+    with pytest.raises(InputError, match=r'picture.png exists already; name another, or give --overwrite'):
+        picture.draw(rows, 'title', tmp_path / 'picture.png')
+    with pytest.raises(InputError, match=r'none.png cannot be written \(Not a directory\)'):
+        picture.draw(rows, 'title', tmp_path / 'picture.png' / 'none.png')
+    picture.draw(rows, 'title', tmp_path / 'picture.png', overwrite=True)
 
 
 def test_the_machine():

@@ -15,9 +15,12 @@ def test_table():
 def test_csv(tmp_path):
     path = tmp_path / 'results' / 'cost.csv'
     for rows in ([dict(model='a,b', parameters=1), dict(model='c', parameters=2)], [dict(model='d', parameters=3)]):
-        write_csv(path, rows)
+        write_csv(path, rows, overwrite=True)
         with path.open(newline='') as file:
             assert list(csv.DictReader(file)) == [{key: str(value) for key, value in row.items()} for row in rows]
+
+    with pytest.raises(InputError, match=r'cost\.csv exists already; name another, or give --overwrite'):
+        write_csv(path, rows)
 
 
 def test_csv_to_nowhere(tmp_path):

@@ -242,7 +242,7 @@ def test_a_table_that_cannot_be_written_is_refused_before_the_work(name, tmp_pat
     monkeypatch.setattr(options, 'load', lambda args: pytest.fail('the work began'))
     (tmp_path / 'file').touch()
     for path, message in {
-        tmp_path: 'is a folder; name a file',
+        tmp_path: 'is a folder; name another with --csv',
         tmp_path / 'file' / 'x.csv': 'is no folder; name',
     }.items():
         assert importlib.import_module(f'benchmarks.{name}').main([NAME, '--csv', str(path)]) == 2

@@ -311,5 +311,7 @@ def test_a_file_in_the_place_of_a_folder(refused, checkpoint, option):
 
 
 def test_predictions_are_not_written_over_others(refused, checkpoint, tmp_path):
-    (tmp_path / 'labels').mkdir()
-    assert 'labels exists already' in refused('test', NAME, checkpoint(), '--out', tmp_path / 'labels')
+    (tmp_path / 'labels' / 'mine').mkdir(parents=True)
+    assert 'labels exists already; name a new folder with --out, or remove it' in refused(
+        'test', NAME, checkpoint(), '--out', tmp_path / 'labels'
+    )

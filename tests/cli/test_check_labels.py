@@ -38,7 +38,9 @@ def test_right_data_gives_a_table_and_pictures(data, tmp_path, capsys, name):
     # The test set of this config is the validation set, repeated five times.
     assert 'val-test: 3 images, 0 without label' in out
     assert f'all files are correct; table and pictures are in {folder}' in out
-    assert {path.name for path in folder.iterdir()} == {'problems.txt', 'classes.csv', 'train.png', 'val-test.png'}
+    assert {path.name for path in folder.iterdir()} == {
+        *('problems.txt', 'classes.csv', 'train.png', 'val-test.png', '.written.json')
+    }
     assert (folder / 'problems.txt').read_text() == ''
     with (folder / 'classes.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
@@ -96,8 +98,19 @@ def test_workers(data, tmp_path, capsys):
     assert '--workers is 0; give 1 or more' in capsys.readouterr().err
 
 
+def test_what_a_user_put_beside_the_table_stays(data, tmp_path, capsys):
+    assert check(tmp_path) == 0
+    mine = tmp_path / 'work' / 'check_labels' / 'mine.txt'
+    mine.write_text('mine')
+    capsys.readouterr()
+    assert check(tmp_path) == 2
+    out, err = capsys.readouterr()
+    assert f'error: {mine} is not as this command wrote it, and {mine.parent} would be replaced; move it' in err
+    assert not out and mine.read_text() == 'mine'
+
+
 def test_a_work_dir_that_cannot_be_written(data, tmp_path, capsys):
     (tmp_path / 'work').touch()
     assert check(tmp_path) == 2
     err = capsys.readouterr().err
-    assert 'check_labels/problems.txt cannot be written (Not a directory); name another place' in err
+    assert f'--work-dir {tmp_path}/work/check_labels: {tmp_path}/work is no folder; name another folder' in err

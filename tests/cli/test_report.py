@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from browser import CHROMIUM, Browser
-from fake_work_dir import HEIGHT, WIDTH, fake_work_dir, read_scores, train, write_scores
+from fake_work_dir import HEIGHT, WIDTH, fake_work_dir, log, read_scores, train, write_scores
 from PIL import Image
 
 from mmseg_bisenet.cli import main
@@ -23,7 +23,7 @@ def work_dir(tmp_path) -> Path:
 
 
 def page(folder: Path) -> str:
-    assert main(['report', str(folder)]) == 0
+    assert main(['report', str(folder), '--overwrite']) == 0
     return (folder / 'report.html').read_text()
 
 
@@ -233,13 +233,51 @@ def test_damaged_scores(work_dir, capsys):
     assert line.endswith(f'; run mmseg-bisenet test CONFIG CHECKPOINT --work-dir {work_dir} again\n')
 
 
+@pytest.mark.parametrize(
+    'key, value',
+    [
+        ('classes', 5),
+        ('classes', ['one']),
+        ('palette', 'red'),
+        ('palette', [[1, 2]]),
+        ('confusion', [[1, 2], [3]]),
+        ('confusion', [[1]]),
+        ('summary', None),
+        ('per_class', [{}]),
+        ('per_image', 7),
+        ('samples', [{}]),
+        ('samples', 'none'),
+        ('config', 3),
+        ('versions', 1),
+    ],
+)
+def test_scores_of_other_types(work_dir, capsys, key, value):
+    write_scores(work_dir, read_scores(work_dir) | {key: value})
+    line = error(capsys, work_dir)
+    assert line.startswith(f'mmseg-bisenet: error: {work_dir}/evaluation/scores.json is damaged (')
+    assert line.endswith(f'); run mmseg-bisenet test CONFIG CHECKPOINT --work-dir {work_dir} again\n')
+    assert line.count('\n') == 1 and not (work_dir / 'report.html').exists()
+
+
+def test_logs_of_other_types(work_dir):
+    log(work_dir, '20260101_000000', dict(loss='high', step=1), dict(loss=2.0, step='two'), dict(loss=1.0, step=3))
+    assert '1 at step 3, 1 at step 3' in page(work_dir)
+
+
+def test_a_work_dir_with_a_name_of_any_bytes(work_dir):
+    folder = work_dir.rename(work_dir.with_name(os.fsdecode(b'\xff')))
+    assert main(['report', str(folder), '--out', str(folder.parent / 'out.html')]) == 0
+    assert b'href="%FF/evaluation/scores.json"' in (folder.parent / 'out.html').read_bytes()
+
+
 def test_target_that_cannot_be_written(work_dir, capsys):
     assert 'a.html cannot be written (Not a directory); name another place' in error(
         capsys, work_dir, '--out', work_dir / 'evaluation' / 'scores.json' / 'x' / 'a.html'
     )
     before = page(work_dir)
     (work_dir / f'.report.html.{os.getpid()}.partial').mkdir()  # a write that fails keeps the earlier page
-    assert 'cannot be written' in error(capsys, work_dir)
+    assert 'cannot be written' in error(capsys, work_dir, '--overwrite')
+    assert 'report.html exists already; name another, or give --overwrite' in error(capsys, work_dir)
     assert (work_dir / 'report.html').read_text() == before
 
 

@@ -175,12 +175,13 @@ def test_an_unknown_argument_is_not_swallowed(tmp_path):
 def test_the_target_is_never_overwritten(segnet, tmp_path, kind):
     target = tmp_path / 'camvid'
     {
-        'folder': target.mkdir,
+        'folder': lambda: (target / 'mine').mkdir(parents=True),
         'file': lambda: target.write_text('mine'),
         'dangling link': lambda: target.symlink_to('gone'),
     }[kind]()
     message = refused(segnet, target)
-    assert message == f'{target} exists already and is not overwritten; remove it, or give another target'
+    reason = 'is a symbolic link, which is not followed' if kind == 'dangling link' else 'exists already'
+    assert message == f'{target} {reason}; name another folder' + (', or remove it' if kind != 'dangling link' else '')
     if kind == 'file':
         assert target.read_text() == 'mine'
 

@@ -169,8 +169,8 @@ def refused(source: Path, target: Path) -> str:
 
 
 def test_the_target_is_never_overwritten(source, tmp_path):
-    (tmp_path / 'there').mkdir()
-    assert refused(source, tmp_path / 'there').endswith('is not overwritten; remove it, or give another target')
+    (tmp_path / 'there' / 'mine').mkdir(parents=True)
+    assert refused(source, tmp_path / 'there').endswith('there exists already; name another folder, or remove it')
 
 
 @pytest.mark.parametrize('gone', ['CelebA-HQ-img', 'CelebAMask-HQ-mask-anno', 'CelebA-HQ-to-CelebA-mapping.txt'])

@@ -168,6 +168,8 @@ def test_a_mismatch_is_removed_and_what_was_there_stays(small, tmp_path, monkeyp
 
     monkeypatch.setattr(FORMATS['onnx'], 'run_plainly', wrong)
     with pytest.raises(InputError, match=r'64x128.onnx: \d+\.\d\d% of the labels are those of PyTorch .* removed'):
+        export(small, 'onnx', 'fp32', SHAPE, tmp_path, overwrite=True)
+    with pytest.raises(InputError, match=r'64x128\.onnx exists already; name another folder with --output'):
         export(small, 'onnx', 'fp32', SHAPE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
     assert old.read_text() == 'the one before'
@@ -185,7 +187,7 @@ def test_labels_of_no_class_are_wrong(segmentor, street):
 
 def test_an_interrupt_leaves_nothing(small, tmp_path, monkeypatch):
     def interrupt(*_):
-        assert list(tmp_path.glob('.unfinished-*/*.onnx'))
+        assert list(tmp_path.glob('.*.partial/*.onnx'))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(FORMATS['onnx'], 'run_plainly', interrupt)
@@ -263,7 +265,7 @@ def test_no_compiler(segmentor, monkeypatch, tmp_path):
 
 def test_a_folder_that_cannot_be(segmentor, tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(InputError, match=r'output folder .*file cannot be written .* name another'):
+    with pytest.raises(InputError, match=r'file/.*64x128\.onnx cannot be written \(Not a directory\)'):
         export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path / 'file')
 
 

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from mmengine.runner import find_latest_checkpoint
 from toy import losses, toy
 
+from mmseg_bisenet import locks
 from mmseg_bisenet.checkpoints.files import read
 from mmseg_bisenet.engine import checkpoint_hook
 from mmseg_bisenet.engine.checkpoint_hook import is_whole
@@ -154,10 +157,26 @@ def test_no_whole_checkpoint_is_said(tmp_path):
         resume(tmp_path)
 
 
+def test_two_trainings_in_one_work_dir(tmp_path, monkeypatch):
+    """The second is refused, and the file that the first is writing stays."""
+    monkeypatch.setattr(locks, 'PATIENCE', 0)
+    (tmp_path / '.iter_4.pth.123.partial').write_bytes(b'half')
+    lock = f'held = filelock.FileLock({str(tmp_path / ".train.lock")!r}); held.acquire()'
+    command = [sys.executable, '-c', f'import filelock; {lock}; print(flush=True); input()']
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b'\n'
+        with pytest.raises(InputError, match=f'work dir {tmp_path} is in use by another train; wait until it ends, or'):
+            toy(tmp_path, max_iters=1).train()
+        assert files(tmp_path) == {'.iter_4.pth.123.partial'}
+        other.kill()
+    toy(tmp_path, max_iters=1).train()
+    assert files(tmp_path) == {'iter_1.pth'} and not list(tmp_path.glob('*.partial'))
+
+
 def test_leftovers_of_a_killed_write_are_removed(tmp_path):
     (tmp_path / '.iter_4.pth.123.partial').write_bytes(b'half')
     toy(tmp_path, max_iters=1).train()
-    assert files(tmp_path) == {'iter_1.pth'} and not list(tmp_path.glob('.*'))
+    assert files(tmp_path) == {'iter_1.pth'} and [path.name for path in tmp_path.glob('.*')] == ['.train.lock']
 
 
 def test_other_storage_is_refused(tmp_path):

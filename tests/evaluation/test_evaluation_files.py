@@ -143,6 +143,24 @@ def without_truth(config, drawn) -> tuple[str, ...]:
     return f'test_dataloader.dataset.data_root={root}', 'test_evaluator.format_only=True'
 
 
+def test_names_of_any_bytes(config, drawn, tmp_path):
+    """An image and a work dir whose names are not UTF-8: the scores, the predictions and the report are written."""
+    for path in sorted(drawn.glob('miniscapes/*/val/kaltenmuehl/*_000000_*')):
+        name = path.name.replace('kaltenmuehl', os.fsdecode(b'\xff'))
+        target = tmp_path / 'data' / path.parts[-4] / 'val' / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    work_dir = tmp_path / 'work'
+    changes = (f'test_dataloader.dataset.data_root={tmp_path}/data',)
+    assert run(config, work_dir, '--out', str(tmp_path / 'out'), changes=changes) == 0
+    photo = b'leftImg8bit/val/\xff_000000_000019_leftImg8bit.png'
+    assert photo in (work_dir / 'evaluation/per_image.csv').read_bytes()
+    assert [os.fsencode(row['img_path']).endswith(photo) for row in load(work_dir)['per_image']] == [True]
+    assert os.listdir(os.fsencode(tmp_path / 'out')) == [os.path.basename(photo)]
+    assert main(['report', str(work_dir)]) == 0
+    assert b'photo \xff_000000' in (work_dir / 'report.html').read_bytes()
+
+
 def test_predictions_without_truth(one, config, without_truth, tmp_path):
     (tmp_path / '.evaluation.123.partial').mkdir()  # a leftover of a killed test
     assert run(config, tmp_path, '--out', str(tmp_path / 'labels'), changes=without_truth) == 0

@@ -325,6 +325,6 @@ def test_predictions_of_two_evaluations_do_not_mix(tmp_path):
     evaluate(made, [sample(0, *pair)])
     before = [path.read_bytes() for path in (tmp_path / 'out').rglob('*.png')]
     made.process({}, [sample(0, *pair)])
-    with pytest.raises(InputError, match='exists already, with the predictions of another test'):
+    with pytest.raises(InputError, match='out exists already; name a new folder for predictions, or remove it'):
         made.evaluate(1)
     assert [path.read_bytes() for path in (tmp_path / 'out').rglob('*.png')] == before

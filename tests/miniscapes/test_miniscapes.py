@@ -197,7 +197,7 @@ def test_the_same_data_set_is_used_again(folder, monkeypatch):
 @pytest.mark.parametrize('other', [{'train': 8}, {'val': 5}, {'seed': 2}, {'size': (64, 128)}])
 def test_a_data_set_of_other_parameters_is_kept(folder, other):
     before = pictures(folder, '**/*.*')
-    with pytest.raises(InputError, match='other parameters') as caught:
+    with pytest.raises(InputError, match='exists already; name another folder, or remove it') as caught:
         write_miniscapes(folder, **({'train': 9, 'val': 4, 'size': SMALL, 'seed': 3} | other))
     assert str(folder) in str(caught.value) and '\n' not in str(caught.value)
     assert pictures(folder, '**/*.*') == before
@@ -205,9 +205,9 @@ def test_a_data_set_of_other_parameters_is_kept(folder, other):
 
 def test_files_of_a_user_are_kept(tmp_path):
     (tmp_path / 'holiday.jpg').write_text('sea')
-    with pytest.raises(InputError, match='something else'):
+    with pytest.raises(InputError, match='exists already; name another folder, or remove it'):
         write_miniscapes(tmp_path, train=1, val=0, size=SMALL)
-    with pytest.raises(InputError, match='something else'):
+    with pytest.raises(InputError, match=r'holiday\.jpg exists already; name another folder'):
         write_miniscapes(tmp_path / 'holiday.jpg', train=1, val=0, size=SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ['holiday.jpg']
 

@@ -65,8 +65,8 @@ def test_saved_files(result, tmp_path):
 @pytest.mark.parametrize(
     'name, kind, reason',
     [
-        ('old.png', 'labels', 'exists already; name another file, or give overwrite=True'),
-        ('link.png', 'labels', 'exists already'),
+        ('old.png', 'labels', r'exists already; name another, or give --overwrite \(in Python overwrite=True\)'),
+        ('link.png', 'labels', 'is a symbolic link, which is not followed'),
         ('new.jpg', 'labels', 'a file of kind labels ends in .png; rename it'),
         ('new.png', 'label', "kind 'label' is not known; choose one of overlay, mask, labels, geojson"),
         ('old.png/new.png', 'labels', 'cannot be written'),

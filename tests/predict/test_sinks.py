@@ -132,8 +132,9 @@ def test_links_are_not_followed(tmp_path):
     (tmp_path / 'out/a_labels.png').symlink_to('../mine/a_labels.png')
     (tmp_path / 'out/deep').symlink_to('../mine')
     folder = Folder(tmp_path / 'out', True, [])
-    write('labels', folder, result())
-    assert not (tmp_path / 'out/a_labels.png').is_symlink()
+    with pytest.raises(InputError, match=r'a_labels\.png is a symbolic link, which is not followed; name another'):
+        write('labels', folder, result())
+    assert (tmp_path / 'out/a_labels.png').is_symlink()
     with pytest.raises(InputError, match='out/deep is a symbolic link, which is not followed; name another folder'):
         write('labels', folder, result('deep/a'))
     assert (tmp_path / 'mine/a_labels.png').read_text() == 'mine' and len(os.listdir(tmp_path / 'mine')) == 1

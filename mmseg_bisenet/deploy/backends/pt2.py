@@ -12,6 +12,7 @@ import numpy as np
 
 from mmseg_bisenet.deploy.backends.base import Engine, Exported, FileBackend, reading, write_beside
 from mmseg_bisenet.deploy.backends.compile import require_compiler
+from mmseg_bisenet.deploy.forks import set_threads
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ class AOTInductor(FileBackend):
         import torch
 
         if threads:
-            torch.set_num_threads(threads)
+            set_threads(threads)
         index = torch.device(device).index
         place: dict[str, Any] = {} if index is None else dict(device_index=index)  # PyTorch 2.6 does not know it
         with reading(exported.path, self.name):

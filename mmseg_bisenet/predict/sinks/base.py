@@ -1,15 +1,16 @@
 """The folder of the outputs, and what a sink does."""
 
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import replacing
+from mmseg_bisenet.files import check_output, replacing
 from mmseg_bisenet.predict.result import Result
 from mmseg_bisenet.predict.sources import Source
+
+FIX = 'name another folder with --output'
 
 
 class Folder:
@@ -32,20 +33,17 @@ class Folder:
         """
         path = self.path / name
         if path.exists() and _identity(path) in self._inputs:
-            raise InputError(
-                f'{path} is one of the images, and would be overwritten; name another folder with --output'
-            )
-        if os.path.lexists(path) and (path.is_dir() or not self.overwrite):
-            raise InputError(f'{path} exists already; name another folder with --output, or give --overwrite')
+            raise InputError(f'{path} is one of the images, and would be overwritten; {FIX}')
+        check_output(path, self.overwrite, fix=FIX)
         between = [folder for folder in path.parents if self.path in folder.parents]
         links = [folder for folder in between if folder.is_symlink()]
         if links:
-            raise InputError(f'{links[0]} is a symbolic link, which is not followed; name another folder with --output')
+            raise InputError(f'{links[0]} is a symbolic link, which is not followed; {FIX}')
         return path
 
     def replacing(self, name: str) -> AbstractContextManager[Path]:
         """As :func:`mmseg_bisenet.files.replacing`, for an output."""
-        return replacing(self.file(name))
+        return replacing(self.file(name), self.overwrite)
 
 
 class Sink:

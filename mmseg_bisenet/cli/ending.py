@@ -1,0 +1,124 @@
+"""Ctrl-C and SIGTERM end every command within seconds: one line, status 130 or 143, and nothing half-written.
+
+A signal raises :class:`Ended` in the main thread, so that each block that writes removes its partial file. If that does
+not end the command within ``GRACE``, because the main thread is inside a library or something caught the exception, a
+second thread removes partial files and workers, and ends the process.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread, current_thread, main_thread
+from types import FrameType
+from typing import NoReturn
+
+from mmseg_bisenet.files import remove_partials
+
+NAMES = {signal.SIGINT: 'Ctrl-C', signal.SIGTERM: 'SIGTERM'}
+STATUSES: dict[int, int] = {
+    signal.SIGINT: 130,
+    signal.SIGTERM: 143,
+}  # as a shell reports a program that this signal ended
+GRACE = 2.0  # seconds
+_before: dict[int, Callable | int | None] = {}  # the handlers that ours replace
+
+
+class Ended(KeyboardInterrupt):
+    """Raised by SIGTERM too, because libraries let a KeyboardInterrupt pass."""
+
+
+def line(signum: int) -> str:
+    return f'mmseg-bisenet: ended by {NAMES[signal.Signals(signum)]}'
+
+
+@contextmanager
+def watched() -> Iterator[Callable[[], int]]:
+    """Handle both signals until the block ends. Yields a function: the signal that came, or 0.
+
+    Whatever ends the block after a signal is its consequence: libraries turn the exception into others. In other
+    threads than the main one, which Python does not give signals to, nothing is handled.
+    """
+    came = [0]
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if not came[0]:  # what ends the command is not interrupted again
+            came[0] = signum
+            raise Ended
+
+    if current_thread() is not main_thread() or _before:
+        yield lambda: came[0]
+        return
+    for signum in NAMES:
+        if signal.getsignal(signum) not in (signal.SIG_IGN, None):  # as nohup and a shell's & want it
+            _before[signum] = signal.signal(signum, handle)
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    Thread(target=_watch, args=(reader, handle), daemon=True, name='ending').start()
+    try:
+        yield lambda: came[0]
+    finally:
+        if came[0]:
+            end_workers()
+        signal.set_wakeup_fd(wakeup)
+        _restore()
+        writer.close()
+
+
+def end_workers() -> None:
+    """End the processes that this one started through multiprocessing, such as data workers."""
+    workers = multiprocessing.active_children()
+    with suppress(Exception):  # PyTorch raises in this thread that a worker has ended
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join(GRACE / 4)
+    for worker in workers:
+        with suppress(Exception):
+            worker.kill()
+
+
+def leave(status: int) -> NoReturn:
+    """End the process without the end of the interpreter, which takes a second with PyTorch."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _watch(reader: socket.socket, handle: Callable) -> None:
+    """Read the numbers of signals, which Python writes even while the main thread is inside a library."""
+    with reader:
+        while number := reader.recv(1):
+            if signal.getsignal(number[0]) is not handle:
+                continue  # the command ends by itself
+            reader.settimeout(GRACE)
+            with suppress(TimeoutError):
+                while reader.recv(1):
+                    pass
+                return  # the block has ended
+            print(line(number[0]), file=sys.stderr, flush=True)
+            remove_partials()
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            os._exit(STATUSES[number[0]])
+
+
+def _restore() -> None:
+    for signum, handler in _before.items():
+        signal.signal(signum, handler)
+    _before.clear()
+
+
+def _restore_in_child() -> None:
+    """A worker handles signals as if there were no command, and does not wake the thread of its parent."""
+    if _before:
+        signal.set_wakeup_fd(-1)
+        _restore()
+
+
+if hasattr(os, 'register_at_fork'):  # not on Windows
+    os.register_at_fork(after_in_child=_restore_in_child)

@@ -1,0 +1,29 @@
+"""Image files by OpenCV, with names of any bytes: where it opens files, it takes UTF-8 names only, and 5.0 crashes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+def read_pixels(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """As ``cv2.imread``: None for what is no image, or is too large for OpenCV.
+
+    Raises:
+        OSError: the file does not exist or cannot be read.
+    """
+    try:
+        return cv2.imdecode(np.fromfile(path, np.uint8), flags)
+    except cv2.error:  # of empty files too
+        return None
+
+
+def write_pixels(path: str | Path, pixels: np.ndarray, options: Sequence[int] = ()) -> None:
+    """As ``cv2.imwrite``, in the format of the suffix.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    path.write_bytes(cv2.imencode(path.suffix, pixels, options)[1].tobytes())

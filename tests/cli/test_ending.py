@@ -1,0 +1,189 @@
+"""However a command ends, it says so in one line."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmseg_bisenet.cli import ending, list_models, main
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import replacing
+
+ROOT = Path(__file__).parents[2]
+ENDED = {
+    signal.SIGINT: (130, 'mmseg-bisenet: ended by Ctrl-C\n'),
+    signal.SIGTERM: (143, 'mmseg-bisenet: ended by SIGTERM\n'),
+}
+
+
+@pytest.fixture
+def ends(monkeypatch, capsys) -> Callable:
+    """Run a command that does ``work``: the exit status, and what it wrote to stderr."""
+
+    def run(work: Callable, *options: str) -> tuple[int, str]:
+        monkeypatch.setattr(list_models, 'run', lambda args: work())
+        before = [signal.getsignal(signum) for signum in ENDED]
+        status = main(['list', *options])
+        assert [signal.getsignal(signum) for signum in ENDED] == before
+        return status, capsys.readouterr().err
+
+    return run
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize('signum', ENDED)
+def test_a_signal_leaves_nothing_half_written(ends, tmp_path, signum):
+    def work() -> None:
+        with replacing(tmp_path / 'a') as partial:
+            partial.write_text('half')
+            os.kill(os.getpid(), signum)
+
+    assert ends(work) == ENDED[signum]
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize('signum', ENDED)
+def test_a_signal_that_a_library_turns_into_another_error(ends, signum):
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signum)
+        except:  # noqa: E722, as MMEngine does while it formats a config
+            raise SyntaxError('Failed to format the config file, please check the syntax of: \na = 1') from None
+
+    assert ends(work) == ENDED[signum]
+
+
+def test_a_signal_while_another_is_handled(ends, tmp_path):
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            (tmp_path / 'cleaned').touch()
+
+    assert ends(work) == ENDED[signal.SIGTERM]
+    assert os.listdir(tmp_path) == ['cleaned']
+
+
+STUCK = """
+import multiprocessing, sys, time
+from mmseg_bisenet.cli import ending, list_models, script
+from mmseg_bisenet.files import replacing
+ending.GRACE = 0.1
+
+def work(args):
+    with replacing('a') as partial:
+        partial.mkdir()
+        worker = multiprocessing.get_context('fork').Process(target=time.sleep, args=(100,))
+        worker.start()
+        print(worker.pid, flush=True)
+        while True:
+            try:
+                time.sleep(100)
+            except BaseException:
+                pass
+
+list_models.run = work
+sys.argv[1:] = ['list']
+script()
+"""
+
+
+@pytest.mark.parametrize('signum', ENDED)
+def test_a_library_that_does_not_let_go(tmp_path, signum):
+    """The command ends all the same, and its worker and its partial file with it."""
+    with subprocess.Popen(
+        [sys.executable, '-c', STUCK],
+        cwd=tmp_path,
+        env=os.environ | dict(PYTHONPATH=str(ROOT)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        worker = int(process.stdout.readline())
+        assert os.listdir(tmp_path) == [f'.a.{process.pid}.partial']
+        process.send_signal(signum)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == ENDED[signum]
+    assert not os.listdir(tmp_path)
+    assert not Path(f'/proc/{worker}/cwd').exists()  # a zombie has none
+
+
+def test_a_forked_child_ends_by_itself():
+    """SIGTERM to a worker does not reach the command, which shares what wakes its thread."""
+    with ending.watched() as came:
+        child = os.fork()
+        if not child:
+            signal.pause()
+        os.kill(child, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+        assert not came()
+
+
+def test_ignored_signals_stay_ignored(ends):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup does
+    try:
+        assert ends(lambda: os.kill(os.getpid(), signal.SIGINT) or 0) == (0, '')
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_may_run_a_command(ends):
+    statuses = []
+    thread = threading.Thread(target=lambda: statuses.append(ends(lambda: 0)))
+    thread.start()
+    thread.join()
+    assert statuses == [(0, '')]
+
+
+DEBUG = 'run with --debug for the traceback'
+
+
+@pytest.mark.parametrize(
+    'error, status, text',
+    [
+        (InputError('a is wrong; fix it'), 2, 'a is wrong; fix it'),
+        (OSError(28, 'No space left on device', 'a.log'), 1, "OSError: [Errno 28] No space left on device: 'a.log'"),
+        (KeyError('meta'), 1, "KeyError: 'meta'"),
+        (MemoryError(), 1, 'MemoryError'),
+        (RuntimeError('two\n  lines'), 1, 'RuntimeError: two lines'),
+        (RuntimeError('Caught OSError in DataLoader worker process 0.\nTraceback:\n …\nOSError: gone\n'), 1, 'gone'),
+        (ValueError('x' * 1000), 1, f'ValueError: {"x" * 488}'),
+        (ModuleNotFoundError("No module named 'a'", name='a'), 1, "ModuleNotFoundError: No module named 'a'"),
+    ],
+)
+def test_an_error_is_one_line(ends, error, status, text):
+    found, err = ends(lambda: fail(error))
+    assert found == status
+    assert err.startswith('mmseg-bisenet: error: ') and err.count('\n') == 1
+    assert err.endswith(f'{text}; {DEBUG}\n' if status == 1 else f'{text}\n')
+
+
+def test_a_lost_worker_is_no_error_of_the_config(ends):
+    def work() -> None:
+        try:
+            raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+        except:  # noqa: E722
+            raise SyntaxError('Failed to format the config file, please check the syntax of: \na = 1')  # noqa: B904
+
+    text = f'RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed.; {DEBUG}'
+    assert ends(work) == (1, f'mmseg-bisenet: error: {text}\n')
+
+
+@pytest.mark.parametrize('error', [InputError('a is wrong; fix it'), KeyError('meta')])
+def test_debug_shows_the_traceback(ends, error):
+    _, err = ends(lambda: fail(error), '--debug')
+    assert err.startswith('Traceback (most recent call last):') and 'in fail' in err
+    assert err.splitlines()[-1].startswith('mmseg-bisenet: error: ')
+
+
+def test_names_of_any_bytes_are_printed(ends):
+    assert ends(lambda: print('\udcff') or 0) == (0, '')

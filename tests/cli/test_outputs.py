@@ -1,0 +1,155 @@
+"""What a command would write over is found before its work, and stays."""
+
+import os
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from mmengine.config import Config
+
+import mmseg_bisenet.zoo
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.cli.launch import _Runner
+from mmseg_bisenet.cli.options import find
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.evaluation.hook import FOLDER
+
+NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
+V2 = 'bisenetv2_camvid'
+OVERWRITE = 'exists already; name another'
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys) -> Callable:
+    """Run a command in an empty folder: the one line of its refusal. Nothing there has changed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mmseg_bisenet.zoo, 'get_model', lambda *_, **__: pytest.fail('a network was built'))
+
+    def contents() -> dict[str, bytes | None]:
+        return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(tmp_path.rglob('*'))}
+
+    def run(*arguments: str) -> str:
+        before = contents()
+        assert main(arguments) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith('note: ')]
+        assert contents() == before
+        return line.removeprefix('mmseg-bisenet: error: ')
+
+    return run
+
+
+@pytest.mark.parametrize('name', ['last_checkpoint', 'iter_4.pth', 'best_mIoU_iter_4.pth', 'curves.png'])
+def test_a_training_is_not_started_over_another(refused, name):
+    Path(name).write_text('mine')
+    fix = 'continue it with --resume, or name another --work-dir'
+    line = refused('train', NAME, '--work-dir', '.')
+    assert line == f'{name} is of an earlier training, which would be overwritten; {fix}'
+    assert 'data folder' in refused('train', NAME, '--work-dir', '.', '--resume')
+    assert 'data folder' in refused('train', NAME, '--work-dir', 'other')
+
+
+def test_checkpoints_in_another_folder_are_an_earlier_training_too(refused):
+    Path('big/work').mkdir(parents=True)
+    Path('big/work/iter_4.pth').write_text('mine')
+    options = ['--work-dir', 'work', '--cfg-options', 'default_hooks.checkpoint.out_dir=big']
+    assert refused('train', NAME, *options).startswith('big/work/iter_4.pth is of an earlier training')
+
+
+@pytest.mark.parametrize('command', ['train', 'test', 'check-labels'])
+@pytest.mark.parametrize(
+    'place, reason', [('file', 'is no folder'), ('loop', 'is no folder'), ('/proc/new', '/proc cannot be written (')]
+)
+def test_a_work_dir_that_cannot_be(refused, command, place, reason):
+    Path('file').touch()
+    Path('loop').symlink_to('loop')
+    line = refused(command, NAME, *(['file'] if command == 'test' else []), '--work-dir', place)
+    assert line.startswith(f'--work-dir {place}') and reason in line and line.endswith('; name another folder')
+
+
+@pytest.mark.parametrize('name', ['scores.json', 'mine.txt'])
+def test_results_that_no_test_wrote_stay(refused, name):
+    Path(FOLDER).mkdir()
+    Path(FOLDER, name).write_text('{}')
+    Path('some.pth').touch()
+    line = refused('test', NAME, 'some.pth', '--work-dir', '.')
+    assert line.startswith(f'{FOLDER}/{name} is not as this command wrote it, and {FOLDER} would be replaced; move it')
+
+
+def test_pictures_of_another_test_stay(refused):
+    Path('shown').mkdir()
+    Path('shown/mine.png').touch()
+    Path('some.pth').touch()
+    line = refused('test', NAME, 'some.pth', '--show-dir', 'shown')
+    assert line == 'shown exists already; name a new folder with --show-dir, or remove it'
+
+
+@pytest.mark.parametrize('own', [True, False], ids=['config in the work dir', 'config elsewhere'])
+def test_the_config_of_a_user_stays(tmp_path, own):
+    Path(tmp_path, 'log').mkdir()
+    path = tmp_path / 'mine.py' if own else shutil.copy(__file__, tmp_path / 'log' / 'mine.py')
+    path.write_text('a = 1  # mine\n')
+    _Runner.dump_config(SimpleNamespace(cfg=Config.fromfile(path), work_dir=str(tmp_path), _log_dir=tmp_path / 'log'))
+    assert path.read_text() == 'a = 1  # mine\n'
+    dumped = tmp_path / 'log' / 'mine.py' if own else tmp_path / 'mine.py'
+    assert dumped.read_text() == 'a = 1\n'
+
+
+@pytest.mark.parametrize('format, suffix', [('onnx', 'onnx'), ('openvino', 'xml'), ('openvino', 'bin')])
+def test_an_exported_file_stays_unless_told(refused, format, suffix, monkeypatch, capsys):
+    Path(f'{find(V2).stem}_fp32_64x128.{suffix}').write_text('mine')
+    options = ['export', V2, '--format', format, '--shape', '64', '128']
+    assert f'.{suffix} {OVERWRITE} folder with --output, or give --overwrite' in refused(*options)
+
+    def reached(*_, **__):
+        raise InputError('reached')
+
+    monkeypatch.setattr(mmseg_bisenet.zoo, 'get_model', reached)
+    assert main([*options, '--overwrite']) == 2
+    assert capsys.readouterr().err == 'mmseg-bisenet: error: reached\n'
+
+
+@pytest.mark.parametrize('link', [False, True])
+def test_a_file_stays_unless_told(refused, link):
+    Path('there.csv').write_text('mine')
+    Path('there.pth').write_text('mine')
+    if link:
+        for suffix in ('csv', 'pth'):
+            Path(f'there.{suffix}').rename(f'mine.{suffix}')
+            Path(f'there.{suffix}').symlink_to(f'mine.{suffix}')
+    reason = 'is a symbolic link, which is not followed; name another' if link else f'{OVERWRITE}'
+    for overwrite in ([], ['--overwrite'])[: 2 if link else 1]:
+        assert f'there.csv {reason}' in refused('benchmark', V2, '--csv', 'there.csv', *overwrite)
+        assert f'there.pth {reason}' in refused('convert', 'nowhere.pth', 'there.pth', *overwrite)
+    if not link:
+        assert 'nowhere.pth does not exist' in refused('convert', 'nowhere.pth', 'there.pth', '--overwrite')
+
+
+@pytest.mark.parametrize('place', ['loop', 'loop/deep', 'file/deep', '/proc/new'])
+def test_an_output_that_cannot_be(refused, place):
+    Path('file').touch()
+    Path('some.pth').touch()
+    Path('loop').symlink_to('loop')
+    for arguments in (
+        ['export', V2, '--output', place],
+        ['predict', 'file', '--output', place],
+        ['test', NAME, 'some.pth', '--out', place],
+        ['test', NAME, 'some.pth', '--show-dir', place],
+        ['benchmark', V2, '--csv', f'{place}/a.csv'],
+        ['miniscapes', place, '--train', '1', '--val', '0', '--size', '64', '64'],
+    ):
+        line = refused(*arguments)
+        assert 'is no folder' in line or 'cannot be written' in line or 'is a symbolic link' in line
+
+
+def test_a_full_disk_leaves_no_scenes(refused):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        line = refused('miniscapes', 'scenes', '--train', '1', '--val', '0', '--size', '64', '64')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert line == 'scenes cannot be written (File too large); name another place'
+    assert not os.listdir()
