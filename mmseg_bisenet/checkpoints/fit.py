@@ -51,4 +51,9 @@ def mismatches(given: dict[str, Tensor], own: dict[str, Tensor], but: Collection
             for key, value in own.items()
             if key in given and key not in but and given[key].shape != value.shape
         ],
+        'of another type': [
+            f'{key} {given[key].dtype} instead of {value.dtype}'
+            for key, value in own.items()
+            if key in given and given[key].is_floating_point() != value.is_floating_point()
+        ],
     }

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmseg.datasets import BaseSegDataset
 from torch import nn
 
-from mmseg_bisenet.cli.preflight import DataSets, replace_leaves
+from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
 from mmseg_bisenet.errors import InputError
 
 
@@ -80,6 +80,13 @@ class _Runner(Runner):
     def load_or_resume(self) -> None:
         if not self._model_is_loaded:
             super().load_or_resume()
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Raises:
+        InputError: the checkpoint is damaged, of another network, or without the state of a training.
+        """
+        check_resumed(filename, self.model)
+        super().resume(filename, *args, **kwargs)
 
 
 def with_built(dataset: dict, key: str, datasets: DataSets) -> dict:

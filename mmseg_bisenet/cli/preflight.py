@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
+from mmengine.model import is_model_wrapper
 from torch import nn
 
-from mmseg_bisenet.checkpoints.files import Checkpoint, listed, read
+from mmseg_bisenet.checkpoints.files import Checkpoint, fetch, listed, read
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model, classifiers_of_others, mismatches, without_boosters
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import require_writable
@@ -222,6 +224,48 @@ def load_model(cfg: Config, path: str, datasets: DataSets) -> nn.Module:
     _require_same_classes(checkpoint, path, datasets, fix)
     model.load_state_dict(given, strict=False)  # all but auxiliary heads, which a test does not run
     return model
+
+
+def check_load_from(cfg: Config) -> None:
+    """Refuse a ``load_from`` that is of another network: MMEngine would train from random weights.
+
+    Its classifiers may have another number of classes, and it may lack auxiliary heads. These start anew, as MMEngine
+    logs. A URL is fetched, and ``cfg.load_from`` becomes the path of the file.
+
+    Raises:
+        InputError: it cannot be read, or lists tensors that are missing, unexpected or of another shape.
+    """
+    if not cfg.get('load_from'):
+        return
+    cfg.load_from = fetch(str(cfg.load_from))
+    given = read(cfg.load_from).state_dict
+    with torch.device('meta'):
+        own = build_model(cfg.model, cfg.get('default_scope', 'mmseg')).state_dict()
+    if not any(key.startswith(AUXILIARY) for key in given):
+        own = {key: value for key, value in own.items() if not key.startswith(AUXILIARY)}
+    given = without_boosters(given, own)
+    if text := listed(mismatches(given, own, but=classifiers_of_others(given, own))):
+        raise InputError(
+            f'load_from: checkpoint {cfg.load_from} is not of this config: {text}; give one of this network, or leave '
+            'load_from out'
+        )
+
+
+def check_resumed(path: str, model: nn.Module) -> None:
+    """Refuse to resume from a checkpoint of another network, or without the state of a training.
+
+    Raises:
+        InputError: the same, or it cannot be read.
+    """
+    checkpoint = read(fetch(path))
+    own = (model.module if is_model_wrapper(model) else model).state_dict()
+    if text := listed(mismatches(checkpoint.state_dict, own)):
+        raise InputError(f'--resume: checkpoint {path} is not of this config: {text}; give the config that trained it')
+    if not checkpoint.resumable:
+        raise InputError(
+            f'--resume: checkpoint {path} has weights, but not the state of a training; start from it with '
+            f'--cfg-options load_from={path} instead'
+        )
 
 
 def _require_same_classes(checkpoint: Checkpoint, path: str, datasets: DataSets, fix: str) -> None:

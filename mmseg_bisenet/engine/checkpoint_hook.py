@@ -89,7 +89,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.remove_old()
 
     def _fix_last_checkpoint(self, runner: Runner) -> None:
-        last = find_latest_checkpoint(runner.work_dir)
+        last = _last(runner.work_dir)
         if last and is_whole(last):
             return
         folder = Path(runner.work_dir)
@@ -104,6 +104,14 @@ class AtomicCheckpointHook(CheckpointHook):
             AtomicBackend().put_text(str(whole), os.path.join(runner.work_dir, 'last_checkpoint'))
         elif found or last is not None:
             raise InputError(f'--resume: no checkpoint in {folder} is whole; start again without --resume')
+
+
+def _last(work_dir: str) -> str | None:
+    """What ``last_checkpoint`` names; empty if the file is damaged, and None if there is none."""
+    try:
+        return find_latest_checkpoint(work_dir)
+    except UnicodeDecodeError:
+        return ''
 
 
 def is_whole(path: str | Path) -> bool:
