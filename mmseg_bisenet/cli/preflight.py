@@ -11,9 +11,9 @@ from typing import Any
 import matplotlib
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmseg_bisenet.checkpoints.files import Checkpoint, fetch, listed, read

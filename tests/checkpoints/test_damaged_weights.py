@@ -48,7 +48,9 @@ def test_zeros_inside_a_pth(tmp_path):
     values = torch.full((100,), 1.25).numpy().tobytes()
     overwrite(path, values, values[:200] + bytes(200))
     assert torch.load(path)['state_dict']['bias'][60] == 0  # PyTorch reads it as if it were right
-    assert re.match(r'is damaged or no checkpoint \(ValueError: wrong checksum of \S+/data/\d\); get it again', refusal(path))
+    assert re.match(
+        r'is damaged or no checkpoint \(ValueError: wrong checksum of \S+/data/\d\); get it again', refusal(path)
+    )
 
 
 @pytest.mark.parametrize(

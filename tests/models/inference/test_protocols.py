@@ -75,11 +75,14 @@ def test_protocols_equal_the_plain_reference(mode, size):
 
 @torch.no_grad()
 def test_scaled_sizes_are_rounded_up_to_32():
-    seen: dict[str, list] = {'ss': [], 'msf': []}
-    for mode, sizes in seen.items():
-        test_cfg = protocols.check(dict(mode=mode, scales=(0.5, 1)))
-        protocols.probabilities(lambda x: sizes.append(tuple(x.shape[2:])) or x, torch.zeros(1, 3, 120, 161), test_cfg)
-    assert seen == {'ss': [(128, 192)], 'msf': [(64, 96)] * 2 + [(128, 192)] * 2}
+    for mode, expected in dict(ss=[(128, 192)], msf=[(64, 96)] * 2 + [(128, 192)] * 2).items():
+        sizes: list[tuple[int, int]] = []
+        protocols.probabilities(
+            lambda x, sizes=sizes: sizes.append(tuple(x.shape[2:])) or x,
+            torch.zeros(1, 3, 120, 161),
+            protocols.check(dict(mode=mode, scales=(0.5, 1))),
+        )
+        assert sizes == expected
 
 
 @torch.no_grad()
