@@ -19,7 +19,7 @@ from mmseg_bisenet.deploy import quantize, verify
 from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
 from mmseg_bisenet.deploy.backends.base import LARGEST, SMALLEST
 from mmseg_bisenet.deploy.graph import Graph
-from mmseg_bisenet.deploy.metadata import FORMAT_VERSION
+from mmseg_bisenet.deploy.metadata import FORMAT_VERSION, UNSEALED, seal
 from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
@@ -130,7 +130,10 @@ def write(
         graph = Graph(written, output_kind == 'labels', backend.cast_by_float)
         if references:
             metadata['references'] = verify.references(network, images, shape, precision)
+        metadata['checksum'] = UNSEALED
         backend.write(path, graph, metadata, images, [*keep_float, *first])
+        seal(backend, path)
+        del metadata['checksum']
         metadata.pop('references', None)
     return Exported(backend, path, metadata), network
 
