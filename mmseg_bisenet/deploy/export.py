@@ -24,6 +24,7 @@ from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
+from mmseg_bisenet.sizes import check_pixels
 
 
 def export(
@@ -152,6 +153,7 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, int]:
             f'shape {" ".join(map(str, shape))}: give height and width, each from {SMALLEST} to {LARGEST} pixels'
         )
     height, width = map(int, shape)
+    check_pixels('shape', width, height)
     return height, width
 
 
