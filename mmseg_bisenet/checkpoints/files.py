@@ -68,8 +68,8 @@ def read(path: str | Path) -> Checkpoint:
     checkpoint = _read(path)
     if text := listed(sane.faults(checkpoint.state_dict)):
         raise InputError(f'checkpoint {path} has weights that no network can have: {text}; give another file')
-    if text := sane.fault_of_names(checkpoint.dataset_meta):
-        raise InputError(f'checkpoint {path}: its meta {text}; save it with other meta, or its state dict alone')
+    if fault := sane.fault_of_names(checkpoint.dataset_meta):
+        raise InputError(f'checkpoint {path}: its meta {fault}; save it with other meta, or its state dict alone')
     return checkpoint
 
 
@@ -198,7 +198,7 @@ def _checksum(meta: str, tensors: dict[str, Tensor]) -> str:
     value = zlib.crc32(meta.encode())
     for key, tensor in sorted(tensors.items()):
         value = zlib.crc32(f'{key} {tensor.dtype} {tuple(tensor.shape)}'.encode(), value)
-        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
     return f'{value:08x}'
 
 

@@ -7,14 +7,19 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from mmseg_bisenet.config_check import building
 from mmseg_bisenet.registry import MODELS
 
 AUXILIARY = 'auxiliary_head.'
 
 
 def build_model(model: ConfigDict, scope: str = 'mmseg') -> nn.Module:
-    """The network that the ``model`` of a config describes, with random weights."""
-    with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
+    """The network that the ``model`` of a config describes, with random weights.
+
+    Raises:
+        InputError: it cannot be built.
+    """
+    with building('model'), DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of losses, which do not matter here
         return MODELS.build(model)
 

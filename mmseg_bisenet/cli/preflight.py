@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
@@ -18,6 +17,7 @@ from torch import nn
 
 from mmseg_bisenet.checkpoints.files import Checkpoint, fetch, listed, read
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model, classifiers_of_others, mismatches, without_boosters
+from mmseg_bisenet.config_check import building
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import require_writable
 from mmseg_bisenet.registry import DATASETS
@@ -92,13 +92,14 @@ def find_datasets(cfg: Config, *dataloaders: str) -> DataSets:
     """Build the data sets inside wrappers such as ConcatDataset, without their pipelines. No file is looked for yet.
 
     Raises:
-        InputError: the config lacks a dataloader.
+        InputError: the config lacks a dataloader, or a data set cannot be built.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
-        return {
-            key: DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
-            for key, dataset in _leaves(cfg, *dataloaders).items()
-        }
+        found = {}
+        for key, dataset in _leaves(cfg, *dataloaders).items():
+            with building(key):
+                found[key] = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
+    return found
 
 
 def _leaves(cfg: Config, *dataloaders: str) -> dict[str, ConfigDict]:
@@ -226,21 +227,21 @@ def load_model(cfg: Config, path: str, datasets: DataSets) -> nn.Module:
     return model
 
 
-def check_load_from(cfg: Config) -> None:
-    """Refuse a ``load_from`` that is of another network: MMEngine would train from random weights.
+def check_start(cfg: Config) -> None:
+    """Refuse a model that cannot be built, or a ``load_from`` of another network.
 
-    Its classifiers may have another number of classes, and it may lack auxiliary heads. These start anew, as MMEngine
-    logs. A URL is fetched, and ``cfg.load_from`` becomes the path of the file.
+    MMEngine would train from random weights. Classifiers of ``load_from`` may have another number of classes, and it
+    may lack auxiliary heads; these start anew, as MMEngine logs. A URL is fetched, and ``cfg.load_from`` becomes the
+    path of the file.
 
     Raises:
-        InputError: it cannot be read, or lists tensors that are missing, unexpected or of another shape.
+        InputError: the same; it lists tensors that are missing, unexpected or of another shape.
     """
+    own = build_model(cfg.model, cfg.get('default_scope', 'mmseg')).state_dict()
     if not cfg.get('load_from'):
         return
     cfg.load_from = fetch(str(cfg.load_from))
     given = read(cfg.load_from).state_dict
-    with torch.device('meta'):
-        own = build_model(cfg.model, cfg.get('default_scope', 'mmseg')).state_dict()
     if not any(key.startswith(AUXILIARY) for key in given):
         own = {key: value for key, value in own.items() if not key.startswith(AUXILIARY)}
     given = without_boosters(given, own)
@@ -258,7 +259,8 @@ def check_resumed(path: str, model: nn.Module) -> None:
         InputError: the same, or it cannot be read.
     """
     checkpoint = read(fetch(path))
-    own = (model.module if is_model_wrapper(model) else model).state_dict()
+    inner: Any = model.module if is_model_wrapper(model) else model
+    own = inner.state_dict()
     if text := listed(mismatches(checkpoint.state_dict, own)):
         raise InputError(f'--resume: checkpoint {path} is not of this config: {text}; give the config that trained it')
     if not checkpoint.resumable:
