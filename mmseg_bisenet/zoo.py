@@ -22,7 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from mmseg_bisenet import model_index
+from mmseg_bisenet import config_check, model_index
 from mmseg_bisenet.checkpoints import read
 from mmseg_bisenet.checkpoints.files import fetch, listed
 from mmseg_bisenet.checkpoints.fit import classifiers_of_others, mismatches, without_boosters
@@ -60,18 +60,18 @@ def get_model(
         device: of the model.
 
     Raises:
-        InputError: there is no such name; the index has no weights, or they cannot be fetched; the file is no
-            checkpoint of this network.
+        InputError: there is no such name; the config is wrong; the index has no weights, or they cannot be fetched;
+            the file is no checkpoint of this network.
     """
     entry = _entry(name)
     source = _weights(entry, pretrained)
     cfg = _config(entry, num_classes, boosters)
     # Types without a scope are MMSegmentation's, whatever scope the caller has set.
     with DefaultScope.overwrite_default_scope('mmseg'):
-        with _quiet():
+        with _quiet(), config_check.building('model'):
             model = MODELS.build(cfg.model)
             model.init_weights()  # a Runner that gets this model does not initialise it again
-        metas = [DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO]
+        metas = _metas_of_data(cfg)
     if source:
         checkpoint = read(source)
         _load(model, checkpoint.state_dict, source, may_change_classes=num_classes is not None)
@@ -92,13 +92,17 @@ def _entry(name: str) -> model_index.Entry:
 
 
 def _config(entry: model_index.Entry, num_classes: int | None, boosters: bool) -> Config:
-    cfg = Config.fromfile(entry.config)
+    cfg = config_check.read(entry.config)
+    if 'model' not in cfg:
+        raise InputError(f'config {entry.config} has no `model`; give a config of a segmentor')
+    config_check.check(cfg, 'model', 'test_pipeline')
     if num_classes is not None:
         cfg.model.num_classes = num_classes
+        config_check.check(cfg, 'model')
     if not boosters:
         cfg.model.auxiliary_head = None
     _for_one_process(cfg.model)
-    for step in cfg.test_pipeline:
+    for step in cfg.get('test_pipeline') or ():
         step.setdefault('_scope_', 'mmseg')  # `inference_model` builds it in the scope of its caller
     return cfg
 
@@ -133,6 +137,12 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         mmengine.removeFilter(warnings_only)
+
+
+def _metas_of_data(cfg: Config) -> list[dict]:
+    """Names and colours of the data set that the config tests on, if it is known."""
+    kind = DATASETS.get(cfg.get('test_dataloader', {}).get('dataset', {}).get('type', ''))
+    return [kind.METAINFO] if hasattr(kind, 'METAINFO') else []
 
 
 def _dataset_meta(metas: list[dict], num_classes: int) -> dict:

@@ -1,16 +1,22 @@
-"""Checkpoint files: read as data and never as code, written whole or not at all, fetched once.
+"""Checkpoint files: read as data and never as code, checked whole, written whole or not at all, fetched once.
 
 A file whose name ends in ``.safetensors`` or Paddle's ``.pdparams`` is of that format; all others are PyTorch's.
+
+Damage is found by checksums: PyTorch's zip files have one for each tensor, which ``torch.load`` does not check, and the
+``.safetensors`` files that :func:`write` writes have one in their metadata. PyTorch's files from before 1.6, Paddle's,
+and ``.safetensors`` files of others have none.
 """
 
 import hashlib
 import json
 import re
+import zlib
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from zipfile import ZipFile, is_zipfile
 
 import mmengine.fileio
 import safetensors.torch
@@ -19,21 +25,26 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mmseg_bisenet import compat
-from mmseg_bisenet.checkpoints import pdparams
+from mmseg_bisenet.checkpoints import pdparams, sane
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_output, replacing
 
 SAFETENSORS = '.safetensors'
 # The key of the state dict in a training checkpoint: OpenMMLab's, TorchSeg's.
 WRAPPERS = ('state_dict', 'model')
+CHECKSUM = 'crc32'  # its key in the metadata of a .safetensors file
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``state_dict`` has no prefix of a wrapper such as ``module.``; ``meta`` is empty if the file has none."""
+    """``state_dict`` has no prefix of a wrapper such as ``module.``; ``meta`` is empty if the file has none.
+
+    ``resumable`` is whether MMEngine can continue a training from the file.
+    """
 
     state_dict: dict[str, Tensor]
     meta: dict[str, Any] = field(default_factory=dict)
+    resumable: bool = False
 
     @property
     def dataset_meta(self) -> dict[str, Any]:
@@ -47,17 +58,29 @@ def read(path: str | Path) -> Checkpoint:
     """Read a state dict, alone or inside a training checkpoint, onto the CPU.
 
     Raises:
-        InputError: the file does not exist, is damaged, contains more than data, or has no state dict.
+        InputError: the file does not exist, is damaged, contains more than data, has no state dict, or one with values
+            that no network has, such as NaN.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f'checkpoint {path} does not exist; give the path of a .pth or {SAFETENSORS} file')
+    checkpoint = _read(path)
+    if text := listed(sane.faults(checkpoint.state_dict)):
+        raise InputError(f'checkpoint {path} has weights that no network can have: {text}; give another file')
+    if fault := sane.fault_of_names(checkpoint.dataset_meta):
+        raise InputError(f'checkpoint {path}: its meta {fault}; save it with other meta, or its state dict alone')
+    return checkpoint
+
+
+def _read(path: Path) -> Checkpoint:
     if path.suffix == SAFETENSORS:
         return _read_safetensors(path)
     if path.suffix == pdparams.SUFFIX:
         return Checkpoint(pdparams.read(path))
     content = _read_pickle(path)
     meta = content.get('meta') if isinstance(content, dict) else None
+    meta = meta if isinstance(meta, dict) else {}
+    resumable = {'epoch', 'iter'} <= meta.keys() and isinstance(content.get('message_hub'), dict)
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -68,7 +91,7 @@ def read(path: str | Path) -> Checkpoint:
     others = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise InputError(f'checkpoint {path} holds no state dict: {some(others)} are no tensors; give another file')
-    return Checkpoint(_without_prefix(content), meta if isinstance(meta, dict) else {})
+    return Checkpoint(_without_prefix(content), meta, resumable)
 
 
 def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> None:
@@ -92,7 +115,7 @@ def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> 
                 }
                 # Palettes may be arrays.
                 meta = json.dumps(checkpoint.meta, default=lambda value: value.tolist())
-                partial.write_bytes(safetensors.torch.save(tensors, {'meta': meta}))
+                partial.write_bytes(safetensors.torch.save(tensors, {'meta': meta, CHECKSUM: _checksum(meta, tensors)}))
             else:
                 torch.save({'meta': checkpoint.meta, 'state_dict': checkpoint.state_dict}, partial)
         except (RuntimeError, SafetensorError) as error:
@@ -157,8 +180,12 @@ def check_target(path: Path, overwrite: bool = False) -> None:
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, 'pt') as file:
-            meta = json.loads((file.metadata() or {}).get('meta', '{}'))
+            about = file.metadata() or {}
             state_dict = {key: file.get_tensor(key) for key in file.keys()}
+        text = about.get('meta', '{}')
+        if about.get(CHECKSUM, '') not in ('', _checksum(text, state_dict)):
+            raise ValueError('wrong checksum')
+        meta = json.loads(text)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f'checkpoint {path} is damaged or no safetensors file ({_reason(error)}); get it again'
@@ -166,8 +193,21 @@ def _read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(_without_prefix(state_dict), meta if isinstance(meta, dict) else {})
 
 
+def _checksum(meta: str, tensors: dict[str, Tensor]) -> str:
+    """Of names, types, shapes and values of the tensors, and of the text of the metadata."""
+    value = zlib.crc32(meta.encode())
+    for key, tensor in sorted(tensors.items()):
+        value = zlib.crc32(f'{key} {tensor.dtype} {tuple(tensor.shape)}'.encode(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
+    return f'{value:08x}'
+
+
 def _read_pickle(path: Path) -> Any:
     try:
+        if is_zipfile(path):
+            with ZipFile(path) as file:
+                if damaged := file.testzip():
+                    raise ValueError(f'wrong checksum of {damaged}')
         with _training_globals():
             return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a damaged pickle raises anything

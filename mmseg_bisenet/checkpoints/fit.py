@@ -7,14 +7,19 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from mmseg_bisenet.config_check import building
 from mmseg_bisenet.registry import MODELS
 
 AUXILIARY = 'auxiliary_head.'
 
 
 def build_model(model: ConfigDict, scope: str = 'mmseg') -> nn.Module:
-    """The network that the ``model`` of a config describes, with random weights."""
-    with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
+    """The network that the ``model`` of a config describes, with random weights.
+
+    Raises:
+        InputError: it cannot be built.
+    """
+    with building('model'), DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of losses, which do not matter here
         return MODELS.build(model)
 
@@ -50,5 +55,10 @@ def mismatches(given: dict[str, Tensor], own: dict[str, Tensor], but: Collection
             f'{key} {tuple(given[key].shape)} instead of {tuple(value.shape)}'
             for key, value in own.items()
             if key in given and key not in but and given[key].shape != value.shape
+        ],
+        'of another type': [
+            f'{key} {given[key].dtype} instead of {value.dtype}'
+            for key, value in own.items()
+            if key in given and given[key].is_floating_point() != value.is_floating_point()
         ],
     }

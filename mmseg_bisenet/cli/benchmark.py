@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmseg_bisenet import model_index
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.sizes import check_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,6 +110,7 @@ def _check(args: argparse.Namespace, images: int) -> None:
     least = 2 * SMALLEST if args.protocol == 'paper' else SMALLEST
     if min(args.shape) < least:
         raise InputError(f'--shape {args.shape[0]} {args.shape[1]}: give {least} or more for both')
+    check_pixels('--shape', args.shape[1], args.shape[0])
     if images < 1 or args.warmup < 0:
         raise InputError(f'--images {images} --warmup {args.warmup}: give 1 or more images, and 0 or more to warm up')
     if args.image and not Path(args.image).is_file():

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmseg.datasets import BaseSegDataset
 from torch import nn
 
-from mmseg_bisenet.cli.preflight import DataSets, replace_leaves
+from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
 from mmseg_bisenet.errors import InputError
 
 
@@ -88,6 +88,13 @@ class _Runner(Runner):
         name = Path(self.cfg.filename or 'config.py').name
         path = Path(self.work_dir, name)
         self.cfg.dump(Path(self._log_dir, name) if os.path.lexists(path) else path)
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Raises:
+        InputError: the checkpoint is damaged, of another network, or without the state of a training.
+        """
+        check_resumed(filename, self.model)
+        super().resume(filename, *args, **kwargs)
 
 
 def with_built(dataset: dict, key: str, datasets: DataSets) -> dict:

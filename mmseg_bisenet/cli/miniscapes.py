@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.miniscapes import write_miniscapes
+    from mmseg_bisenet.sizes import check_pixels
 
+    check_pixels('--size', args.size[1], args.size[0])
     print(write_miniscapes(args.root, args.train, args.val, tuple(args.size), args.seed))
     return 0

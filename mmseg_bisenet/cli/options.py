@@ -2,12 +2,13 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmseg_bisenet import model_index
+from mmseg_bisenet import config_check, model_index
 from mmseg_bisenet.errors import InputError
 
 
@@ -17,6 +18,9 @@ class CfgOptions(DictAction):
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list, *others) -> None:
         try:
             super().__call__(parser, namespace, values, *others)
+            keys = getattr(namespace, self.dest)
+            if not all(all(key.split('.')) for key in keys):
+                raise ValueError('a key is empty')
         except (ValueError, AssertionError) as error:
             parser.error(f'--cfg-options {" ".join(values)}: {error}; write KEY=VALUE')
 
@@ -48,21 +52,21 @@ def load(args: argparse.Namespace) -> Config:
     """Read the config and apply the options of the command line.
 
     Raises:
-        InputError: there is no such config, or it cannot be read.
+        InputError: there is no such config, it cannot be read, or a field is wrong.
     """
     path = find(args.config)
-    try:
-        cfg = Config.fromfile(path)
-        sizes = {name: tuple(cfg[name]) for name in ('crop_size', 'scale') if isinstance(cfg.get(name), list | tuple)}
-        cfg.merge_from_dict(args.cfg_options)
-        for name, before in sizes.items():
-            if name in args.cfg_options:
-                _set_size(cfg, name, before)
-    except Exception as error:  # a config is a program and can raise anything
-        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
-        raise InputError(f'config {path} cannot be read: {reason}; fix it, or --cfg-options') from error
+    cfg = config_check.read(path)
+    sizes = {name: tuple(cfg[name]) for name in ('crop_size', 'scale') if isinstance(cfg.get(name), list | tuple)}
+    notes = [f'config {path}: {text}' for text in config_check.unread(cfg)]
+    notes += [f'--cfg-options {text}' for text in config_check.merge(cfg, args.cfg_options)]
     if 'model' not in cfg:
         raise InputError(f'config {path} has no `model`; give a config of configs/bisenetv1 or configs/bisenetv2')
+    config_check.check(cfg)
+    for text in notes:
+        print(f'note: {text}', file=sys.stderr)
+    for name, before in sizes.items():
+        if name in args.cfg_options:
+            _set_size(cfg, name, before)
     if cfg.model.get('num_classes'):
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline'):
             _set_num_classes(cfg.get(name), cfg.model.num_classes)
@@ -75,6 +79,8 @@ def _set_size(cfg: Config, name: str, before: tuple[int, int]) -> None:
 
     The views of ``--aug-test`` follow ``scale`` too, each multiplied by its ratio.
     """
+    if not isinstance(cfg[name], list | tuple):
+        raise InputError(f'--cfg-options {name}={cfg[name]}: give two numbers, as in {name}="{before[0]},{before[1]}"')
     preprocessor = cfg.model.get('data_preprocessor') or {}
     if name == 'crop_size' and preprocessor.get('size') == before:
         preprocessor['size'] = cfg.crop_size

@@ -10,12 +10,14 @@ from typing import Any
 
 import matplotlib
 from mmengine.config import Config, ConfigDict
+from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 from torch import nn
 
-from mmseg_bisenet.checkpoints.files import Checkpoint, listed, read
+from mmseg_bisenet.checkpoints.files import Checkpoint, fetch, listed, read
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model, classifiers_of_others, mismatches, without_boosters
+from mmseg_bisenet.config_check import building
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_output, require_writable
 from mmseg_bisenet.registry import DATASETS
@@ -89,13 +91,14 @@ def find_datasets(cfg: Config, *dataloaders: str) -> DataSets:
     """Build the data sets inside wrappers such as ConcatDataset, without their pipelines. No file is looked for yet.
 
     Raises:
-        InputError: the config lacks a dataloader.
+        InputError: the config lacks a dataloader, or a data set cannot be built.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
-        return {
-            key: DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
-            for key, dataset in _leaves(cfg, *dataloaders).items()
-        }
+        found = {}
+        for key, dataset in _leaves(cfg, *dataloaders).items():
+            with building(key):
+                found[key] = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
+    return found
 
 
 def _leaves(cfg: Config, *dataloaders: str) -> dict[str, ConfigDict]:
@@ -221,6 +224,49 @@ def load_model(cfg: Config, path: str, datasets: DataSets) -> nn.Module:
     _require_same_classes(checkpoint, path, datasets, fix)
     model.load_state_dict(given, strict=False)  # all but auxiliary heads, which a test does not run
     return model
+
+
+def check_start(cfg: Config) -> None:
+    """Refuse a model that cannot be built, or a ``load_from`` of another network.
+
+    MMEngine would train from random weights. Classifiers of ``load_from`` may have another number of classes, and it
+    may lack auxiliary heads; these start anew, as MMEngine logs. A URL is fetched, and ``cfg.load_from`` becomes the
+    path of the file.
+
+    Raises:
+        InputError: the same; it lists tensors that are missing, unexpected or of another shape.
+    """
+    own = build_model(cfg.model, cfg.get('default_scope', 'mmseg')).state_dict()
+    if not cfg.get('load_from'):
+        return
+    cfg.load_from = fetch(str(cfg.load_from))
+    given = read(cfg.load_from).state_dict
+    if not any(key.startswith(AUXILIARY) for key in given):
+        own = {key: value for key, value in own.items() if not key.startswith(AUXILIARY)}
+    given = without_boosters(given, own)
+    if text := listed(mismatches(given, own, but=classifiers_of_others(given, own))):
+        raise InputError(
+            f'load_from: checkpoint {cfg.load_from} is not of this config: {text}; give one of this network, or leave '
+            'load_from out'
+        )
+
+
+def check_resumed(path: str, model: nn.Module) -> None:
+    """Refuse to resume from a checkpoint of another network, or without the state of a training.
+
+    Raises:
+        InputError: the same, or it cannot be read.
+    """
+    checkpoint = read(fetch(path))
+    inner: Any = model.module if is_model_wrapper(model) else model
+    own = inner.state_dict()
+    if text := listed(mismatches(checkpoint.state_dict, own)):
+        raise InputError(f'--resume: checkpoint {path} is not of this config: {text}; give the config that trained it')
+    if not checkpoint.resumable:
+        raise InputError(
+            f'--resume: checkpoint {path} has weights, but not the state of a training; start from it with '
+            f'--cfg-options load_from={path} instead'
+        )
 
 
 def _require_same_classes(checkpoint: Checkpoint, path: str, datasets: DataSets, fix: str) -> None:

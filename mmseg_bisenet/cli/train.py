@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         require_no_run(cfg)
     apply_options(cfg, args)
     datasets = preflight.check_data(cfg, 'train_dataloader', *(['val_dataloader'] if cfg.get('val_cfg') else []))
+    if not args.resume:
+        preflight.check_start(cfg)
     launch.launch(cfg, args.launcher)
     cfg.resume = args.resume
     launch.build_runner(cfg, datasets).train()

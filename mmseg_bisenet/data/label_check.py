@@ -140,7 +140,13 @@ class LabelCheck(Dataset[Finding]):
         if self.load_label:
             try:
                 self.load_label(sample)
-                finding.pixels = np.bincount(sample['gt_seg_map'].ravel(), minlength=256)
+                pixels = np.bincount(sample['gt_seg_map'].ravel(), minlength=256)
+                if not pixels[: len(self.classes)].any():
+                    raise InputError(
+                        f'{sample["seg_map_path"]}: every pixel is {self.load_label.ignore_index}, which is ignored; '
+                        'label it, or leave the image out of the data set'
+                    )
+                finding.pixels = pixels
             except InputError as error:
                 finding.problems.append(str(error))
                 finding.no_label = isinstance(error.__cause__, FileNotFoundError)

@@ -18,12 +18,13 @@ from mmseg_bisenet.deploy import quantize, verify
 from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
 from mmseg_bisenet.deploy.backends.base import LARGEST, SMALLEST
 from mmseg_bisenet.deploy.graph import Graph
-from mmseg_bisenet.deploy.metadata import FORMAT_VERSION
+from mmseg_bisenet.deploy.metadata import FORMAT_VERSION, UNSEALED, seal
 from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_output, scratch
 from mmseg_bisenet.models import BiSeNetSegmentor
+from mmseg_bisenet.sizes import check_pixels
 
 
 def export(
@@ -127,7 +128,10 @@ def write(
         graph = Graph(written, output_kind == 'labels', backend.cast_by_float)
         if references:
             metadata['references'] = verify.references(network, images, shape, precision)
+        metadata['checksum'] = UNSEALED
         backend.write(path, graph, metadata, images, [*keep_float, *first])
+        seal(backend, path)
+        del metadata['checksum']
         metadata.pop('references', None)
     return Exported(backend, path, metadata), network
 
@@ -146,6 +150,7 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, int]:
             f'shape {" ".join(map(str, shape))}: give height and width, each from {SMALLEST} to {LARGEST} pixels'
         )
     height, width = map(int, shape)
+    check_pixels('shape', width, height)
     return height, width
 
 

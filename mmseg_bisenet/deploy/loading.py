@@ -24,6 +24,7 @@ from mmseg_bisenet.deploy.metadata import SUFFIXES, read
 from mmseg_bisenet.deploy.precision import switch_tf32_off
 from mmseg_bisenet.deploy.predictor import Predictor
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.sizes import check_pixels
 
 if TYPE_CHECKING:
     import torch
@@ -80,8 +81,8 @@ def load(
         raise InputError(f'device={device!r} is not known; give cpu or cuda')
     if channel_order not in ('bgr', 'rgb'):
         raise InputError(f'channel_order={channel_order!r} is not known; give bgr or rgb')
-    if threads is not None and threads < 1:
-        raise InputError(f'threads={threads}: give 1 or more')
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise InputError(f'threads={threads!r}: give a number, 1 or more')
     if isinstance(config_or_exported, str | Path) and Path(config_or_exported).suffix in SUFFIXES.values():
         if checkpoint:
             raise InputError(f'exported file {config_or_exported} has its weights; leave checkpoint {checkpoint} out')
@@ -128,6 +129,7 @@ def _checked(shape: Sequence[int]) -> tuple[int, int]:
         raise InputError(f'shape={shape!r}: give (height, width) in pixels') from error
     if min(height, width) < 1:
         raise InputError(f'shape={(height, width)}: give a height and a width of 1 or more')
+    check_pixels('shape', width, height)
     return height, width
 
 

@@ -2,16 +2,23 @@
 
 A format that can hold metadata has the text under the key ``mmseg_bisenet``. Machine code cannot; its text lies beside
 it, as ``FILE.json``. Reading checks that the file is ours, of this version and whole.
+
+The text has a checksum of the file, of its parts and of itself: :func:`seal` computes it with zeros in its place, and
+then writes it there, whatever the format. Files of earlier versions have none.
 """
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
-from mmseg_bisenet.deploy.backends import FORMATS, Exported
+from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
+from mmseg_bisenet.deploy.backends.base import beside
 from mmseg_bisenet.errors import InputError
 
 FORMAT_VERSION = 1
+MARK, ZEROS = b'mmseg_bisenet-crc32:', b'00000000'  # hexadecimal digits follow
+UNSEALED = (MARK + ZEROS).decode()
 SUFFIXES = {name: backend.suffix for name, backend in FORMATS.items()}
 
 
@@ -29,7 +36,7 @@ def read_metadata(path: str | Path) -> dict:
         ``.pt2`` the ``device`` that it is for.
 
     Raises:
-        InputError: no such file, one of another program or of another version, or one cut short.
+        InputError: no such file, one of another program or of another version, or one that is cut short or damaged.
     """
     return read(path).metadata
 
@@ -43,6 +50,7 @@ def read(path: str | Path) -> Exported:
     if not path.is_file():
         raise InputError(f'exported file {path} does not exist; write it with mmseg-bisenet export')
     backend = backends[path.suffix]
+    _require_whole(backend, path)
     text: Any  # a file without metadata gives None, which is caught below
     text, model = backend.read(path)
     try:
@@ -58,5 +66,47 @@ def read(path: str | Path) -> Exported:
             f'exported file {path} is of format version {version}, and this mmseg_bisenet reads {FORMAT_VERSION}; '
             'export it again with this one'
         )
+    metadata.pop('checksum', None)
     references = metadata.pop('references', [])
     return Exported(backend, path, metadata, model, references)
+
+
+# -- checksum ----------------------------------------------------------------------------------------------------------
+
+
+def seal(backend: FileBackend, path: Path) -> None:
+    """Replace ``UNSEALED`` in the metadata of a file by the checksum."""
+    files = _files(backend, path)
+    value, _ = _checksum(files)
+    for file in files:
+        content = file.read_bytes()
+        if MARK in content:
+            file.write_bytes(content.replace(UNSEALED.encode(), MARK + value))
+
+
+def _require_whole(backend: FileBackend, path: Path) -> None:
+    files = _files(backend, path)
+    value, recorded = _checksum(files)
+    if recorded - {value} and all(part.is_file() for part in backend.parts(path)):
+        names = ' or '.join([str(path), *(file.name for file in files if file != path)])
+        raise InputError(f'exported file {names} is cut short or damaged; copy it again, or export it again')
+
+
+def _files(backend: FileBackend, path: Path) -> list[Path]:
+    return [file for file in (*backend.parts(path), beside(path)) if file.is_file()]
+
+
+def _checksum(files: list[Path]) -> tuple[bytes, set[bytes]]:
+    """The checksum of the files as it should be, and those that they have."""
+    value, recorded = 0, set()
+    for file in files:
+        content = file.read_bytes()
+        start = content.find(MARK)
+        while start >= 0:
+            start += len(MARK)
+            end = start + len(ZEROS)
+            recorded.add(content[start:end])
+            content = content[:start] + ZEROS + content[end:]
+            start = content.find(MARK, end)
+        value = zlib.crc32(content, value)
+    return f'{value:08x}'.encode(), recorded

@@ -99,7 +99,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.remove_old()
 
     def _fix_last_checkpoint(self, runner: Runner) -> None:
-        last = find_latest_checkpoint(runner.work_dir)
+        last = _last(runner.work_dir)
         if last and is_whole(last):
             return
         folder = Path(runner.work_dir)
@@ -116,6 +116,14 @@ class AtomicCheckpointHook(CheckpointHook):
             raise InputError(
                 f'--resume: no checkpoint in {folder} is whole; start again without --resume, in another --work-dir'
             )
+
+
+def _last(work_dir: str) -> str | None:
+    """What ``last_checkpoint`` names; empty if the file is damaged, and None if there is none."""
+    try:
+        return find_latest_checkpoint(work_dir)
+    except UnicodeDecodeError:
+        return ''
 
 
 def is_whole(path: str | Path) -> bool:

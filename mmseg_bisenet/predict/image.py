@@ -15,21 +15,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.sizes import MEGAPIXELS, check_size
 
-MEGAPIXELS = 64  # a larger image takes more than 200 MB decoded, and as much again with its overlay
-ASPECT = 16  # at a height of 360, the network's input is then at most 2 megapixels
 FORMATS = ('BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')  # no format that runs programs, such as EPS
 SUFFIXES = {'.bmp', '.gif', '.jpg', '.jpeg', '.jp2', '.png', '.pgm', '.ppm', '.tif', '.tiff', '.webp'}
-
-
-def check_size(name: str | Path, width: int, height: int) -> None:
-    """Raises:
-    InputError: the image is larger or longer than what is read.
-    """
-    if width * height > MEGAPIXELS * 1e6:
-        raise InputError(f'{name} has {width}x{height} pixels; the limit is {MEGAPIXELS} megapixels: make it smaller')
-    if max(width, height) > ASPECT * min(width, height):
-        raise InputError(f'{name} has {width}x{height} pixels; a side may be {ASPECT} times the other: crop it')
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -38,6 +27,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, damaged, too large, animated, or no image.
     """
+    check_kind(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of large images and odd headers: what is wrong here is an error
@@ -59,6 +49,17 @@ def read_image(path: str | Path) -> np.ndarray:
     except Exception as error:  # each format of Pillow raises its own
         reason = getattr(error, 'strerror', None) or str(error)
         raise InputError(f'{path} cannot be read ({reason}); replace the file') from error
+
+
+def check_kind(path: str | Path) -> None:
+    """Refuse what reading would wait for.
+
+    Raises:
+        InputError: the path names a pipe, a socket or a device.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f'{path} is a pipe or a device; save what it gives to a file')
 
 
 def to_bgr(image: Image.Image, name: str | Path = 'the image') -> np.ndarray:

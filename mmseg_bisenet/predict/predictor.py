@@ -22,11 +22,12 @@ import numpy as np
 from PIL import Image
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.predict.image import check_size, read_image, to_bgr
+from mmseg_bisenet.predict.image import read_image, to_bgr
 from mmseg_bisenet.predict.model import load_model
 from mmseg_bisenet.predict.pipeline import Pipeline
 from mmseg_bisenet.predict.result import Result
 from mmseg_bisenet.predict.sources import Frame, find_sources
+from mmseg_bisenet.sizes import check_pixels, check_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -147,6 +148,7 @@ class Predictor:
         shape = self._segment.shape
         if self._segment.dynamic:
             shape = (self.height, max(1, round(self.height * width / height)))
+            check_pixels(f'the input of the network for {name} at height {self.height}', *shape[::-1])
         resized = shape != (height, width)
         pixels = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA) if resized else image
         labels = self._segment(pixels)

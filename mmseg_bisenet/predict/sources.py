@@ -180,6 +180,7 @@ def _single(text: str, but: Path | None) -> list[Source]:
     path = Path(text)
     if URL.match(text):
         return [Stream(text)]
+    image.check_kind(path)
     if path.is_dir():
         return _files(path, sorted(path.rglob('*')), but, f'folder {text}')
     if not os.path.lexists(path):
@@ -219,6 +220,7 @@ def _file(path: Path, name: str) -> Source:
 
 
 def _lines(path: Path) -> list[str]:
+    image.check_kind(path)
     try:
         lines = [line for line in map(os.fsdecode, path.read_bytes().splitlines()) if line.strip()]
     except OSError as error:

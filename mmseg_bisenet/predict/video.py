@@ -14,7 +14,7 @@ import numpy as np
 
 from mmseg_bisenet import install
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.predict.image import check_size
+from mmseg_bisenet.sizes import check_size
 
 SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv'}
 RECONNECTS = 5  # attempts in a row, with waits of 1, 2, 4, 8 and 16 seconds

@@ -67,7 +67,19 @@ def test_pixels_and_images_are_counted(root, pipeline):
 
 def test_counts_are_those_after_the_mapping_of_the_data_set(root):
     result = walked(root, reduce_zero_label=True)
-    assert (result.pixels.tolist(), result.ignored) == ([3, 0, 0], 13)
+    assert (result.pixels.tolist(), result.ignored) == ([3, 0, 0], 5)
+    assert result.problems == [
+        f'{root}/masks/b.png: every pixel is 255, which is ignored; label it, or leave the image out of the data set'
+    ]
+
+
+@pytest.mark.parametrize('pipeline', [OURS, STOCK])
+def test_labels_without_any_class(root, pipeline):
+    for path in (root / 'masks').iterdir():
+        Image.fromarray(np.full((2, 4), 255, np.uint8)).save(path)
+    result = walked(root, pipeline)
+    assert (result.counted, len(result.problems)) == (0, 2)
+    assert result.fixes() == [('label it, or leave the image out of the data set', 2)]
 
 
 def test_workers_change_nothing(root):

@@ -12,6 +12,7 @@ from predict.media import picture
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict.image import read_image
+from mmseg_bisenet.predict.sources import find_sources
 
 PICTURE = picture(20, 30)
 
@@ -100,6 +101,15 @@ def test_what_cannot_be_read(tmp_path):
     (tmp_path / 'text.png').write_text('words')
     assert refusal(tmp_path / 'text.png').startswith(' is no image of a format that is read; give')
     assert refusal(tmp_path).startswith(' cannot be read (Is a directory)')
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'a.png')
+    assert refusal(tmp_path / 'a.png') == ' is a pipe or a device; save what it gives to a file'
+    for name in ('a.mp4', 'a.txt'):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(InputError, match=f'{name} is a pipe or a device'):
+            find_sources([tmp_path / name])
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif'])

@@ -1,9 +1,11 @@
 """Evaluation protocols: whole images, sliding windows, and the protocols of CoinCheung's tables.
 
 ``whole`` and ``slide`` are MMSegmentation's, with its windows; ``slide`` averages logits. The others are those of
-CoinCheung/BiSeNet, tools/evaluate.py: ``ssc`` (windows), ``msf`` (scales and flip) and ``mscf`` (windows, scales and
-flip). CoinCheung calls ``whole`` ss. These protocols sum probabilities:
+CoinCheung/BiSeNet, tools/evaluate.py: ``ss`` (whole images), ``ssc`` (windows), ``msf`` (scales and flip) and ``mscf``
+(windows, scales and flip). These protocols sum probabilities:
 
+- ``ss`` and ``msf`` round height and width of each scaled image up to a multiple of 32. So ``ss`` differs from
+  ``whole`` only for images of other sizes.
 - Windows have the size ``crop_size`` and the step ``stride``; the last one ends at the border. The defaults are
   CoinCheung's, 1024x1024 and two thirds of it, rounded up. With a step of five sixths, ``ssc`` is the evaluation of
   V1's authors (ycszen/TorchSeg).
@@ -24,8 +26,9 @@ from torch import Tensor
 
 from mmseg_bisenet.errors import InputError
 
-PROTOCOLS = ('ssc', 'msf', 'mscf')
+PROTOCOLS = ('ss', 'ssc', 'msf', 'mscf')
 CROP = (1024, 1024)
+DIVISOR = 32
 SCALES = (0.5, 0.75, 1, 1.25, 1.5, 1.75)
 
 
@@ -75,14 +78,16 @@ def probabilities(network: Callable[[Tensor], Tensor], inputs: Tensor, test_cfg:
     """
     mode, crop, size = test_cfg.mode, test_cfg.get('crop_size', CROP), inputs.shape[2:]
     stride = test_cfg.get('stride', [math.ceil(length * 2 / 3) for length in crop])
-    scales = (1,) if mode == 'ssc' else test_cfg.get('scales', SCALES)
+    scales = (1,) if mode in ('ss', 'ssc') else test_cfg.get('scales', SCALES)
     total: Any = 0
     for scale in scales:
-        image = _resize(inputs, [int(scale * length) for length in size])
-        if mode == 'msf':
-            for flip in (False, True):
+        scaled = [int(scale * length) for length in size]
+        if mode in ('ss', 'msf'):
+            image = _resize(inputs, [math.ceil(length / DIVISOR) * DIVISOR for length in scaled])
+            for flip in (False, True) if mode == 'msf' else (False,):
                 total = _resize(_unflipped(network, image, flip), size).softmax(1).add_(total)
         else:
+            image = _resize(inputs, scaled)
             total = _resize(_windowed(network, image, crop, stride, flip=mode == 'mscf'), size).add_(total)
     return total
 

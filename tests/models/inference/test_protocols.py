@@ -48,17 +48,20 @@ def reference_windows(segmentor: nn.Module, image: Tensor, side: int, flip: bool
 def reference(segmentor: nn.Module, mode: str, image: Tensor, side: int, scales: tuple[float, ...]) -> Tensor:
     size = tuple(image.shape[2:])
     total = torch.zeros(image.shape[0], segmentor.num_classes, *size)
-    for scale in scales if mode != 'ssc' else (1,):
-        scaled = resized(image, (int(size[0] * scale), int(size[1] * scale)))
-        if mode == 'msf':
+    for scale in scales if mode in ('msf', 'mscf') else (1,):
+        wanted = int(size[0] * scale), int(size[1] * scale)
+        if mode in ('ss', 'msf'):
+            scaled = resized(image, (-(-wanted[0] // 32) * 32, -(-wanted[1] // 32) * 32))
             total += resized(network(segmentor, scaled), size).softmax(1)
-            total += resized(network(segmentor, scaled.flip(3)).flip(3), size).softmax(1)
+            if mode == 'msf':
+                total += resized(network(segmentor, scaled.flip(3)).flip(3), size).softmax(1)
         else:
+            scaled = resized(image, wanted)
             total += resized(reference_windows(segmentor, scaled, side, flip=mode == 'mscf'), size)
     return total
 
 
-@pytest.mark.parametrize('size', [(96, 160), (50, 170), (170, 50), (40, 48), (96, 96)])
+@pytest.mark.parametrize('size', [(96, 160), (50, 171), (170, 50), (40, 48), (96, 96), (33, 95)])
 @pytest.mark.parametrize('mode', protocols.PROTOCOLS)
 @torch.no_grad()
 def test_protocols_equal_the_plain_reference(mode, size):
@@ -68,6 +71,25 @@ def test_protocols_equal_the_plain_reference(mode, size):
     for i, sample in enumerate(segmentor.predict(image, samples(2, size))):
         assert torch.equal(sample.seg_logits.data, expected[i])
         assert torch.equal(sample.pred_sem_seg.data[0], expected[i].argmax(0))
+
+
+@torch.no_grad()
+def test_scaled_sizes_are_rounded_up_to_32():
+    for mode, expected in dict(ss=[(128, 192)], msf=[(64, 96)] * 2 + [(128, 192)] * 2).items():
+        sizes: list[tuple[int, int]] = []
+        protocols.probabilities(
+            lambda x, sizes=sizes: sizes.append(tuple(x.shape[2:])) or x,
+            torch.zeros(1, 3, 120, 161),
+            protocols.check(dict(mode=mode, scales=(0.5, 1))),
+        )
+        assert sizes == expected
+
+
+@torch.no_grad()
+def test_ss_is_whole_at_multiples_of_32():
+    image = torch.randn(1, 3, 96, 160)
+    labels = [tiny(7, test_cfg=dict(mode=mode)).predict(image)[0].pred_sem_seg.data for mode in ('ss', 'whole')]
+    assert torch.equal(*labels)
 
 
 @pytest.mark.parametrize('size', [(96, 160), (50, 170), (200, 120)])
@@ -151,7 +173,7 @@ def test_evaluated_at_half_the_size_and_scored_at_the_labels_own(configs, drawn,
 @pytest.mark.parametrize(
     'test_cfg, message',
     [
-        (dict(mode='crop'), r"model\.test_cfg\.mode='crop' is not known; choose whole, slide, ssc, msf, mscf"),
+        (dict(mode='crop'), r"model\.test_cfg\.mode='crop' is not known; choose whole, slide, ss, ssc, msf, mscf"),
         (dict(mode='slide', crop_size=(64, 64)), r'model\.test_cfg\.stride is missing; mode slide needs'),
         (dict(mode='slide', crop_size=(64, 64), stride=(64, 65)), 'windows would leave gaps'),
         (dict(mode='mscf', stride=(1024, 1025)), r'stride=\(1024, 1025\) is larger than crop_size=\(1024, 1024\)'),

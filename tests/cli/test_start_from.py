@@ -1,0 +1,121 @@
+"""What a training starts from: `load_from` and `--resume` take a checkpoint of this network only."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.cli.options import find
+from mmseg_bisenet.cli.preflight import check_resumed, check_start
+from mmseg_bisenet.errors import InputError
+
+NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
+
+
+class Attack:
+    def __reduce__(self):
+        return print, ('attacked',)
+
+
+@pytest.fixture(scope='module')
+def cfg() -> Config:
+    return Config.fromfile(find(NAME))
+
+
+@pytest.fixture(scope='module')
+def weights(cfg) -> dict[str, torch.Tensor]:
+    from mmseg_bisenet.checkpoints.fit import build_model
+
+    return build_model(cfg.model).state_dict()
+
+
+def checked(cfg: Config, path: Path | str) -> Config:
+    cfg = cfg.copy()
+    cfg.load_from = str(path)
+    check_start(cfg)
+    return cfg
+
+
+# -- load_from ---------------------------------------------------------------------------------------------------------
+
+
+def test_its_own_network_is_taken(cfg, weights, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    path = tmp_path / 'a.pth'
+    torch.save(weights, path)
+    assert checked(cfg, path).load_from == str(path)
+    assert checked(cfg, f'file://{path}').load_from != str(path)  # a copy
+    torch.save({key: value for key, value in weights.items() if not key.startswith('auxiliary_head.')}, path)
+    checked(cfg, path)
+    torch.save({key: value[:11] if '.conv_seg.' in key else value for key, value in weights.items()}, path)
+    checked(cfg, path)  # fine-tuning for other classes
+
+
+def test_no_load_from(cfg):
+    check_start(cfg)
+    assert cfg.load_from is None
+
+
+def test_another_network(cfg, weights, tmp_path):
+    torch.save({'conv1.weight': torch.zeros(3)}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=rf'load_from: checkpoint {tmp_path}/a.pth is not of this config: \d+ missing'):
+        checked(cfg, tmp_path / 'a.pth')
+    key = 'backbone.detail.detail_branch.0.0.conv.weight'
+    torch.save(weights | {key: torch.zeros(2, 3, 3, 3)}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=rf'1 of another shape: {key} \(2, 3, 3, 3\) instead of \(64, 3, 3, 3\); give'):
+        checked(cfg, tmp_path / 'a.pth')
+
+
+def test_none_of_it_is_a_traceback(cfg, tmp_path):
+    with pytest.raises(InputError, match=r'nowhere\.pth does not exist; give'):
+        checked(cfg, tmp_path / 'nowhere.pth')
+    (tmp_path / 'a.pth').write_text('words')
+    with pytest.raises(InputError, match=r'a\.pth is damaged or no checkpoint'):
+        checked(cfg, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match='cannot be fetched'):
+        checked(cfg, f'file://{tmp_path}/nowhere.pth')
+
+
+# -- --resume ----------------------------------------------------------------------------------------------------------
+
+
+META = dict(epoch=0, iter=4)
+OWN = dict(weight=torch.ones(2, 2), bias=torch.ones(2))
+CONTENTS = {
+    'weights alone': (OWN, 'has weights, but not the state of a training; start from it with --cfg-options load_from='),
+    'published': (dict(state_dict=OWN, meta=META), 'has weights, but not the state of a training'),
+    'no iteration': (dict(state_dict=OWN, meta={}, message_hub={}), 'has weights, but not the state of a training'),
+    'another network': (
+        dict(state_dict=dict(a=torch.ones(1)), meta=META, message_hub={}),
+        'not of this config: 2 miss',
+    ),
+    'NaN': (dict(state_dict=dict(OWN, bias=torch.tensor([0, torch.nan])), meta=META), '1 with NaN or infinite values'),
+    'code': (dict(state_dict=OWN, meta=Attack()), 'is refused: it names print'),
+}
+
+
+@pytest.mark.parametrize('content', CONTENTS)
+def test_what_cannot_be_resumed(tmp_path, content, capsys):
+    saved, text = CONTENTS[content]
+    torch.save(saved, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=text) as caught:
+        check_resumed(str(tmp_path / 'a.pth'), nn.Linear(2, 2))
+    assert f'checkpoint {tmp_path / "a.pth"}' in str(caught.value) and '\n' not in str(caught.value)
+    assert 'attacked' not in capsys.readouterr().out
+
+
+def test_what_can(tmp_path):
+    torch.save(dict(state_dict=OWN, meta=META, message_hub={}), tmp_path / 'a.pth')
+    check_resumed(str(tmp_path / 'a.pth'), nn.Linear(2, 2))
+
+
+def test_the_command_says_it(drawn, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
+    torch.save(dict(state_dict=OWN, meta=META, message_hub={}), tmp_path / 'iter_4.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_4.pth'))
+    assert main(['train', NAME, '--work-dir', str(tmp_path), '--resume']) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('mmseg-bisenet: error: ')]
+    assert f'--resume: checkpoint {tmp_path}/iter_4.pth is not of this config' in line

@@ -1,0 +1,128 @@
+"""An exported file with one wrong bit, anywhere in it or in its parts, is not opened."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.deploy import load
+from mmseg_bisenet.deploy.backends import FORMATS
+from mmseg_bisenet.deploy.backends.base import beside
+from mmseg_bisenet.deploy.metadata import MARK, UNSEALED, ZEROS, read_metadata, seal
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.predict import Predictor
+
+
+@pytest.fixture
+def openvino_file(tmp_path) -> Path:
+    """Only what is read of an OpenVINO model."""
+    path = tmp_path / 'net.xml'
+    net = ElementTree.Element('net')
+    about = json.dumps(dict(format_version=1, num_classes=11, checksum=UNSEALED))
+    ElementTree.SubElement(ElementTree.SubElement(net, 'rt_info'), 'mmseg_bisenet', value=about)
+    path.write_bytes(ElementTree.tostring(net))
+    path.with_suffix('.bin').write_bytes(bytes(1000))
+    seal(FORMATS['openvino'], path)
+    return path
+
+
+def copied(path: Path, folder: Path) -> Path:
+    for part in path.parent.glob(f'{path.stem}.*'):
+        shutil.copy(part, folder)
+    return folder / path.name
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def assert_refused(path: Path) -> None:
+    with pytest.raises(InputError, match='is cut short or damaged; copy it again, or export it again'):
+        read_metadata(path)
+
+
+def test_a_bit_anywhere_in_onnx(small_onnx, tmp_path):
+    check_bits(copied(small_onnx, tmp_path))
+
+
+def test_a_bit_anywhere_in_openvino(openvino_file):
+    check_bits(openvino_file)
+
+
+def check_bits(path: Path) -> None:
+    assert 'checksum' not in read_metadata(path)
+    for part in FORMATS[path.suffix.replace('.xml', '.openvino')[1:]].parts(path):
+        size = part.stat().st_size
+        for at in (0, size - 1, *random.sample(range(size), 3)):
+            flip(part, at)
+            with pytest.raises(InputError):
+                read_metadata(path)
+            flip(part, at)
+        flip(part, size // 2)
+        assert_refused(path)
+        flip(part, size // 2)
+    assert read_metadata(path)['num_classes'] == 11
+
+
+def test_metadata_that_were_edited(small_onnx, tmp_path):
+    path = copied(small_onnx, tmp_path)
+    for before, after in ((b'"num_classes": 11', b'"num_classes": 19'), (b'"shape": [64, 128]', b'"shape": [63, 128]')):
+        content = path.read_bytes()
+        assert content.count(before) == 1
+        path.write_bytes(content.replace(before, after))
+        assert_refused(path)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize('suffix', ['.pt2', '.engine'])
+def test_metadata_beside_a_file(tmp_path, suffix):
+    path = tmp_path / f'net{suffix}'
+    path.write_bytes(bytes(100))
+    backend = next(backend for backend in FORMATS.values() if backend.suffix == suffix)
+    about = dict(format_version=1, bytes=100, checksum=UNSEALED, classes=['a', 'b'])
+    beside(path).write_text(json.dumps(about))
+    seal(backend, path)
+    text = beside(path).read_bytes()
+    assert text.count(MARK) == 1 and MARK + ZEROS not in text
+    assert read_metadata(path) == dict(format_version=1, bytes=100, classes=['a', 'b'])
+    flip(path, 50)
+    assert_refused(path)
+    flip(path, 50)
+    beside(path).write_bytes(text.replace(b'"b"', b'"c"'))
+    assert_refused(path)
+
+
+def test_a_file_of_an_earlier_version_has_none(tmp_path):
+    path = tmp_path / 'net.pt2'
+    path.write_bytes(bytes(100))
+    beside(path).write_text(json.dumps(dict(format_version=1, bytes=100)))
+    assert read_metadata(path) == dict(format_version=1, bytes=100)
+
+
+def test_wherever_it_enters(small_onnx, drawn, tmp_path, monkeypatch, capsys):
+    path = copied(small_onnx, tmp_path)
+    image = next(drawn.rglob('*_leftImg8bit.png'))
+    assert load(path)(np.zeros((64, 128, 3), np.uint8)).shape == (64, 128)
+    flip(path, path.stat().st_size // 3)
+    for call in (load, Predictor):
+        with pytest.raises(InputError, match='is cut short or damaged'):
+            call(path)
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
+    monkeypatch.chdir(tmp_path)
+    commands = (
+        ['verify', path],
+        ['predict', image, '--model', path],
+        ['test', 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256', path],
+    )
+    for command in commands:
+        assert main([*map(str, command)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f'mmseg-bisenet: error: exported file {path} is cut short or damaged; copy it')
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

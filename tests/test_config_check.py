@@ -1,0 +1,216 @@
+"""A wrong field of a config is named by its path, before anything is built."""
+
+import copy
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmseg_bisenet import config_check
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.cli.options import find
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.zoo import get_model
+
+NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
+ROOT = Path(__file__).resolve().parents[1] / 'configs'
+
+
+@pytest.fixture(scope='module')
+def base() -> Config:
+    return Config.fromfile(find(NAME))
+
+
+@pytest.fixture
+def cfg(base) -> Config:
+    return copy.deepcopy(base)
+
+
+@pytest.mark.parametrize('path', sorted(ROOT.glob('bisenet*/*.py')), ids=lambda path: path.stem)
+def test_our_configs_are_right(path):
+    cfg = Config.fromfile(path)
+    config_check.check(cfg)
+    assert config_check.unread(cfg) == []
+
+
+WRONG = [
+    ('model', None, 'model is None; give a dict'),
+    ('model', 'BiSeNet', "model is 'BiSeNet'; give a dict"),
+    ('model.num_classes', 0, 'model.num_classes is 0; give a whole number, 1 or more'),
+    ('model.num_classes', 2.5, 'model.num_classes is 2.5; give a whole number, 1 or more'),
+    ('model.num_classes', '19', "model.num_classes is '19'; give a whole number, 1 or more"),
+    ('model.type', 'BiSeNet', "model.type is 'BiSeNet', which no package has registered; "),
+    ('model.type', 'mmseg_bisenet.BiSeNetSegmentr', 'did you mean mmseg_bisenet.BiSeNetSegmentor?'),
+    ('model.backbone', None, None),  # the segmentor says it
+    ('model.backbone', 5, 'model.backbone is 5; give a dict'),
+    ('model.backbone.type', 'mmseg_bisenet.BiSeNetV3', 'did you mean mmseg_bisenet.BiSeNetV2?'),
+    (
+        'model.backbone.detail_chanels',
+        (8, 8, 8),
+        "model.backbone takes no 'detail_chanels'; did you mean detail_channels?",
+    ),
+    ('model.decode_head.channels', 0, 'model.decode_head.channels is 0; give a whole number, 1 or more'),
+    ('model.decode_head.in_channels', -1, 'model.decode_head.in_channels is -1; give a whole number'),
+    ('model.decode_head.ignore_index', 256, 'model.decode_head.ignore_index is 256; give a whole number from 0 to 255'),
+    ('model.decode_head.dropout_ratio', 2, 'model.decode_head.dropout_ratio is 2; give a number from 0 to 1'),
+    (
+        'model.decode_head.loss_decode',
+        dict(type='CrossEntropy'),
+        "model.decode_head.loss_decode.type is 'CrossEntropy'",
+    ),
+    ('model.auxiliary_head.1.type', 'Booster', "model.auxiliary_head.1.type is 'Booster', which no package"),
+    ('model.data_preprocessor.size', (0, 128), r'model.data_preprocessor.size is (0, 128); give two whole numbers'),
+    (
+        'model.data_preprocessor.std',
+        [0, 1, 1],
+        'model.data_preprocessor.std is [0, 1, 1]; give a list of numbers above 0',
+    ),
+    ('model.data_preprocessor.mean', 'imagenet', "model.data_preprocessor.mean is 'imagenet'; give a list of numbers"),
+    ('model.test_cfg.stride', (0, 64), 'model.test_cfg.stride is (0, 64); give two whole numbers, 1 or more'),
+    ('model.test_cfg.crop_size', 64, 'model.test_cfg.crop_size is 64; give two whole numbers, 1 or more'),
+    ('model.test_cfg.scales', [], 'model.test_cfg.scales is []; give a list of numbers above 0'),
+    ('crop_size', (0, 0), 'crop_size is (0, 0); give two whole numbers, 1 or more'),
+    ('scale', (5, 0), 'scale is (5, 0); give two whole numbers, 1 or more'),
+    ('scale', 5, None),  # a variable of a user
+    ('train_dataloader', 5, 'train_dataloader is 5; give a dict'),
+    ('train_dataloader.batch_size', -1, 'train_dataloader.batch_size is -1; give a whole number, 1 or more'),
+    ('train_dataloader.num_workers', -1, 'train_dataloader.num_workers is -1; give a whole number, 0 or more'),
+    ('train_dataloader.batchsize', 4, "train_dataloader takes no 'batchsize'; did you mean batch_size?"),
+    ('train_dataloader.dataset.type', 'Cityscapes', "train_dataloader.dataset.type is 'Cityscapes', which no package"),
+    (
+        'train_dataloader.dataset.pipeline',
+        [],
+        'train_dataloader.dataset.pipeline is []; give a list of one or more dicts',
+    ),
+    (
+        'train_dataloader.dataset.pipeline.0.type',
+        'LoadImage',
+        "train_dataloader.dataset.pipeline.0.type is 'LoadImage'",
+    ),
+    ('train_dataloader.sampler.type', 'Infinite', "train_dataloader.sampler.type is 'Infinite', which no package"),
+    ('test_pipeline', [], 'test_pipeline is []; give a list of one or more dicts'),
+    ('optim_wrapper', None, None),  # not needed by a test
+    ('optim_wrapper.optimizer.type', 'Foo', "optim_wrapper.optimizer.type is 'Foo', which no package has registered"),
+    ('optim_wrapper.optimizer.type', 'SDG', "optim_wrapper.optimizer.type is 'SDG', which no package has registered"),
+    ('optim_wrapper.optimizer.lr', float('nan'), 'optim_wrapper.optimizer.lr is nan; give a number'),
+    ('optim_wrapper.optimizer.lr', float('inf'), 'optim_wrapper.optimizer.lr is inf; give a number, 0 or more'),
+    ('optim_wrapper.optimizer.lr', '0.1', "optim_wrapper.optimizer.lr is '0.1'; give a number, 0 or more"),
+    ('optim_wrapper.optimizer.lrr', 0.1, "optim_wrapper.optimizer takes no 'lrr'; did you mean lr?"),
+    ('optim_wrapper.accumulative_counts', 0, 'optim_wrapper.accumulative_counts is 0; give a whole number, 1 or more'),
+    ('train_cfg.max_iters', -5, 'train_cfg.max_iters is -5; give a whole number, 1 or more'),
+    ('train_cfg.val_interval', 0, 'train_cfg.val_interval is 0; give a whole number, 1 or more'),
+    ('train_cfg.type', 'Loop', "train_cfg.type is 'Loop', which no package has registered"),
+    ('param_scheduler.0.type', 'Poly', "param_scheduler.0.type is 'Poly', which no package has registered"),
+    ('default_hooks.checkpoint.interval', 0.5, 'default_hooks.checkpoint.interval is 0.5; give a whole number'),
+    ('default_hooks.logger.interval', 0, 'default_hooks.logger.interval is 0; give a whole number, 1 or more'),
+    ('custom_hooks.0.type', 'mmseg_bisenet.CurveHook', 'did you mean mmseg_bisenet.CurvesHook?'),
+    ('test_evaluator.type', 'mIoU', "test_evaluator.type is 'mIoU', which no package has registered"),
+    (
+        'visualizer.type',
+        'Visualiser',
+        "visualizer.type is 'Visualiser', which no package has registered; did you mean Vis",
+    ),
+    (
+        'tta_model.type',
+        'BiSeNetTTA',
+        "tta_model.type is 'BiSeNetTTA', which no package has registered; did you mean mm",
+    ),
+]
+
+
+@pytest.mark.parametrize(('path', 'value', 'text'), WRONG, ids=[f'{path}={value}'[:60] for path, value, _ in WRONG])
+def test_a_wrong_field(cfg, path, value, text):
+    cfg.merge_from_dict({path: value})
+    if text is None:
+        config_check.check(cfg)
+        return
+    with pytest.raises(InputError) as caught:
+        config_check.check(cfg)
+    message = str(caught.value)
+    assert message.startswith('config: ') and text in message and '\n' not in message and len(message) < 400
+
+
+def test_only_some_keys(cfg):
+    cfg.merge_from_dict({'optim_wrapper.optimizer.lr': -1})
+    config_check.check(cfg, 'model', 'test_pipeline')
+    with pytest.raises(InputError, match=r'optimizer\.lr is -1'):
+        config_check.check(cfg)
+
+
+# -- keys that nobody reads --------------------------------------------------------------------------------------------
+
+
+def test_a_mistyped_key_of_a_file(cfg):
+    cfg.trian_cfg = dict(max_iters=5)
+    cfg.my_own_variable = 5
+    assert config_check.unread(cfg) == ['nothing reads trian_cfg; did you mean train_cfg?']
+
+
+def test_a_mistyped_option(cfg):
+    with pytest.raises(
+        InputError, match=r"^--cfg-options trian_cfg\.max_iters: nothing reads 'trian_cfg'; did you mean"
+    ):
+        config_check.merge(cfg, {'trian_cfg.max_iters': 5})
+    with pytest.raises(InputError, match="nothing reads 'foo'; remove it, or fix its name"):
+        config_check.merge(cfg, {'foo': 5})
+    with pytest.raises(InputError, match=r'--cfg-options do not fit the config .*; fix them'):
+        config_check.merge(cfg, {'param_scheduler.9.begin': 5})
+    assert config_check.merge(cfg, {'norm_cfg.type': 'BN', 'train_cfg.max_iters': 7}) == [
+        'norm_cfg.type changes nothing: norm_cfg is a variable of the config file; set the fields that it is in'
+    ]
+    assert cfg.train_cfg.max_iters == 7
+
+
+# -- where configs enter -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('command', ['train', 'test', 'benchmark', 'check-labels'])
+def test_commands(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.pth').touch()
+    checkpoint = [] if command in ('train', 'check-labels') else ['a.pth']
+    assert main([command, NAME, *checkpoint, '--cfg-options', 'model.num_classes=0']) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == 'mmseg-bisenet: error: config: model.num_classes is 0; give a whole number, 1 or more'
+    assert [path.name for path in tmp_path.iterdir()] == ['a.pth']
+
+
+@pytest.mark.parametrize('option', ['=x', 'model.=x', 'x'])
+def test_an_option_without_a_key(option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(['train', NAME, '--cfg-options', option])
+    assert ended.value.code == 2
+    assert 'write KEY=VALUE' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_notes(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'own.py').write_text(f"_base_ = '{find(NAME)}'\ntrian_cfg = dict(max_iters=5)\n")
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(tmp_path / 'nowhere'))
+    assert main(['train', str(tmp_path / 'own.py'), '--cfg-options', 'norm_cfg.type=BN']) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f'note: config {tmp_path}/own.py: nothing reads trian_cfg; did you mean train_cfg?'
+    assert lines[1].startswith('note: --cfg-options norm_cfg.type changes nothing: norm_cfg is a variable')
+    assert 'data folder' in lines[2] and len(lines) == 3
+
+
+CONFIGS = {
+    'model = dict(': 'own.py cannot be read (SyntaxError',
+    'raise KeyError("a\\nb")': 'own.py cannot be read (KeyError',
+    'x = 5': 'own.py has no `model`; give',
+    'model = 5': 'config: model is 5; give a dict',
+    'model = dict(type="Foo")': "config: model.type is 'Foo', which no package has registered",
+    'model = dict(type="mmseg_bisenet.BiSeNetSegmentor")': 'model cannot be built (TypeError: ',
+}
+
+
+@pytest.mark.parametrize('text', CONFIGS)
+def test_get_model(text, tmp_path):
+    (tmp_path / 'own.py').write_text(f'custom_imports = dict(imports=["mmseg_bisenet"])\n{text}\n')
+    with pytest.raises(InputError) as caught:
+        get_model(str(tmp_path / 'own.py'))
+    assert CONFIGS[text] in str(caught.value) and '\n' not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_get_model_with_no_classes():
+    with pytest.raises(InputError, match=r'config: model\.num_classes is 0; give a whole number, 1 or more'):
+        get_model('bisenetv2_camvid', num_classes=0)
