@@ -1,7 +1,7 @@
 """What an exported file says about itself: one JSON text, which each format keeps in its own place.
 
-A format that can hold metadata has the text under the key ``mmseg_bisenet``. Machine code cannot; its text lies beside
-it, as ``FILE.json``. Reading checks that the file is ours, of this version and whole.
+ONNX and OpenVINO files hold the text under the key ``mmseg_bisenet``. That of other files lies beside them, as
+``FILE.json``. Reading checks that the file is ours, of this version and whole.
 
 The text has a checksum of the file, of its parts and of itself: :func:`seal` computes it with zeros in its place, and
 then writes it there, whatever the format. Files of earlier versions have none.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import pytest
 import torch
 from base import randomise
 from small import shrunk
+from torch import nn
 
 import mmseg_bisenet
 from mmseg_bisenet import install
 from mmseg_bisenet.deploy import load, packages, verify
-from mmseg_bisenet.deploy.backends import BACKENDS, FORMATS, RUNTIMES, FileBackend, base, require
+from mmseg_bisenet.deploy.backends import BACKENDS, FORMATS, RUNTIMES, FileBackend, base, litert, require
 from mmseg_bisenet.deploy.export import export, write
+from mmseg_bisenet.deploy.graph import Graph, Named, Planes, contiguous
 from mmseg_bisenet.deploy.metadata import SUFFIXES, read
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.deploy.packages import installation
@@ -281,6 +284,36 @@ def test_a_file_that_is_damaged(backend, file_of, tmp_path):
             read(path)
         part.write_bytes(content)
     assert read(path).metadata['precision'] == 'fp32'
+
+
+def test_graphs_as_converters_take_them(segmentor, images):
+    graph = Graph(DeployNetwork(segmentor), labels=True)
+    pixels = torch.from_numpy(images)
+    plain = contiguous(graph)
+    assert all(weight.is_contiguous() for weight in plain.parameters())
+    with torch.no_grad():
+        labels, logits = graph(pixels)
+        (named,) = Named(plain)(pixels).items()
+        assert named[0] == 'labels' and (named[1] == labels).all()
+        graph.labels = False
+        assert list(Named(graph)(pixels)) == ['logits']
+        torch.testing.assert_close(Planes(graph)(pixels.permute(0, 3, 1, 2).float()), logits, rtol=0, atol=0)
+
+
+def test_tensors_of_modules_in_litert():
+    """litert-torch names them after the modules that are called, which a list of modules is not."""
+    tree = nn.Module()
+    tree.backbone = nn.Module()
+    tree.backbone.stages = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())])
+    tree.decode_head = nn.Conv2d(8, 2, 1)
+    (found,) = litert._tensors(tree, ['backbone.stages.0.0'])
+    named = 'p.Graph_whole/p.DeployNetwork_network/torch.nn.modules.module.Module_backbone/'
+    named += 'torch.nn.modules.container.Sequential_0/torch.nn.modules.'
+    assert re.search(found, f'{named}activation.ReLU_1;;{named}conv.Conv2d_0;1')
+    assert not re.search(found, f'{named}conv.Conv2d_01;1')
+    assert len(litert._tensors(tree, ['backbone.*'])) == 4 and litert._tensors(tree, []) == []
+    with pytest.raises(InputError, match=r'--keep-float neck names no module of the network; they go from backbone to'):
+        litert._tensors(tree, ['neck'])
 
 
 def test_only_declared_packages_are_imported():

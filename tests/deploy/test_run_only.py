@@ -116,6 +116,10 @@ def test_another_runtime_that_is_missing(run_only):
     (run_only.folder / 'net.bin').touch()
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.xml', status=2)
     assert done.stderr == 'mmseg-bisenet: error: openvino not installed; run: pip install openvino\n'
+    (run_only.folder / 'net.tflite').touch()
+    (run_only.folder / 'net.tflite.json').write_text(json.dumps(about | dict(bytes=0)))
+    done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.tflite', status=2)
+    assert done.stderr == 'mmseg-bisenet: error: ai_edge_litert not installed; run: pip install ai_edge_litert\n'
     (run_only.folder / 'net.pt2').touch()
     (run_only.folder / 'net.pt2.json').write_text(json.dumps(about | dict(bytes=0)))
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.pt2', status=2)
