@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from mmseg_bisenet import locks
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.evaluation.hook import EvaluationHook
 
 HOLD = """
 import sys
@@ -37,6 +39,18 @@ def test_a_second_process_is_refused(tmp_path, monkeypatch, other):
     other.kill()
     other.wait()
     locks.lock(tmp_path, 'train').release()
+
+
+def test_two_tests_in_one_work_dir(tmp_path, monkeypatch, other):
+    monkeypatch.setattr(locks, 'PATIENCE', 0)
+    (tmp_path / '.train.lock').rename(tmp_path / '.test.lock')
+    (tmp_path / '.evaluation.123.partial').mkdir()
+    runner = SimpleNamespace(work_dir=str(tmp_path), test_evaluator=SimpleNamespace(metrics=[]))
+    with pytest.raises(
+        InputError, match=f'^work dir {tmp_path} is in use by another test; wait until it ends, or name'
+    ):
+        EvaluationHook().before_test(runner)
+    assert (tmp_path / '.evaluation.123.partial').exists()
 
 
 def test_this_process_may_take_it_again(tmp_path):

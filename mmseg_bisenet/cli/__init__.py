@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import io
+import logging
 import signal
 import sys
 import traceback
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')  # as stderr: file names may have any bytes
+    logging.raiseExceptions = '--debug' in argv  # a log file on a full disk gives no traceback a line
     with ending.watched() as signal_that_came:
         try:
             return _run(argv)

@@ -106,7 +106,7 @@ def test_what_a_user_put_beside_the_table_stays(data, tmp_path, capsys):
     assert check(tmp_path) == 2
     out, err = capsys.readouterr()
     assert f'error: {mine} is not as this command wrote it, and {mine.parent} would be replaced; move it' in err
-    assert not out and mine.read_text() == 'mine'
+    assert 'train: 6 images' not in out and mine.read_text() == 'mine'
 
 
 def test_a_work_dir_that_cannot_be_written(data, tmp_path, capsys):
