@@ -83,7 +83,9 @@ def load(
         raise InputError(f'channel_order={channel_order!r} is not known; give bgr or rgb')
     if threads is not None and (type(threads) is not int or threads < 1):
         raise InputError(f'threads={threads!r}: give a number, 1 or more')
+    file: str | Path | None = None
     if isinstance(config_or_exported, str | Path) and Path(config_or_exported).suffix in SUFFIXES.values():
+        file = config_or_exported
         if checkpoint:
             raise InputError(f'exported file {config_or_exported} has its weights; leave checkpoint {checkpoint} out')
         with install.needing('openmmlab', f'exported file {config_or_exported}'):
@@ -117,8 +119,16 @@ def load(
     else:
         predictor = Predictor(*arguments)
     images = np.zeros((workers or 1, *predictor.shape, 3), np.uint8)
-    for _ in range(WARM_UP):
-        predictor(images)
+    try:
+        for _ in range(WARM_UP):
+            predictor(images)
+    except InputError:
+        raise
+    except Exception as error:  # each runtime has its own
+        if file is None:
+            raise
+        reason = ' '.join(str(error).split())[:200]
+        raise InputError(f'exported file {file} does not run in {backend.name} ({reason}); export it again') from error
     return predictor
 
 

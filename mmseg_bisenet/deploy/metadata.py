@@ -9,16 +9,27 @@ then writes it there, whatever the format. Files of earlier versions have none.
 
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
 from mmseg_bisenet.deploy.backends.base import beside
+from mmseg_bisenet.deploy.precision import NAMES
 from mmseg_bisenet.errors import InputError
 
 FORMAT_VERSION = 1
 MARK, ZEROS = b'mmseg_bisenet-crc32:', b'00000000'  # hexadecimal digits follow
 UNSEALED = (MARK + ZEROS).decode()
+# What the values have to be, of a file of an earlier version too, which has no checksum.
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    'shape': lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)),
+    'num_classes': lambda value: _is_count(value),
+    'precision': lambda value: value in NAMES,
+    'output_kind': lambda value: value in ('labels', 'logits'),
+    'dynamic': lambda value: isinstance(value, bool),
+    'align_corners': lambda value: isinstance(value, bool),
+}
 SUFFIXES = {name: backend.suffix for name, backend in FORMATS.items()}
 
 
@@ -66,6 +77,14 @@ def read(path: str | Path) -> Exported:
             f'exported file {path} is of format version {version}, and this mmseg_bisenet reads {FORMAT_VERSION}; '
             'export it again with this one'
         )
+    tests = FIELDS | dict(
+        format=lambda value: value == backend.format,
+        classes=lambda value: len(value) == metadata.get('num_classes'),
+    )
+    if wrong := [name for name, test in tests.items() if name in metadata and not test(metadata[name])]:
+        raise InputError(
+            f'exported file {path} has wrong metadata: {wrong[0]} is {str(metadata[wrong[0]])[:100]!r}; export it again'
+        )
     metadata.pop('checksum', None)
     references = metadata.pop('references', [])
     return Exported(backend, path, metadata, model, references)
@@ -90,6 +109,10 @@ def _require_whole(backend: FileBackend, path: Path) -> None:
     if recorded - {value} and all(part.is_file() for part in backend.parts(path)):
         names = ' or '.join([str(path), *(file.name for file in files if file != path)])
         raise InputError(f'exported file {names} is cut short or damaged; copy it again, or export it again')
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1
 
 
 def _files(backend: FileBackend, path: Path) -> list[Path]:

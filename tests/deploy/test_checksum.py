@@ -13,6 +13,7 @@ from mmseg_bisenet.cli import main
 from mmseg_bisenet.deploy import load
 from mmseg_bisenet.deploy.backends import FORMATS
 from mmseg_bisenet.deploy.backends.base import beside
+from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.metadata import MARK, UNSEALED, ZEROS, read_metadata, seal
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict import Predictor
@@ -29,6 +30,12 @@ def openvino_file(tmp_path) -> Path:
     path.with_suffix('.bin').write_bytes(bytes(1000))
     seal(FORMATS['openvino'], path)
     return path
+
+
+@pytest.fixture(scope='module')
+def fixed_onnx(small_segmentor, tmp_path_factory) -> Path:
+    """For images of one shape."""
+    return export(small_segmentor, 'onnx', 'fp32', (64, 128), tmp_path_factory.mktemp('fixed'))
 
 
 def copied(path: Path, folder: Path) -> Path:
@@ -81,17 +88,54 @@ def test_metadata_that_were_edited(small_onnx, tmp_path):
         path.write_bytes(content)
 
 
+@pytest.mark.parametrize(
+    ('name', 'value', 'text'),
+    [
+        ('num_classes', 19, 'has wrong metadata: classes is'),
+        ('num_classes', 0, "has wrong metadata: num_classes is '0'; export it again"),
+        ('format', 'openvino', "has wrong metadata: format is 'openvino'; export it again"),
+        ('precision', 'fp64', "has wrong metadata: precision is 'fp64'"),
+        ('shape', [64], r"has wrong metadata: shape is '\[64\]'"),
+        ('dynamic', 'no', "has wrong metadata: dynamic is 'no'"),
+        ('output_kind', 'masks', "has wrong metadata: output_kind is 'masks'"),
+    ],
+)
+def test_wrong_metadata_without_a_checksum(small_onnx, tmp_path, name, value, text):
+    onnx = pytest.importorskip('onnx')
+    model = onnx.load(small_onnx)
+    (item,) = model.metadata_props
+    about = json.loads(item.value)
+    del about['checksum']
+    item.value = json.dumps(about | {name: value})
+    onnx.save(model, tmp_path / 'a.onnx')
+    with pytest.raises(InputError, match=text):
+        load(tmp_path / 'a.onnx')
+
+
+def test_another_shape_than_that_of_the_graph(fixed_onnx, tmp_path):
+    onnx = pytest.importorskip('onnx')
+    model = onnx.load(fixed_onnx)
+    (item,) = model.metadata_props
+    about = json.loads(item.value)
+    del about['checksum']
+    item.value = json.dumps(about | dict(shape=[96, 128]))
+    onnx.save(model, tmp_path / 'a.onnx')
+    with pytest.raises(InputError, match=r'a\.onnx does not run in onnxruntime \(.*\); export it again') as caught:
+        load(tmp_path / 'a.onnx')
+    assert '\n' not in str(caught.value)
+
+
 @pytest.mark.parametrize('suffix', ['.pt2', '.engine'])
 def test_metadata_beside_a_file(tmp_path, suffix):
     path = tmp_path / f'net{suffix}'
     path.write_bytes(bytes(100))
     backend = next(backend for backend in FORMATS.values() if backend.suffix == suffix)
-    about = dict(format_version=1, bytes=100, checksum=UNSEALED, classes=['a', 'b'])
+    about = dict(format_version=1, bytes=100, checksum=UNSEALED, names=['a', 'b'])
     beside(path).write_text(json.dumps(about))
     seal(backend, path)
     text = beside(path).read_bytes()
     assert text.count(MARK) == 1 and MARK + ZEROS not in text
-    assert read_metadata(path) == dict(format_version=1, bytes=100, classes=['a', 'b'])
+    assert read_metadata(path) == dict(format_version=1, bytes=100, names=['a', 'b'])
     flip(path, 50)
     assert_refused(path)
     flip(path, 50)
