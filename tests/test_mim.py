@@ -15,6 +15,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from processes import launch
 
 from mmseg_bisenet import model_index
 from mmseg_bisenet.cli import main
@@ -138,11 +139,11 @@ def test_every_way_to_evaluate_gives_the_same(
     log = environment.ours('test', *ours, '--work-dir', plain, '--eval', 'mIoU', '--out', f'{tmp_path}/png/', *OPTIONS)
     assert 'note: --eval mIoU' in log
     assert len(list((tmp_path / 'png').glob('*.png'))) == 3
-    environment.ours('test', *ours, '--work-dir', aug_test, '--aug-test', *OPTIONS)
     environment.stock('test', *theirs, '--work-dir', stock, *OPTIONS)
-    # The same scripts with another option, without seconds of imports.
+    # The same scripts with other options, without seconds of imports.
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
-    assert main(['test', NAME, str(checkpoint), '--work-dir', str(tta), '--tta', *OPTIONS]) == 0
+    for option, folder in (('--aug-test', aug_test), ('--tta', tta)):
+        assert main(['test', NAME, str(checkpoint), '--work-dir', str(folder), option, *OPTIONS]) == 0
     arguments = [*theirs[:1], checkpoint, '--work-dir', stock_tta, '--tta', *OPTIONS]
     monkeypatch.setattr(sys, 'argv', ['test.py', *map(str, arguments)])
     monkeypatch.setenv('LOCAL_RANK', '0')  # stock's script would set it
@@ -160,24 +161,25 @@ def test_two_processes_without_a_gpu(environment, tmp_path):
         log = environment.ours('train', NAME, '--launcher', 'pytorch', '--gpus', '2', '--work-dir', tmp_path, *OPTIONS)
     else:
         script = environment.site / 'mmseg_bisenet/.mim/tools/train.py'
-        launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-        log = environment('python', *launch, script, NAME, '--launcher', 'pytorch', '--work-dir', tmp_path, *OPTIONS)
+        torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+        log = environment('python', *torchrun, script, NAME, '--launcher', 'pytorch', '--work-dir', tmp_path, *OPTIONS)
     assert 'SyncBN is replaced by BN' in log
     assert 'Distributed training: True' in log
     assert (tmp_path / 'iter_2.pth').is_file()
 
 
-def test_the_drop_in_on_two_processes_without_a_gpu(environment, stock_configs, tmp_path):
+def test_the_drop_in_on_two_processes_without_a_gpu(configs, drawn, tmp_path, monkeypatch):
     """Its SyncBN is a default argument, which no config shows."""
     config = tmp_path / 'dropin.py'
     config.write_text(
-        f"_base_ = '{environment.site}/mmseg_bisenet/.mim/configs/bisenetv2/{NAME}'\n"
+        f"_base_ = '{configs}/bisenetv2/{NAME}'\n"
         "custom_imports = dict(imports=['mmseg_bisenet', 'mmseg_bisenet.dropin'], allow_failed_imports=False)\n"
         "model = dict(backbone=dict(_delete_=True, type='BiSeNetV2'))\n"
     )
-    script = environment.site / 'mmseg_bisenet/.mim/tools/train.py'
-    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-    environment('python', *launch, script, config, '--launcher', 'pytorch', '--work-dir', tmp_path / 'work', *OPTIONS)
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
+    arguments = ['train', str(config), '--launcher', 'pytorch', '--work-dir', str(tmp_path / 'work'), *OPTIONS]
+    status, err = launch(2, arguments, tmp_path / 'logs')
+    assert status == 0, err
     assert (tmp_path / 'work' / 'iter_2.pth').is_file()
 
 
