@@ -39,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import launch, options, preflight
 
     cfg = options.load(args)
+    for key in ('train_cfg', 'optim_wrapper'):
+        if not cfg.get(key):
+            raise InputError(f'the config has no {key}; take one of configs/_base_/schedules among its bases')
     apply_options(cfg, args)
     datasets = preflight.check_data(cfg, 'train_dataloader', *(['val_dataloader'] if cfg.get('val_cfg') else []))
     if not args.resume:
