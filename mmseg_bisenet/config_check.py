@@ -95,6 +95,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'optim_wrapper.optimizer.momentum': SHARE,
     'optim_wrapper.optimizer.weight_decay': RATE,
     'param_scheduler.#.begin': FROM_ZERO,
+    'param_scheduler.#.start_factor': (_number(1e-30, 1), 'a number above 0, up to 1'),
     'train_cfg.max_iters': COUNT,
     'train_cfg.max_epochs': COUNT,
     'train_cfg.val_interval': COUNT,
