@@ -44,6 +44,7 @@ COUNT = _number(1, whole=True), 'a whole number, 1 or more'
 FROM_ZERO = _number(0, whole=True), 'a whole number, 0 or more'
 RATE = _number(0), 'a number, 0 or more'
 POSITIVE = _number(1e-30), 'a number above 0'
+POSITIVES = _list(POSITIVE[0]), 'a list of numbers above 0'
 SHARE = _number(0, 1), 'a number from 0 to 1'
 COUNTS = (lambda value: COUNT[0](value) or _list(COUNT[0])(value)), 'a whole number, 1 or more, or a list of them'
 SIZE = _list(COUNT[0], 2), 'two whole numbers, 1 or more'
@@ -51,6 +52,7 @@ SIZE_OR_OTHER = (lambda value: not isinstance(value, list | tuple) or SIZE[0](va
 CROP = (lambda value: COUNT[0](value) or SIZE[0](value)), 'two whole numbers, 1 or more'
 DICT = (lambda value: isinstance(value, dict), 'a dict')
 STEPS = _list(DICT[0]), 'a list of one or more dicts'
+TEXT = (lambda value: isinstance(value, str), 'a text')
 
 VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'model': DICT,
@@ -59,10 +61,10 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'model.num_classes': COUNT,
     'model.data_preprocessor.size': SIZE,
     'model.data_preprocessor.mean': (_list(_number(-math.inf)), 'a list of numbers'),
-    'model.data_preprocessor.std': (_list(POSITIVE[0]), 'a list of numbers above 0'),
+    'model.data_preprocessor.std': POSITIVES,
     'model.test_cfg.crop_size': SIZE,
     'model.test_cfg.stride': SIZE,
-    'model.test_cfg.scales': (_list(POSITIVE[0]), 'a list of numbers above 0'),
+    'model.test_cfg.scales': POSITIVES,
     'model.**.in_channels': COUNTS,
     'model.**.channels': COUNTS,
     'model.**.loss_weight': RATE,
@@ -75,56 +77,61 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     '*_dataloader.num_workers': FROM_ZERO,
     '*_dataloader.dataset': DICT,
     '*_dataloader.dataset.pipeline': STEPS,
+    '*_dataloader.**.data_prefix': DICT,
+    '*_dataloader.**.data_root': TEXT,
+    '*_dataloader.**.ann_file': TEXT,
+    '*_dataloader.**.img_suffix': TEXT,
+    '*_dataloader.**.seg_map_suffix': TEXT,
     '*_dataloader.**.crop_size': CROP,
     '*_pipeline': STEPS,
     '*_pipeline.**.crop_size': CROP,
     'optim_wrapper': DICT,
     'optim_wrapper.accumulative_counts': COUNT,
+    'optim_wrapper.clip_grad': DICT,
     'optim_wrapper.clip_grad.max_norm': POSITIVE,
+    'optim_wrapper.paramwise_cfg': DICT,
     'optim_wrapper.optimizer': DICT,
     'optim_wrapper.optimizer.lr': RATE,
     'optim_wrapper.optimizer.momentum': SHARE,
     'optim_wrapper.optimizer.weight_decay': RATE,
+    'param_scheduler.#.begin': FROM_ZERO,
+    'param_scheduler.#.start_factor': (_number(1e-30, 1), 'a number above 0, up to 1'),
     'train_cfg.max_iters': COUNT,
     'train_cfg.max_epochs': COUNT,
     'train_cfg.val_interval': COUNT,
     'default_hooks.logger.interval': COUNT,
     'default_hooks.checkpoint.interval': (_number(-1, whole=True), 'a whole number; -1 saves none'),
+    'auto_scale_lr': DICT,
     'auto_scale_lr.base_batch_size': COUNT,
+    'default_scope': TEXT,
+    'default_hooks': DICT,
+    'custom_hooks': (lambda value: isinstance(value, list | tuple), 'a list of dicts'),
+    'custom_hooks.#': DICT,
+    'log_processor': DICT,
+    'load_from': TEXT,
+    'work_dir': TEXT,
 }
+# None is no value of these; for others it means the default, or none.
+NOT_NONE = {'model', 'optim_wrapper.optimizer', 'train_dataloader.batch_size'}
 
 # -- types -------------------------------------------------------------------------------------------------------------
 
+_HEADS = 'model.decode_head', 'model.decode_head.#', 'model.auxiliary_head', 'model.auxiliary_head.#'
+_LOSSES = 'model.**.loss_decode', 'model.**.loss_decode.#'
+_OTHERS = 'model', 'model.backbone', 'model.neck', 'model.data_preprocessor', 'tta_model'
+_DATASETS = '*_dataloader.dataset', '*_dataloader.dataset.**.dataset', '*_dataloader.dataset.**datasets.#'
 TYPES: dict[str, Registry] = {
-    'model': registry.MODELS,
-    'model.backbone': registry.MODELS,
-    'model.neck': registry.MODELS,
-    'model.decode_head': registry.MODELS,
-    'model.decode_head.#': registry.MODELS,
-    'model.auxiliary_head': registry.MODELS,
-    'model.auxiliary_head.#': registry.MODELS,
-    'model.**.loss_decode': registry.MODELS,
-    'model.**.loss_decode.#': registry.MODELS,
-    'model.data_preprocessor': registry.MODELS,
-    '*_dataloader.dataset': registry.DATASETS,
-    '*_dataloader.dataset.**.dataset': registry.DATASETS,
-    '*_dataloader.dataset.**datasets.#': registry.DATASETS,
+    **dict.fromkeys((*_HEADS, *_LOSSES, *_OTHERS), registry.MODELS),
+    **dict.fromkeys(_DATASETS, registry.DATASETS),
+    **dict.fromkeys(('**pipeline.#', 'tta_pipeline.#.transforms.#.#'), registry.TRANSFORMS),
+    **dict.fromkeys(('*_evaluator', '*_evaluator.#'), registry.METRICS),
+    **dict.fromkeys(('param_scheduler', 'param_scheduler.#'), registry.PARAM_SCHEDULERS),
+    **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), registry.LOOPS),
+    **dict.fromkeys(('default_hooks.*', 'custom_hooks.#'), registry.HOOKS),
     '*_dataloader.sampler': registry.DATA_SAMPLERS,
-    '**pipeline.#': registry.TRANSFORMS,
-    'tta_pipeline.#.transforms.#.#': registry.TRANSFORMS,
-    '*_evaluator': registry.METRICS,
-    '*_evaluator.#': registry.METRICS,
     'optim_wrapper': registry.OPTIM_WRAPPERS,
     'optim_wrapper.optimizer': registry.OPTIMIZERS,
-    'param_scheduler': registry.PARAM_SCHEDULERS,
-    'param_scheduler.#': registry.PARAM_SCHEDULERS,
-    'train_cfg': registry.LOOPS,
-    'val_cfg': registry.LOOPS,
-    'test_cfg': registry.LOOPS,
-    'default_hooks.*': registry.HOOKS,
-    'custom_hooks.#': registry.HOOKS,
     'visualizer': registry.VISUALIZERS,
-    'tta_model': registry.MODELS,
 }
 # What MMEngine's builders take out of a dict before its class gets the others.
 OF_BUILDERS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'convert_to_iter_based'}
@@ -222,7 +229,7 @@ def _fields(cfg: Config, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
     for key in keys or cfg:
         # Variables of the config file may be anything.
-        if key in READ and key in cfg and (cfg[key] is not None or key == 'model'):
+        if key in READ and key in cfg:
             yield from walk(key, cfg[key])
 
 
@@ -240,14 +247,16 @@ def _check_value(path: str, value: Any) -> None:
     if isinstance(value, float) and math.isnan(value):
         raise InputError(f'config: {path} is nan; give a number')
     for pattern, (test, text) in VALUES.items():
-        if _fits(path, pattern) and not (value is None and path != 'model') and not test(value):
+        if _fits(path, pattern) and (value is not None or path in NOT_NONE) and not test(value):
             raise InputError(f'config: {path} is {_short(repr(value))}; give {text}')
 
 
 def _check_type(path: str, node: dict) -> None:
     known = next((known for pattern, known in TYPES.items() if _fits(path, pattern)), None)
     name = node.get('type')
-    if known is None or not isinstance(name, str):  # a class stands for itself
+    if 'type' in node and known and not (isinstance(name, str) or callable(name)):
+        raise InputError(f'config: {path}.type is {_short(repr(name))}; give the name of a class')
+    if known is None or not isinstance(name, str):  # a class needs no registry
         return
     with known.switch_scope_and_registry(node.get('_scope_')) as here:
         found = here.get(name)

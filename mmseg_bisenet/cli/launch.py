@@ -1,10 +1,13 @@
 """Start MMEngine's Runner with what is built and checked already, and several processes without a GPU."""
 
 import copy
+import functools
 import inspect
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -16,7 +19,22 @@ from mmseg.datasets import BaseSegDataset
 from torch import nn
 
 from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
+from mmseg_bisenet.config_check import building, explained
 from mmseg_bisenet.errors import InputError
+
+# What the Runner builds when it starts, from which keys.
+BUILDS = dict(
+    build_optim_wrapper='optim_wrapper',
+    build_param_scheduler='param_scheduler',
+    build_train_loop='train_cfg',
+    build_val_loop='val_cfg',
+    build_test_loop='test_cfg',
+    build_evaluator='val_evaluator or test_evaluator',
+    build_visualizer='visualizer',
+    build_log_processor='log_processor',
+    register_hooks='default_hooks or custom_hooks',
+    scale_lr='auto_scale_lr',
+)
 
 
 def launch(cfg: Config, launcher: str) -> None:
@@ -67,7 +85,8 @@ def build_runner(cfg: Config, datasets: DataSets, model: nn.Module | None = None
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if given.get(name):
             given[name]['dataset'] = with_built(given[name]['dataset'], f'{name}.dataset', datasets)
-    return _Runner(**given)
+    with explained('the Runner cannot be built', 'fix the config, or --cfg-options'):
+        return _Runner(**given)
 
 
 class _Runner(Runner):
@@ -95,6 +114,22 @@ class _Runner(Runner):
         """
         check_resumed(filename, self.model)
         super().resume(filename, *args, **kwargs)
+
+
+def _naming(key: str, build: Callable) -> Callable:
+    """A method of the Runner that builds something; its error names the key of the config."""
+
+    @functools.wraps(build)
+    def method(*args, **kwargs) -> Any:
+        with building(key):
+            return build(*args, **kwargs)
+
+    return method
+
+
+for _name, _key in BUILDS.items():
+    setattr(_Runner, _name, _naming(_key, getattr(Runner, _name)))
+_Runner.build_dataloader = staticmethod(_naming('a dataloader', Runner.build_dataloader))
 
 
 def with_built(dataset: dict, key: str, datasets: DataSets) -> dict:

@@ -46,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
     require_writable('--work-dir', cfg.work_dir)
     if not args.resume:
         require_no_run(cfg)
+    for key in ('train_cfg', 'optim_wrapper'):
+        if not cfg.get(key):
+            raise InputError(f'the config has no {key}; take one of configs/_base_/schedules among its bases')
     apply_options(cfg, args)
     datasets = preflight.check_data(cfg, 'train_dataloader', *(['val_dataloader'] if cfg.get('val_cfg') else []))
     if not args.resume:
