@@ -36,6 +36,9 @@ def read_image(path: str | Path) -> np.ndarray:
                 frames = getattr(image, 'n_frames', 1)
                 if frames > 1 and image.format != 'MPO':  # an MPO is a JPEG with a preview behind it
                     raise InputError(f'{path} has {frames} frames or pages; save it as a video, or as single images')
+                if image.format == 'PNG':  # decoding does not read the checksums of the pixels
+                    with Image.open(path, formats=['PNG']) as whole:
+                        whole.verify()
                 return to_bgr(image, path)
     except InputError:
         raise

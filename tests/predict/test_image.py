@@ -112,6 +112,16 @@ def test_a_pipe_is_not_waited_for(tmp_path):
             find_sources([tmp_path / name])
 
 
+def test_pixels_of_a_png_whose_checksum_is_wrong(tmp_path):
+    file = tmp_path / 'street.png'
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(file)
+    content = bytearray(file.read_bytes())
+    content[-16] ^= 1  # of the checksum before the last chunk
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r'street\.png cannot be read .*; replace the file'):
+        read_image(file)
+
+
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif'])
 def test_a_truncated_file(tmp_path, suffix):
     content = cv2.imencode(suffix, picture(64, 64))[1].tobytes()
