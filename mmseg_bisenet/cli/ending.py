@@ -114,7 +114,7 @@ def _restore() -> None:
     _before.clear()
 
 
-# -- workers handle signals as if there were no command, and do not wake the thread of their parent ---------------------
+# -- workers: they handle signals as if there were no command, and do not wake the thread of their parent --------------
 
 
 def _before_fork() -> None:
