@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Thread, current_thread, main_thread
+from threading import Thread, current_thread, local, main_thread
 from types import FrameType
 from typing import NoReturn
 
@@ -25,6 +25,7 @@ STATUSES: dict[int, int] = {
 }  # as a shell reports a program that this signal ended
 GRACE = 2.0  # seconds
 _before: dict[int, Callable | int | None] = {}  # the handlers that ours replace
+_forking = local()
 
 
 class Ended(KeyboardInterrupt):
@@ -113,12 +114,24 @@ def _restore() -> None:
     _before.clear()
 
 
-def _restore_in_child() -> None:
-    """A worker handles signals as if there were no command, and does not wake the thread of its parent."""
+# -- workers: they handle signals as if there were no command, and do not wake the thread of their parent --------------
+
+
+def _before_fork() -> None:
+    """Hold signals back: one that comes to a child before its handlers are restored would wake our thread."""
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, NAMES)
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _after_fork_in_child() -> None:
     if _before:
         signal.set_wakeup_fd(-1)
         _restore()
+    _after_fork()
 
 
 if hasattr(os, 'register_at_fork'):  # not on Windows
-    os.register_at_fork(after_in_child=_restore_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

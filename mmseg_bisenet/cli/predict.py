@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mmseg_bisenet.cli import ending
@@ -162,10 +163,12 @@ def _interrupt(stop: Event) -> Iterator[list[int]]:
     """The first Ctrl-C or SIGTERM sets ``stop`` and is in the list that this yields; a second one ends as usual."""
     came: list[int] = []
 
-    def handler(signum: int, frame: object) -> None:
+    def handler(signum: int, frame: FrameType | None) -> None:
         came.append(signum)
         stop.set()
-        restore()
+        if len(came) > 1:
+            restore()
+            signal.raise_signal(signum)
 
     def restore() -> None:
         for signum, before in handlers.items():

@@ -27,6 +27,7 @@ def ends(monkeypatch, capsys) -> Callable:
 
     def run(work: Callable, *options: str) -> tuple[int, str]:
         monkeypatch.setattr(list_models, 'run', lambda args: work())
+        monkeypatch.setattr(ending, 'GRACE', 60)  # so that a slow machine does not end the tests
         before = [signal.getsignal(signum) for signum in ENDED]
         status = main(['list', *options])
         assert [signal.getsignal(signum) for signum in ENDED] == before

@@ -6,7 +6,6 @@ import re
 import signal
 import sys
 import time
-from pathlib import Path
 from threading import Thread
 
 import av
@@ -18,8 +17,6 @@ from predict.media import greys, picture, write_video
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.deploy import load
 from mmseg_bisenet.predict import Predictor
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_code_is_in_blocks_with_a_language(page):
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 
-class Parsed(Exception):
+class Parsed(BaseException):
     """Ends a command after its arguments are parsed."""
 
 
