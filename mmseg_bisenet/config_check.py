@@ -266,7 +266,7 @@ def _check_type(path: str, node: dict) -> None:
     if known is None or not isinstance(name, str):  # a class needs no registry
         return
     with known.switch_scope_and_registry(node.get('_scope_')) as here:
-        found = here.get(name)
+        found = here.get(name) or known.get(name)  # which of the two is asked depends on who builds
         if found is None:
             names = {*known.module_dict, *here.module_dict}
             names |= {f'{child.scope}.{name}' for child in here.children.values() for name in child.module_dict}
