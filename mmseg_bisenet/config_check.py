@@ -18,8 +18,6 @@ from typing import Any
 from mmengine import registry
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
-from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from mmseg_bisenet.errors import InputError
 
@@ -138,13 +136,18 @@ OF_BUILDERS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'c
 
 # -- keys --------------------------------------------------------------------------------------------------------------
 
-# Read after the config is loaded: by MMEngine's Runner and by this package. Others only serve the config file itself.
-READ = {
-    *inspect.signature(Runner).parameters,
+# Read after the config is loaded, besides the arguments of MMEngine's Runner. Other keys only serve the config file.
+OURS = (
     *('custom_imports', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile'),
     *('tta_model', 'tta_pipeline', 'train_pipeline', 'test_pipeline', 'crop_size', 'scale'),
-} - {'cfg'}
-OF_LOADERS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch'}
+)
+
+
+@functools.cache
+def _known() -> set[str]:
+    from mmengine.runner import Runner  # it imports PyTorch, which --help does not need
+
+    return {*inspect.signature(Runner).parameters, *OURS} - {'cfg'}
 
 
 def read(path: str | Path) -> Config:
@@ -166,6 +169,8 @@ def check(cfg: Config, *keys: str) -> None:
     Raises:
         InputError: it names the first field that is wrong, its value, and what it should be.
     """
+    from torch.utils.data import DataLoader
+
     scope = cfg.get('default_scope') or 'mmseg'
     with DefaultScope.overwrite_default_scope(scope if isinstance(scope, str) else 'mmseg'):
         for path, value in _fields(cfg, keys):
@@ -173,13 +178,15 @@ def check(cfg: Config, *keys: str) -> None:
             if isinstance(value, dict):
                 _check_type(path, value)
                 if _fits(path, '*_dataloader'):
-                    _check_keys(path, value, OF_LOADERS)
+                    _check_keys(path, value, {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch'})
 
 
 def unread(cfg: Config) -> list[str]:
     """A line for each top-level key that nobody reads and that is spelled nearly as one that is read."""
     return [
-        f'nothing reads {key}; did you mean {near}?' for key in cfg if key not in READ and (near := _nearest(key, READ))
+        f'nothing reads {key}; did you mean {near}?'
+        for key in cfg
+        if key not in _known() and (near := _nearest(key, _known()))
     ]
 
 
@@ -195,10 +202,10 @@ def merge(cfg: Config, options: dict[str, Any]) -> list[str]:
     notes = []
     for key in options:
         top = key.partition('.')[0]
-        if top not in READ and top in cfg:
+        if top not in _known() and top in cfg:
             notes.append(f'{key} changes nothing: {top} is a variable of the config file; set the fields that it is in')
-        elif top not in READ:
-            raise InputError(f'--cfg-options {key}: nothing reads {top!r}; {_advice(_nearest(top, READ))}')
+        elif top not in _known():
+            raise InputError(f'--cfg-options {key}: nothing reads {top!r}; {_advice(_nearest(top, _known()))}')
     with explained('--cfg-options do not fit the config', 'fix them'):
         cfg.merge_from_dict(options)
     return notes
@@ -229,7 +236,7 @@ def _fields(cfg: Config, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
     for key in keys or cfg:
         # Variables of the config file may be anything.
-        if key in READ and key in cfg:
+        if key in _known() and key in cfg:
             yield from walk(key, cfg[key])
 
 
@@ -259,7 +266,7 @@ def _check_type(path: str, node: dict) -> None:
     if known is None or not isinstance(name, str):  # a class needs no registry
         return
     with known.switch_scope_and_registry(node.get('_scope_')) as here:
-        found = here.get(name)
+        found = here.get(name) or known.get(name)  # which of the two is asked depends on who builds
         if found is None:
             names = {*known.module_dict, *here.module_dict}
             names |= {f'{child.scope}.{name}' for child in here.children.values() for name in child.module_dict}

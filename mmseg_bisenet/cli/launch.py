@@ -34,6 +34,7 @@ BUILDS = dict(
     build_log_processor='log_processor',
     register_hooks='default_hooks or custom_hooks',
     scale_lr='auto_scale_lr',
+    _init_model_weights='an init_cfg of the model',
 )
 
 
@@ -94,7 +95,8 @@ class _Runner(Runner):
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         self._model_is_loaded = isinstance(model, nn.Module)
-        built = super().build_model(model)
+        with building('model'):
+            built = super().build_model(model)
         # SyncBN exists on GPUs only.
         return built if torch.cuda.is_available() else revert_sync_batchnorm(built)
 

@@ -226,21 +226,22 @@ def load_model(cfg: Config, path: str, datasets: DataSets) -> nn.Module:
     return model
 
 
-def check_start(cfg: Config) -> None:
-    """Refuse a model that cannot be built, or a ``load_from`` of another network.
+def check_load_from(cfg: Config) -> None:
+    """Refuse a ``load_from`` of another network.
 
     MMEngine would train from random weights. Classifiers of ``load_from`` may have another number of classes, and it
     may lack auxiliary heads; these start anew, as MMEngine logs. A URL is fetched, and ``cfg.load_from`` becomes the
     path of the file.
 
     Raises:
-        InputError: the same; it lists tensors that are missing, unexpected or of another shape.
+        InputError: it cannot be read; or it lists tensors that are missing, unexpected or of another shape.
     """
-    own = build_model(cfg.model, cfg.get('default_scope', 'mmseg')).state_dict()
     if not cfg.get('load_from'):
         return
     cfg.load_from = fetch(str(cfg.load_from))
     given = read(cfg.load_from).state_dict
+    # The Runner builds its own later, because its weights depend on the seed.
+    own = build_model(cfg.model, cfg.get('default_scope', 'mmseg')).state_dict()
     if not any(key.startswith(AUXILIARY) for key in given):
         own = {key: value for key, value in own.items() if not key.startswith(AUXILIARY)}
     given = without_boosters(given, own)

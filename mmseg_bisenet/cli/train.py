@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     apply_options(cfg, args)
     datasets = preflight.check_data(cfg, 'train_dataloader', *(['val_dataloader'] if cfg.get('val_cfg') else []))
     if not args.resume:
-        preflight.check_start(cfg)
+        preflight.check_load_from(cfg)
     launch.launch(cfg, args.launcher)
     cfg.resume = args.resume
     launch.build_runner(cfg, datasets).train()

@@ -9,7 +9,7 @@ from torch import nn
 
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.options import find
-from mmseg_bisenet.cli.preflight import check_resumed, check_start
+from mmseg_bisenet.cli.preflight import check_load_from, check_resumed
 from mmseg_bisenet.errors import InputError
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
@@ -35,7 +35,7 @@ def weights(cfg) -> dict[str, torch.Tensor]:
 def checked(cfg: Config, path: Path | str) -> Config:
     cfg = cfg.copy()
     cfg.load_from = str(path)
-    check_start(cfg)
+    check_load_from(cfg)
     return cfg
 
 
@@ -55,7 +55,7 @@ def test_its_own_network_is_taken(cfg, weights, tmp_path, monkeypatch):
 
 
 def test_no_load_from(cfg):
-    check_start(cfg)
+    check_load_from(cfg)
     assert cfg.load_from is None
 
 
