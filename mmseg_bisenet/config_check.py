@@ -50,6 +50,7 @@ SIZE_OR_OTHER = (lambda value: not isinstance(value, list | tuple) or SIZE[0](va
 CROP = (lambda value: COUNT[0](value) or SIZE[0](value)), 'two whole numbers, 1 or more'
 DICT = (lambda value: isinstance(value, dict), 'a dict')
 STEPS = _list(DICT[0]), 'a list of one or more dicts'
+FLAG = (lambda value: isinstance(value, bool), 'True or False')
 TEXT = (lambda value: isinstance(value, str), 'a text')
 
 VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -63,6 +64,8 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'model.test_cfg.crop_size': SIZE,
     'model.test_cfg.stride': SIZE,
     'model.test_cfg.scales': POSITIVES,
+    'model.channels_last': FLAG,
+    'model.**.align_corners': FLAG,
     'model.**.in_channels': COUNTS,
     'model.**.channels': COUNTS,
     'model.**.loss_weight': RATE,
@@ -76,10 +79,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     '*_dataloader.dataset': DICT,
     '*_dataloader.dataset.pipeline': STEPS,
     '*_dataloader.**.data_prefix': DICT,
-    '*_dataloader.**.data_root': TEXT,
-    '*_dataloader.**.ann_file': TEXT,
-    '*_dataloader.**.img_suffix': TEXT,
-    '*_dataloader.**.seg_map_suffix': TEXT,
+    **{f'*_dataloader.**.{key}': TEXT for key in ('data_root', 'ann_file', 'img_suffix', 'seg_map_suffix')},
     '*_dataloader.**.crop_size': CROP,
     '*_pipeline': STEPS,
     '*_pipeline.**.crop_size': CROP,

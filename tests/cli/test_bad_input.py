@@ -121,6 +121,21 @@ def test_no_such_config(data, tmp_path, name):
     assert f'config {name} is neither a file nor the name of a config' in train(data, tmp_path, config=name)
 
 
+@pytest.mark.parametrize(
+    ('option', 'text'),
+    [
+        ('param_scheduler.1.end=0', 'param_scheduler cannot be built (ValueError: end should be larger than begin'),
+        ('model.num_clases=3', 'model cannot be built (TypeError: '),
+        ('train_dataloader.dataset.metainfo.classes=(a,b)', 'train_dataloader.dataset cannot be built (ValueError: '),
+        ('randomness=5', 'the Runner cannot be built (TypeError: '),
+        ('train_cfg=None', 'the config has no train_cfg; take one of configs/_base_/schedules'),
+    ],
+)
+def test_what_cannot_be_built_is_named(data, tmp_path, option, text):
+    line = train(data, tmp_path, option)
+    assert text in line and len(line) < 400
+
+
 def test_config_without_data(data, tmp_path):
     line = train(data, tmp_path, 'train_dataloader=None')
     assert 'the config has no train_dataloader.dataset' in line
