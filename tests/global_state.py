@@ -179,6 +179,11 @@ class Modules(dict):
         return any(later.get(name) is not module for name, module in self.items())
 
 
+def read_modules() -> Modules:
+    """Without ``backports``, which setuptools replaces by its own copy when it looks up a distribution."""
+    return Modules({name: module for name, module in sys.modules.items() if name != 'backports'})
+
+
 def write_process_group(value: bool) -> None:
     if torch.distributed.is_initialized() and not value:
         torch.distributed.destroy_process_group()
@@ -206,7 +211,7 @@ NOT_TO_BE_LEFT = [
     State('environment variables', read_environment, write_environment),
     State('working directory', read_working_directory, os.chdir),
     State('sys.path', read_path, write_path),
-    State('sys.modules', lambda: Modules(sys.modules), sys.modules.update),
+    State('sys.modules', read_modules, sys.modules.update),
     State('handler of SIGINT', lambda: signal.getsignal(signal.SIGINT), partial(signal.signal, signal.SIGINT)),
     State('root logger', read_root_logger, write_root_logger),
     State('handlers of our loggers', read_handlers, write_handlers),

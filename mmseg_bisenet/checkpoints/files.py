@@ -115,7 +115,9 @@ def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> 
                 }
                 # Palettes may be arrays.
                 meta = json.dumps(checkpoint.meta, default=lambda value: value.tolist())
-                partial.write_bytes(safetensors.torch.save(tensors, {'meta': meta, CHECKSUM: _checksum(meta, tensors)}))
+                checked = json.dumps(json.loads(meta) | {CHECKSUM: _checksum(meta, tensors)})
+                # One text: safetensors writes several in random order.
+                partial.write_bytes(safetensors.torch.save(tensors, {'meta': checked}))
             else:
                 torch.save({'meta': checkpoint.meta, 'state_dict': checkpoint.state_dict}, partial)
         except (RuntimeError, SafetensorError) as error:
@@ -180,12 +182,12 @@ def check_target(path: Path, overwrite: bool = False) -> None:
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, 'pt') as file:
-            about = file.metadata() or {}
+            text = (file.metadata() or {}).get('meta', '{}')
             state_dict = {key: file.get_tensor(key) for key in file.keys()}
-        text = about.get('meta', '{}')
-        if about.get(CHECKSUM, '') not in ('', _checksum(text, state_dict)):
-            raise ValueError('wrong checksum')
         meta = json.loads(text)
+        recorded = meta.pop(CHECKSUM, '') if isinstance(meta, dict) else ''
+        if recorded not in ('', _checksum(json.dumps(meta), state_dict)):
+            raise ValueError('wrong checksum')
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f'checkpoint {path} is damaged or no safetensors file ({_reason(error)}); get it again'

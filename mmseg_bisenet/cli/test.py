@@ -160,4 +160,5 @@ def use_exported(cfg: 'Config', args: argparse.Namespace) -> None:
         )
     device = metadata.get('device', FORMATS[metadata['format']].devices[0])
     cfg.model = dict(type='mmseg_bisenet.ExportedSegmentor', exported=args.checkpoint, device=device)
+    cfg.pop('data_preprocessor', None)  # the Runner gives it to any model; the file has its own
     cfg.load_from = None

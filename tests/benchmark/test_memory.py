@@ -15,7 +15,8 @@ from mmseg_bisenet.benchmark.methods import Job
 
 
 def test_only_the_work_counts():
-    assert 200 * MB < peak_bytes(holds, 100, 200) < 230 * MB
+    # The kernel counts pages of a process in batches.
+    assert 199 * MB < peak_bytes(holds, 100, 200) < 230 * MB
 
 
 def test_work_that_fails_is_an_error():

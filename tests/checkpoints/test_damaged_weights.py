@@ -80,7 +80,7 @@ def test_a_safetensors_of_others_has_no_checksum(tmp_path):
 def test_the_weights_in_the_package_have_a_checksum(tmp_path):
     content = bytearray(WEIGHTS.read_bytes())
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], 'little')])
-    assert len(header['__metadata__']['crc32']) == 8
+    assert len(json.loads(header['__metadata__']['meta'])['crc32']) == 8
     assert len(read(WEIGHTS).state_dict) > 100
     content[-1] ^= 1
     (tmp_path / 'a.safetensors').write_bytes(content)

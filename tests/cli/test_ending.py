@@ -21,6 +21,14 @@ ENDED = {
 }
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Python's own handler: processes that a shell starts in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def ends(monkeypatch, capsys) -> Callable:
     """Run a command that does ``work``: the exit status, and what it wrote to stderr."""
@@ -75,10 +83,11 @@ def test_a_signal_while_another_is_handled(ends, tmp_path):
 
 
 STUCK = """
-import multiprocessing, sys, time
+import multiprocessing, signal, sys, time
 from mmseg_bisenet.cli import ending, list_models, script
 from mmseg_bisenet.files import replacing
 ending.GRACE = 0.1
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def work(args):
     with replacing('a') as partial:
@@ -112,7 +121,10 @@ def test_a_library_that_does_not_let_go(tmp_path, signum):
         worker = int(process.stdout.readline())
         assert os.listdir(tmp_path) == [f'.a.{process.pid}.partial']
         process.send_signal(signum)
-        _, err = process.communicate(timeout=60)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, err) == ENDED[signum]
     assert not os.listdir(tmp_path)
     assert not Path(f'/proc/{worker}/cwd').exists()  # a zombie has none

@@ -315,7 +315,7 @@ def assert_refused(message: str, call, *args, **kwargs) -> None:
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(runtime='ncnn'), r"runtime 'ncnn' is not known; choose one of eager, torch, .*, tensorrt$"),
+        (dict(runtime='mnn'), r"runtime 'mnn' is not known; choose one of eager, torch, .*, ncnn$"),
         (dict(precision='int4'), r"runtime eager does not compute in 'int4'; choose fp32$"),
         (dict(precision='bf16'), r"runtime eager does not compute in 'bf16'; choose fp32; bf16 is of torch, "),
         (dict(runtime='openvino', precision='int8'), r'int8: 0 images to calibrate with, .* at least 10, better'),
