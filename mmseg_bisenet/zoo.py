@@ -75,6 +75,12 @@ def get_model(
     if source:
         checkpoint = read(source)
         _load(model, checkpoint.state_dict, source, may_change_classes=num_classes is not None)
+        names = checkpoint.dataset_meta.get('classes') or ()
+        if num_classes is None and len(names) not in (0, model.num_classes):
+            raise InputError(
+                f'checkpoint {source} has {model.num_classes} classes and names {len(names)}; correct its meta, or '
+                'remove it'
+            )
         metas = [checkpoint.dataset_meta, *metas]
     model.cfg = cfg
     model.dataset_meta = _dataset_meta(metas, model.num_classes)

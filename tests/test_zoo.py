@@ -221,6 +221,12 @@ def test_names_of_classes_in_old_files_are_read(trained, save):
     assert get_model(V2, pretrained=path).dataset_meta['classes'][-1] == 's'
 
 
+def test_names_of_other_classes_are_refused(trained, save):
+    path = save(trained.state_dict(), dataset_meta=dict(classes=('road', 'sky'), palette=[[1, 2, 3]] * 2))
+    with pytest.raises(InputError, match=r'has 19 classes and names 2; correct its meta, or remove it$'):
+        get_model(V2, pretrained=path)
+
+
 def test_a_file_that_does_not_fit_is_refused(trained, save):
     lean = {key: value for key, value in trained.state_dict().items() if 'auxiliary' not in key}
     first, second = list(lean)[:2]

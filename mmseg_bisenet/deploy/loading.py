@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mmseg_bisenet.models import BiSeNetSegmentor
 
 WARM_UP = 3  # calls
+MOST_THREADS = 256  # with thousands, a runtime does not come back
 
 
 def load(
@@ -64,9 +65,9 @@ def load(
             warmed up with this one.
         device: ``cpu`` or ``cuda``.
         channel_order: of the images, ``bgr`` as OpenCV reads them, or ``rgb``.
-        threads: on a CPU, by default as many as PyTorch uses if it is loaded; otherwise OMP_NUM_THREADS, or one a core.
-            For a runtime of PyTorch it becomes the number of the whole process. Processes that are forked later use one
-            of PyTorch's threads, which do not survive a fork; spawned ones use as many as they ask for.
+        threads: on a CPU, at most 256; by default as many as PyTorch uses if it is loaded, or OMP_NUM_THREADS, or one a
+            core. For a runtime of PyTorch it becomes the number of the whole process. Processes that are forked later
+            use one of PyTorch's threads, which do not survive a fork; spawned ones use as many as they ask for.
         throughput: run images of a batch at the same time, each in few threads, if the runtime gains by it
             (``onnxruntime`` and ``openvino``).
         calibration: for ``int8`` of a config: images (H, W, 3) uint8 BGR of ``shape``, which set its ranges.
@@ -81,8 +82,8 @@ def load(
         raise InputError(f'device={device!r} is not known; give cpu or cuda')
     if channel_order not in ('bgr', 'rgb'):
         raise InputError(f'channel_order={channel_order!r} is not known; give bgr or rgb')
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise InputError(f'threads={threads!r}: give a number, 1 or more')
+    if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
+        raise InputError(f'threads={threads!r}: give a number from 1 to {MOST_THREADS}')
     file: str | Path | None = None
     if isinstance(config_or_exported, str | Path) and Path(config_or_exported).suffix in SUFFIXES.values():
         file = config_or_exported

@@ -17,13 +17,14 @@ from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
 from mmseg_bisenet.deploy.backends.base import beside
 from mmseg_bisenet.deploy.precision import NAMES
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.sizes import MEGAPIXELS
 
 FORMAT_VERSION = 1
 MARK, ZEROS = b'mmseg_bisenet-crc32:', b'00000000'  # hexadecimal digits follow
 UNSEALED = (MARK + ZEROS).decode()
 # What the values have to be, of a file of an earlier version too, which has no checksum.
 FIELDS: dict[str, Callable[[Any], bool]] = {
-    'shape': lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)),
+    'shape': lambda value: _is_shape(value),
     'num_classes': lambda value: _is_count(value),
     'precision': lambda value: value in NAMES,
     'output_kind': lambda value: value in ('labels', 'logits'),
@@ -67,7 +68,7 @@ def read(path: str | Path) -> Exported:
     try:
         metadata = json.loads(text)
         version = metadata['format_version']
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
         raise InputError(
             f'exported file {path} has no metadata of mmseg_bisenet: another program wrote it, or it is cut short; '
             'export it again with mmseg-bisenet export'
@@ -113,6 +114,11 @@ def _require_whole(backend: FileBackend, path: Path) -> None:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 1
+
+
+def _is_shape(value: Any) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))
+    return is_pair and value[0] * value[1] <= MEGAPIXELS * 1e6
 
 
 def _files(backend: FileBackend, path: Path) -> list[Path]:

@@ -96,6 +96,7 @@ def test_metadata_that_were_edited(small_onnx, tmp_path):
         ('format', 'openvino', "has wrong metadata: format is 'openvino'; export it again"),
         ('precision', 'fp64', "has wrong metadata: precision is 'fp64'"),
         ('shape', [64], r"has wrong metadata: shape is '\[64\]'"),
+        ('shape', [10**9, 10**9], 'has wrong metadata: shape is'),
         ('dynamic', 'no', "has wrong metadata: dynamic is 'no'"),
         ('output_kind', 'masks', "has wrong metadata: output_kind is 'masks'"),
     ],
