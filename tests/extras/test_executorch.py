@@ -32,8 +32,5 @@ def test_the_number_of_threads_is_that_of_the_first(file):
 
 
 def test_a_file_of_another_program(file, tmp_path):
-    path = tmp_path / file.name
-    path.write_bytes(bytes(file.stat().st_size))
-    (tmp_path / f'{file.name}.json').write_bytes((file.parent / f'{file.name}.json').read_bytes())
     with pytest.raises(InputError, match=r'\.pte does not load in executorch \(Failed to load program'):
-        load(path)
+        load(of_another_program(file, tmp_path))

@@ -55,9 +55,5 @@ def test_it_runs_without_this_package(files):
 
 
 def test_a_file_of_another_program(files, tmp_path):
-    file = files['fp32']
-    path = tmp_path / file.name
-    path.write_bytes(bytes(file.stat().st_size))
-    (tmp_path / f'{file.name}.json').write_bytes((file.parent / f'{file.name}.json').read_bytes())
     with pytest.raises(InputError, match=r'\.tflite does not load in litert \(The model is not a valid Flatbuffer'):
-        load(path)
+        load(of_another_program(files['fp32'], tmp_path))
