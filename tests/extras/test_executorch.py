@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from extras.shipped import check, export, labels_in_another_process
+from extras.shipped import check, export, labels_in_another_process, of_another_program
 
 from mmseg_bisenet.deploy import load
 from mmseg_bisenet.deploy.backends import RUNTIMES

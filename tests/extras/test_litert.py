@@ -5,7 +5,7 @@ import litert_torch  # noqa: F401, its imports change environment variables, as 
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from extras.shipped import SHAPE, check, export, labels_in_another_process
+from extras.shipped import SHAPE, check, export, labels_in_another_process, of_another_program
 
 from mmseg_bisenet import get_model
 from mmseg_bisenet.deploy import load

@@ -4,7 +4,7 @@ import cv2
 import ncnn
 import numpy as np
 import pytest
-from extras.shipped import SHAPE, check, export, labels_in_another_process
+from extras.shipped import SHAPE, check, export, labels_in_another_process, of_another_program
 
 from mmseg_bisenet.deploy import load
 from mmseg_bisenet.errors import InputError
