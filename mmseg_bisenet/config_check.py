@@ -66,6 +66,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'model.test_cfg.scales': POSITIVES,
     'model.channels_last': FLAG,
     'model.**.align_corners': FLAG,
+    'model.**.align_corners': (lambda value: isinstance(value, bool), 'True or False'),
     'model.**.in_channels': COUNTS,
     'model.**.channels': COUNTS,
     'model.**.loss_weight': RATE,
@@ -218,7 +219,7 @@ def explained(what: str, fix: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f'{what} ({_short(f"{type(error).__name__}: {error}")}); {fix}') from error
 
 

@@ -49,6 +49,7 @@ WRONG = [
         (8, 8, 8),
         "model.backbone takes no 'detail_chanels'; did you mean detail_channels?",
     ),
+    ('model.decode_head.align_corners', 'no', "model.decode_head.align_corners is 'no'; give True or False"),
     ('model.decode_head.channels', 0, 'model.decode_head.channels is 0; give a whole number, 1 or more'),
     ('model.decode_head.in_channels', -1, 'model.decode_head.in_channels is -1; give a whole number'),
     ('model.decode_head.ignore_index', 256, 'model.decode_head.ignore_index is 256; give a whole number from 0 to 255'),
@@ -203,6 +204,7 @@ def test_notes(tmp_path, monkeypatch, capsys):
 CONFIGS = {
     'model = dict(': 'own.py cannot be read (SyntaxError',
     'raise KeyError("a\\nb")': 'own.py cannot be read (KeyError',
+    'raise SystemExit(0)': 'own.py cannot be read (SystemExit: 0)',
     'x = 5': 'own.py has no `model`; give',
     'model = 5': 'config: model is 5; give a dict',
     'model = dict(type="Foo")': "config: model.type is 'Foo', which no package has registered",
