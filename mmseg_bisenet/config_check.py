@@ -66,7 +66,6 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'model.test_cfg.scales': POSITIVES,
     'model.channels_last': FLAG,
     'model.**.align_corners': FLAG,
-    'model.**.align_corners': (lambda value: isinstance(value, bool), 'True or False'),
     'model.**.in_channels': COUNTS,
     'model.**.channels': COUNTS,
     'model.**.loss_weight': RATE,
