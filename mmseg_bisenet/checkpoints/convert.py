@@ -11,7 +11,7 @@ from torch import Tensor
 
 import mmseg_bisenet
 from mmseg_bisenet import model_index
-from mmseg_bisenet.checkpoints import coincheung, faceparsing, openmmlab, paddleseg, torchseg
+from mmseg_bisenet.checkpoints import coincheung, faceparsing, openmmlab, paddleseg, sane, torchseg
 from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, listed, read, some, write
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model
 from mmseg_bisenet.checkpoints.layout import Layout
@@ -84,6 +84,8 @@ def convert(
         state_dict = {key: value for key, value in state_dict.items() if not key.startswith(AUXILIARY)}
     if half:
         state_dict = {key: x.half() if x.dtype == torch.float32 else x for key, x in state_dict.items()}
+        if text := listed(sane.faults(state_dict)):
+            raise InputError(f'checkpoint {path} in float16: {text}; convert it without --half')
     num_classes = len(state_dict[CLASSIFIER])
     meta = dict(
         mmseg_bisenet_version=mmseg_bisenet.__version__,

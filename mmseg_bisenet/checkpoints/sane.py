@@ -30,7 +30,7 @@ def _fault(key: str, value: Tensor) -> str | None:
         return f'of type {str(value.dtype).removeprefix("torch.")}'
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return 'larger than what is stored'  # one value, expanded
-    if value.dtype in FLOATS and not value.isfinite().all():
+    if value.dtype in FLOATS and not value.float().isfinite().all():  # networks compute in float32
         return 'with NaN or infinite values'
     if key.endswith(VARIANCES) and (value < 0).any():
         return 'with negative variances'

@@ -86,7 +86,8 @@ def read(path: str | Path) -> Exported:
         raise InputError(
             f'exported file {path} has wrong metadata: {wrong[0]} is {str(metadata[wrong[0]])[:100]!r}; export it again'
         )
-    metadata.pop('checksum', None)
+    if not str(metadata.pop('checksum', MARK.decode())).startswith(MARK.decode()):  # one wrong bit there, too
+        raise InputError(f'exported file {path} is cut short or damaged; copy it again, or export it again')
     references = metadata.pop('references', [])
     return Exported(backend, path, metadata, model, references)
 

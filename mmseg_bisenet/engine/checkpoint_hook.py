@@ -119,7 +119,10 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def _last(work_dir: str) -> str | None:
-    """What ``last_checkpoint`` names; empty if the file is damaged, and None if there is none."""
+    """What ``last_checkpoint`` names; empty if it is damaged or no file, and None if there is none."""
+    path = Path(work_dir, 'last_checkpoint')
+    if path.exists() and not path.is_file():
+        return ''
     try:
         return find_latest_checkpoint(work_dir)
     except UnicodeDecodeError:
@@ -128,6 +131,8 @@ def _last(work_dir: str) -> str | None:
 
 def is_whole(path: str | Path) -> bool:
     """Check the checksums of a PyTorch checkpoint. The file is read, but nothing in it is loaded."""
+    if not Path(path).is_file():  # a pipe would be waited for
+        return False
     try:
         with ZipFile(path) as file:
             return file.testzip() is None

@@ -6,6 +6,7 @@ A source is an image, a video, a stream or a camera. A folder, a glob and a list
 import glob
 import os
 import re
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -222,7 +223,8 @@ def _file(path: Path, name: str) -> Source:
 def _lines(path: Path) -> list[str]:
     image.check_kind(path)
     try:
-        lines = [line for line in map(os.fsdecode, path.read_bytes().splitlines()) if line.strip()]
+        content = path.read_bytes().removeprefix(BOM_UTF8)
+        lines = [line for line in map(os.fsdecode, content.splitlines()) if line.strip()]
     except OSError as error:
         raise InputError(f'list {path} cannot be read ({error.strerror}); give a file with a path a line') from error
     if not lines:

@@ -137,6 +137,14 @@ def test_boosters_are_left_out_on_demand(saved, x39, tmp_path, capsys):
     assert convert(tmp_path / 'out.pth', tmp_path / 'again.pth').config == CONFIGS[X39]
 
 
+def test_values_that_float16_does_not_have(x39, tmp_path, capsys):
+    torch.save(x39 | {CLASSIFIER: x39[CLASSIFIER] * 1e6}, tmp_path / 'a.pth')
+    assert main(['convert', str(tmp_path / 'a.pth'), str(tmp_path / 'b.safetensors'), '--half']) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f'1 with NaN or infinite values: {CLASSIFIER}; convert it without --half')
+    assert not (tmp_path / 'b.safetensors').exists()
+
+
 def test_half_the_space(saved, x39, tmp_path):
     assert main(['convert', str(saved), str(tmp_path / 'out.safetensors'), '--inference', '--half']) == 0
     half = read(tmp_path / 'out.safetensors').state_dict

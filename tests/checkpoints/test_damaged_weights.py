@@ -95,6 +95,7 @@ def test_the_weights_in_the_package_have_a_checksum(tmp_path):
     [
         ('weight', torch.tensor([1.0, float('nan')]), 'with NaN or infinite values'),
         ('weight', torch.tensor([1.0, float('-inf')]).half(), 'with NaN or infinite values'),
+        ('weight', torch.tensor([1.0, 1e300], dtype=torch.float64), 'with NaN or infinite values'),
         ('weight', torch.empty(3, device='meta'), r'without values \(meta device\)'),
         ('weight', torch.eye(3).to_sparse(), 'sparse'),
         ('weight', torch.ones(3, dtype=torch.complex64), 'of type complex64'),
@@ -102,7 +103,7 @@ def test_the_weights_in_the_package_have_a_checksum(tmp_path):
         ('weight', torch.ones(1).expand(1 << 40), 'larger than what is stored'),
         ('bn.running_var', torch.tensor([1.0, -0.5]), 'with negative variances'),
     ],
-    ids=['nan', 'inf', 'meta', 'sparse', 'complex', 'float8', 'expanded', 'variance'],
+    ids=['nan', 'inf', 'too large', 'meta', 'sparse', 'complex', 'float8', 'expanded', 'variance'],
 )
 def test_values_that_no_network_has(tmp_path, key, value, fault):
     torch.save({'state_dict': STATE | {key: value}}, tmp_path / 'a.pth')

@@ -133,6 +133,7 @@ SPOILED = {
     'gone': Path.unlink,
     'binary': lambda path: path.write_bytes(b'\xff\xfe\x00\x80'),
     'a wrong bit': spoil,
+    'a pipe': lambda path: (path.unlink(), os.mkfifo(path)),
 }
 
 
@@ -144,7 +145,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, whole, damage):
     assert find_latest_checkpoint(tmp_path) == f'{tmp_path}/iter_12.pth'
 
 
-@pytest.mark.parametrize('damage', ['empty', 'gone', 'binary'])
+@pytest.mark.parametrize('damage', ['empty', 'gone', 'binary', 'a pipe'])
 def test_the_name_of_the_last_checkpoint_is_found_again(tmp_path, whole, damage):
     toy(tmp_path, max_iters=8).train()
     SPOILED[damage](tmp_path / 'last_checkpoint')

@@ -49,7 +49,7 @@ def test_other_sources(here):
     assert named(0, '7') == [(Camera, 'camera0'), (Camera, 'camera7')]
     assert named('3') == [(ImageFile, '3')]  # because the file exists
     assert named('rtsp://10.0.0.1:554/live?user=me') == [(Stream, '10_0_0_1_554_live')]
-    (here / 'list.txt').write_bytes(b'in/b.png\n\nhttp://host/cam\n5\nin/deep\n' + b'\xff.png\n')
+    (here / 'list.txt').write_bytes(b'\xef\xbb\xbfin/b.png\n\nhttp://host/cam\n5\nin/deep\n' + b'\xff.png\n')
     assert named('list.txt') == [
         (ImageFile, 'b'),
         (Stream, 'host_cam'),
