@@ -18,7 +18,7 @@ LENGTHS = {'README.md': 120, 'docs/performance.md': 150}  # lines
 # Programs of others. Their arguments are not checked.
 OTHERS = {'.', 'bash', 'csCreateTrainIdLabelImgs', 'ln', 'mkdir', 'python3', 'tensorboard', 'trtexec'}
 # Options of mim, torchrun and other programs, and those that `test` accepts from MMSegmentation 0.x.
-OTHER_OPTIONS = {'--eval', '--fp16', '--gpus', '--port', '--stronglyTyped'}
+OTHER_OPTIONS = {'--eval', '--fp16', '--gpus', '--hypothesis-profile', '--port', '--stronglyTyped'}
 FOLDERS = re.compile(r'(?:benchmarks|configs|docs|mmseg_bisenet|requirements|results|tests|tools|\.ci)/[\w./*-]+')
 
 
