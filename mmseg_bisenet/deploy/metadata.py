@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
-from mmseg_bisenet.deploy.backends.base import beside
+from mmseg_bisenet.deploy.backends.base import beside, cut_short
 from mmseg_bisenet.deploy.precision import NAMES
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.sizes import MEGAPIXELS
@@ -87,7 +87,7 @@ def read(path: str | Path) -> Exported:
             f'exported file {path} has wrong metadata: {wrong[0]} is {str(metadata[wrong[0]])[:100]!r}; export it again'
         )
     if not str(metadata.pop('checksum', MARK.decode())).startswith(MARK.decode()):  # one wrong bit there, too
-        raise InputError(f'exported file {path} is cut short or damaged; copy it again, or export it again')
+        raise cut_short(path)
     references = metadata.pop('references', [])
     return Exported(backend, path, metadata, model, references)
 
@@ -110,7 +110,7 @@ def _require_whole(backend: FileBackend, path: Path) -> None:
     value, recorded = _checksum(files)
     if recorded - {value} and all(part.is_file() for part in backend.parts(path)):
         names = ' or '.join([str(path), *(file.name for file in files if file != path)])
-        raise InputError(f'exported file {names} is cut short or damaged; copy it again, or export it again')
+        raise cut_short(names)
 
 
 def _is_count(value: Any) -> bool:

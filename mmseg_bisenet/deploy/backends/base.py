@@ -257,7 +257,7 @@ def reading(path: Path, runtime: str) -> Iterator[None]:
         ) from error
 
 
-def cut_short(path: Path) -> InputError:
+def cut_short(path: str | Path) -> InputError:
     return InputError(f'exported file {path} is cut short or damaged; copy it again, or export it again')
 
 
