@@ -23,13 +23,12 @@ from mmseg_bisenet.benchmark.tables import markdown
 from mmseg_bisenet.deploy.backends import FORMATS
 from mmseg_bisenet.deploy.backends.base import default_threads
 from mmseg_bisenet.deploy.metadata import read
+from mmseg_bisenet.deploy.packages import EXTRAS
 from mmseg_bisenet.deploy.quantize import ENOUGH
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.scene import draw_scene
 
 ROOT = Path(__file__).resolve().parents[1]
-# Environments by format; the others are in that of `make env`.
-ENVIRONMENTS = dict(litert='.venv-litert', executorch='.venv-executorch', ncnn='.venv-ncnn')
 FILES = ('onnx:fp32', 'onnx:int8', 'openvino:fp32', 'openvino:bf16', 'openvino:int8')
 FILES += ('litert:fp32', 'litert:fp16', 'litert:int8', 'executorch:fp32', 'ncnn:fp32')
 FIGURES = dict(size_mb='.1f', same_labels='.3f', ms='.1f')
@@ -85,10 +84,10 @@ def call(format: str, *arguments: str) -> subprocess.CompletedProcess:
         InputError: no such environment, or the command fails.
     """
     python = Path(sys.executable)
-    if format in ENVIRONMENTS:
-        python = ROOT / ENVIRONMENTS[format] / 'bin' / 'python'
+    if extra := EXTRAS.get(FORMATS[format].packages[0]):  # the others are in the environment of `make env`
+        python = ROOT / f'.venv-{extra}' / 'bin' / 'python'
         if not python.is_file():
-            raise InputError(f'format {format}: no environment {ENVIRONMENTS[format]}; run: make test-extras')
+            raise InputError(f'format {format}: no environment .venv-{extra}; run: make test-extras')
     environment = os.environ | dict(PYTHONPATH=str(ROOT))
     words = [str(python), '-m', 'mmseg_bisenet.cli', *arguments]
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
