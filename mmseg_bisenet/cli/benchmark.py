@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmseg_bisenet import model_index
+from mmseg_bisenet.cli.overwrite import add_overwrite
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.sizes import check_pixels
 
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--csv', metavar='FILE', help='write the figures to this file')
     parser.add_argument('--picture', metavar='FILE', help='draw accuracy against speed to this file (.png, .svg, .pdf)')
-    options.add_overwrite(parser)
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,10 +3,11 @@
 import argparse
 import sys
 
+from mmseg_bisenet.cli.overwrite import add_overwrite
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.checkpoints import SOURCES
-    from mmseg_bisenet.cli import options
 
     parser.add_argument('checkpoint', metavar='IN', help='.pth, .safetensors or .pdparams file')
     parser.add_argument('target', metavar='OUT', help='file to write, .pth or .safetensors')
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--inference', action='store_true', help='leave the auxiliary heads out')
     parser.add_argument('--half', action='store_true', help='store float16, which takes half the space')
-    options.add_overwrite(parser)
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:

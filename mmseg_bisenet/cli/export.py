@@ -5,11 +5,12 @@ import logging
 import sys
 from pathlib import Path
 
+from mmseg_bisenet.cli.overwrite import add_overwrite
+
 SPLITS = ('train', 'val', 'test')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from mmseg_bisenet.cli import options
     from mmseg_bisenet.deploy.backends import FORMATS
     from mmseg_bisenet.deploy.precision import NAMES
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--dynamic', action='store_true', help='let the batch, the height and the width be free')
     parser.add_argument('--output', default='.', metavar='DIR', help='folder for the file (default: the current one)')
-    options.add_overwrite(parser)
+    add_overwrite(parser)
     parser.add_argument(
         '--output-kind',
         choices=['labels', 'logits'],

@@ -43,11 +43,6 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Add ``--overwrite``, for commands that write single files."""
-    parser.add_argument('--overwrite', action='store_true', help='replace files that exist already')
-
-
 def load(args: argparse.Namespace) -> Config:
     """Read the config and apply the options of the command line.
 

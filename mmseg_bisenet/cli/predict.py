@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mmseg_bisenet.cli import ending
+from mmseg_bisenet.cli.overwrite import add_overwrite
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import require_writable
 
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--show', action='store_true', help='show the overlay in a window; q ends')
     parser.add_argument('--output', default='predicted', metavar='DIR', help='folder to write (default: %(default)s)')
-    parser.add_argument('--overwrite', action='store_true', help='replace files that exist already')
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,11 +3,13 @@
 import argparse
 from pathlib import Path
 
+from mmseg_bisenet.cli.overwrite import add_overwrite
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('work_dir', type=Path, help='the --work-dir of a test')
     parser.add_argument('--out', type=Path, metavar='FILE', help='file to write (default: WORK_DIR/report.html)')
-    parser.add_argument('--overwrite', action='store_true', help='replace a file that exists already')
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
