@@ -33,7 +33,8 @@ def check_output(path: str | Path, overwrite: bool = False, folder: bool = False
         fix: what the user can do, for the message.
 
     Raises:
-        InputError: ``path`` is a symbolic link, exists already, or is a folder where a file will be.
+        InputError: ``path`` is a symbolic link, exists already, or is a folder, a pipe or a device instead of
+            a file.
     """
     path = Path(path)
     if path.is_symlink():
@@ -42,6 +43,8 @@ def check_output(path: str | Path, overwrite: bool = False, folder: bool = False
         raise InputError(f'{path} exists already; {fix}, or remove it')
     if not folder and path.is_dir():
         raise InputError(f'{path} is a folder; {fix}')
+    if not folder and path.exists() and not path.is_file():  # a file would take its place, for all programs
+        raise InputError(f'{path} is a pipe or a device; {fix}')
     if not folder and os.path.lexists(path) and not overwrite:
         raise InputError(f'{path} exists already; {fix}, or give --overwrite (in Python overwrite=True)')
 

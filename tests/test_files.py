@@ -96,6 +96,16 @@ def test_links_are_not_followed(tmp_path, overwrite, target):
 
 
 @pytest.mark.parametrize('overwrite', [False, True])
+def test_a_pipe_stays(tmp_path, overwrite):
+    os.mkfifo(tmp_path / 'a')
+    with pytest.raises(InputError, match=r'a is a pipe or a device; name another$'):
+        write_text(tmp_path / 'a', 'ours', overwrite)
+    assert (tmp_path / 'a').is_fifo() and os.listdir(tmp_path) == ['a']
+    with pytest.raises(InputError, match=r'^/dev/null is a pipe or a device; name another$'):
+        check_output('/dev/null', overwrite)
+
+
+@pytest.mark.parametrize('overwrite', [False, True])
 def test_a_folder_stays(tmp_path, overwrite):
     (tmp_path / 'a').mkdir()
     with pytest.raises(InputError, match='a is a folder; name another'):

@@ -12,7 +12,6 @@ Deviations from stock:
   best. A run that ends before that evaluates first when it is resumed (:mod:`mmseg_bisenet.engine.train_loop`).
 """
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -111,7 +110,10 @@ class AtomicCheckpointHook(CheckpointHook):
             runner.logger.warning(
                 f'{last or "last_checkpoint"} is damaged or missing: resuming from {whole}, the newest whole checkpoint'
             )
-            AtomicBackend().put_text(str(whole), os.path.join(runner.work_dir, 'last_checkpoint'))
+            pointer = Path(runner.work_dir, 'last_checkpoint')
+            if pointer.is_fifo():  # no pipe is replaced by a file, but this name is ours
+                pointer.unlink()
+            AtomicBackend().put_text(str(whole), str(pointer))
         elif found or last is not None:
             raise InputError(
                 f'--resume: no checkpoint in {folder} is whole; start again without --resume, in another --work-dir'
