@@ -13,6 +13,7 @@ network's size and back, and results that draw and save themselves.
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,10 @@ class Predictor:
         if channel_order not in ('bgr', 'rgb'):
             raise InputError(f'channel_order={channel_order!r} is not known; give bgr or rgb')
         check_height(height)
-        self._segment = load_model(model, checkpoint, runtime, precision, device)
+        # In a thread that ends. OpenMP keeps a pool of threads for each thread that has computed, and with more of them
+        # than cores it lets them sleep between two loops: whatever thread labels then takes a quarter longer.
+        with ThreadPoolExecutor(1) as thread:
+            self._segment = thread.submit(load_model, model, checkpoint, runtime, precision, device).result()
         self._segment.engine = self._engine = _Timed(self._segment.engine)
         self._rgb = channel_order == 'rgb'
         if height and not self._segment.dynamic:
