@@ -88,12 +88,12 @@ def connect(url: str) -> Any:
 
 
 def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
-    """Frames of an open stream. A live stream that fails is opened again, at most ``RECONNECTS`` times in a row.
+    """Frames of an open stream. A live stream that fails or ends is opened again, ``RECONNECTS`` times in a row at most.
 
     Times of a live stream are those of arrival.
 
     Raises:
-        InputError: the stream failed, and all attempts to open it again.
+        InputError: the stream failed, and, if it is live, all attempts to open it again.
     """
     start, attempts, number = time.monotonic(), 0, 0
     while True:
@@ -102,16 +102,19 @@ def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
                 for image, seconds in _decoded(container, f'stream {url}'):
                     attempts, number = 0, number + 1
                     yield image, time.monotonic() - start if live else seconds
-            break
-        except (require_av().FFmpegError, OSError) as error:
+            if not number:
+                raise InputError(f'stream {url} has no frames; check the address')
             if not live:
-                raise InputError(f'stream {url} failed after frame {number} ({_reason(error)}); try again') from error
-            container, attempts = _connect_again(url, attempts, error)
-    if not number:
-        raise InputError(f'stream {url} has no frames; check the address')
+                return
+            reason = 'it ended'  # what a server that is restarted looks like
+        except (require_av().FFmpegError, OSError) as error:
+            reason = _reason(error)
+            if not live:
+                raise InputError(f'stream {url} failed after frame {number} ({reason}); try again') from error
+        container, attempts = _connect_again(url, attempts, reason)
 
 
-def _connect_again(url: str, attempts: int, error: Exception) -> tuple[Any, int]:
+def _connect_again(url: str, attempts: int, reason: str) -> tuple[Any, int]:
     while attempts < RECONNECTS:
         time.sleep(2**attempts)
         attempts += 1
@@ -119,7 +122,7 @@ def _connect_again(url: str, attempts: int, error: Exception) -> tuple[Any, int]
             return connect(url), attempts
         except InputError:
             continue
-    raise InputError(f'stream {url} failed ({_reason(error)}), and {RECONNECTS} attempts to reconnect; try again later')
+    raise InputError(f'stream {url} failed ({reason}), and {RECONNECTS} attempts to reconnect; try again later')
 
 
 def camera_frames(number: int) -> Iterator[Timed]:

@@ -169,25 +169,28 @@ def test_a_stream_with_an_end(tmp_path, url):
 
 
 class Dropping:
-    """A container of a live stream that fails after three frames."""
+    """A container of a live stream that fails, or ends, after three frames."""
 
     duration = None
 
-    def __init__(self, path, monkeypatch) -> None:
-        self.container = av.open(str(path))
+    def __init__(self, path, ends: bool) -> None:
+        self.ends, self.container = ends, av.open(str(path))
         self.streams, self.close = self.container.streams, self.container.close
 
     def decode(self, stream):
         for number, frame in enumerate(self.container.decode(stream)):
+            if number == 3 and self.ends:
+                return
             if number == 3:
                 raise av.error.ConnectionResetError(104, 'Connection reset by peer')
             yield frame
 
 
-def test_a_live_stream_is_opened_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize(('ends', 'reason'), [(False, 'Connection reset by peer'), (True, 'it ended')])
+def test_a_live_stream_is_opened_again(ends, reason, tmp_path, monkeypatch):
     path = write_video(tmp_path / 'a.mp4', greys(12))
     waits: list[float] = []
-    answers = [Dropping(path, monkeypatch), InputError('refused'), InputError('refused'), Dropping(path, monkeypatch)]
+    answers = [Dropping(path, ends), InputError('refused'), InputError('refused'), Dropping(path, ends)]
 
     def connect(url: str):
         answer = answers.pop(0) if answers else InputError('refused')
@@ -201,9 +204,7 @@ def test_a_live_stream_is_opened_again(tmp_path, monkeypatch):
     assert source.live
     frames = source.frames()
     assert brightness(next(frames) for _ in range(6)) == [10, 20, 30] * 2
-    with pytest.raises(
-        InputError, match=r'stream rtsp://host/live failed \(Connection reset by peer\), and 5 attempts'
-    ):
+    with pytest.raises(InputError, match=rf'stream rtsp://host/live failed \({reason}\), and 5 attempts'):
         next(frames)
     assert waits == [1, 2, 4, 1, 2, 4, 8, 16]
 
