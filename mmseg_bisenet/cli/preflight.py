@@ -240,7 +240,7 @@ def check_resumed(path: str, model: nn.Module) -> None:
     if not checkpoint.resumable:
         raise InputError(
             f'--resume: checkpoint {path} has weights, but not the state of a training; start from it with '
-            f'--cfg-options load_from={path} instead'
+            f'--from {path} instead'
         )
 
 

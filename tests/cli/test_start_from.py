@@ -128,7 +128,7 @@ def test_none_of_it_is_a_traceback(cfg, tmp_path):
 META = dict(epoch=0, iter=4)
 OWN = dict(weight=torch.ones(2, 2), bias=torch.ones(2))
 CONTENTS = {
-    'weights alone': (OWN, 'has weights, but not the state of a training; start from it with --cfg-options load_from='),
+    'weights alone': (OWN, 'has weights, but not the state of a training; start from it with --from '),
     'published': (dict(state_dict=OWN, meta=META), 'has weights, but not the state of a training'),
     'no iteration': (dict(state_dict=OWN, meta={}, message_hub={}), 'has weights, but not the state of a training'),
     'another network': (
