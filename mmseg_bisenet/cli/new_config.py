@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
         args.folder,
         suffix,
         args.classes,
-        lambda findings, split, total: track(findings, split, total=total, console=console, transient=True),
+        lambda findings, split, total: track(
+            findings, split, total=total, console=console, transient=True, disable=not console.is_terminal
+        ),
     )
     write_text(out, own_folder.config(args.folder, suffix, args.classes, args.model), args.overwrite)
     for name, occurs in zip(args.classes, reports['train'].occurs, strict=True):

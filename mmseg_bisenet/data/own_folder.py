@@ -28,7 +28,7 @@ MODELS = {
     'v1': ('BiSeNet V1 with ResNet-18', 'bisenetv1/bisenetv1_r18-d32_1xb16-20k_own-folder-512x512.py'),
 }
 CONFIG = """\
-# {title} on your own images. Change the lines above `data` as you like; those below follow from them.
+# {title} on your own images. Change the first lines as you like; those below the empty line follow from them.
 _base_ = 'mmseg_bisenet::{base}'
 data_root = {root!r}  # holds images/train, images/val, masks/train, masks/val
 img_suffix = {suffix!r}
@@ -38,11 +38,8 @@ classes = [  # name and colour (red, green, blue), in the order of the ids in th
 iterations = 1000  # of {batch} images each; for a few hundred images or fewer
 learning_rate = 0.001
 
-data = dict(
-    data_root=data_root,
-    img_suffix=img_suffix,
-    metainfo=dict(classes=[name for name, _ in classes], palette=[colour for _, colour in classes]),
-)
+names, palette = zip(*classes)
+data = dict(data_root=data_root, img_suffix=img_suffix, metainfo=dict(classes=names, palette=palette))
 train_dataloader = dict(batch_size={batch}, dataset=data)
 val_dataloader = dict(dataset=data)
 test_dataloader = val_dataloader
