@@ -15,6 +15,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from cli.test_new_config import draw
 from processes import launch
 
 from mmseg_bisenet import model_index
@@ -122,6 +123,13 @@ def test_the_wheel_holds_what_mim_looks_for(environment):
     wanted = {path.relative_to(ROOT) for name in ('configs', 'tools') for path in (ROOT / name).rglob('*.*')}
     assert packed == {path for path in wanted if path.suffix != '.pyc'} | {Path('model-index.yml')}
     assert (environment.site / 'mmseg_bisenet' / 'py.typed').is_file()
+
+
+def test_a_config_for_own_images_needs_no_clone(environment, tmp_path):
+    folder = draw(tmp_path / 'mine')
+    environment('mmseg-bisenet', 'new-config', folder, '--classes', 'road', 'car', 'sky')
+    look = "import mmseg_bisenet.zoo as zoo; print('heads:', *zoo.get_model('mine.py', boosters=True).auxiliary_head)"
+    assert environment('python', '-c', look).count('num_classes=3') == 4
 
 
 def test_train_by_bare_name(checkpoint):
