@@ -1,5 +1,6 @@
 """Class ids as colours."""
 
+import colorsys
 from collections.abc import Sequence
 
 import cv2
@@ -19,3 +20,16 @@ def paint(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
     colours = np.zeros((256, 1, 3), np.uint8)
     colours[: len(palette), 0] = palette
     return cv2.applyColorMap(np.asarray(labels, np.uint8), colours)  # NumPy's indexing takes eleven times as long
+
+
+def distinct(count: int) -> list[tuple[int, int, int]]:
+    """Colours for ``count`` classes (red, green, blue), none of them black, which marks ignored pixels.
+
+    The hue turns by the golden angle from one to the next, so that no two are near each other; every second one is
+    darker.
+    """
+    colours = []
+    for i in range(count):
+        red, green, blue = colorsys.hsv_to_rgb((0.6 + 0.618034 * i) % 1, 0.7, 0.9 - 0.3 * (i % 2))
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return colours

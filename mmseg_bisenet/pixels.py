@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+SUFFIXES = {'.bmp', '.gif', '.jpg', '.jpeg', '.jp2', '.png', '.pgm', '.ppm', '.tif', '.tiff', '.webp'}  # of images
+
 
 def read_pixels(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
     """As ``cv2.imread``: None for what is no image, or is too large for OpenCV.

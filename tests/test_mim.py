@@ -15,6 +15,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from cli.test_new_config import draw
 from processes import launch
 
 from mmseg_bisenet import model_index
@@ -122,6 +123,16 @@ def test_the_wheel_holds_what_mim_looks_for(environment):
     wanted = {path.relative_to(ROOT) for name in ('configs', 'tools') for path in (ROOT / name).rglob('*.*')}
     assert packed == {path for path in wanted if path.suffix != '.pyc'} | {Path('model-index.yml')}
     assert (environment.site / 'mmseg_bisenet' / 'py.typed').is_file()
+
+
+def test_a_config_for_own_images_needs_no_clone(environment, tmp_path):
+    folder = draw(tmp_path / 'mine')
+    code = (
+        'import sys; from mmseg_bisenet.cli import main; main(sys.argv[1:]); from mmengine.config import Config; '
+        'model = Config.fromfile("mine.py").model; print(model.backbone.type, model.num_classes)'
+    )
+    printed = environment('python', '-c', code, 'new-config', folder, '--classes', 'road', 'car', 'sky')
+    assert printed.endswith('mmseg_bisenet.BiSeNetV2 3\n')
 
 
 def test_train_by_bare_name(checkpoint):

@@ -37,6 +37,17 @@ def classifiers_of_others(given: dict[str, Tensor], own: dict[str, Tensor]) -> l
     return [key for key, (got, want) in shapes.items() if got != want and got[1:] == want[1:]]
 
 
+def completed(given: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
+    """What a network starts from: the tensors of ``given`` that fit, and its ``own`` where there are none.
+
+    Returns:
+        The state dict, and the keys that are its own, for :func:`mmseg_bisenet.checkpoints.files.listed`.
+    """
+    others = classifiers_of_others(given, own)
+    anew = {'of another number of classes': others, 'not in the checkpoint': [key for key in own if key not in given]}
+    return {**own, **{key: value for key, value in given.items() if key in own and key not in others}}, anew
+
+
 def mismatches(given: dict[str, Tensor], own: dict[str, Tensor], but: Collection[str] = ()) -> dict[str, list[str]]:
     """Why ``given`` cannot be loaded into the network of ``own``, by kind of fault.
 

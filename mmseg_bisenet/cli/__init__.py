@@ -15,6 +15,7 @@ from mmseg_bisenet.errors import InputError, line
 
 GROUPS = {
     'train and evaluate': {
+        'new-config': 'write a config for your own images',
         'train': 'train a segmentor',
         'test': 'evaluate a checkpoint',
         'report': 'write the results of a test as one HTML page',

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from mmseg.datasets import BaseSegDataset
-from torch import nn
+from torch import Tensor, nn
 
+from mmseg_bisenet.checkpoints.files import listed
+from mmseg_bisenet.checkpoints.fit import completed
 from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
 from mmseg_bisenet.config_check import building, explained
 from mmseg_bisenet.errors import InputError
@@ -71,13 +73,16 @@ def leave() -> None:
         torch.distributed.destroy_process_group()
 
 
-def build_runner(cfg: Config, datasets: DataSets, model: nn.Module | None = None) -> Runner:
+def build_runner(
+    cfg: Config, datasets: DataSets, model: nn.Module | None = None, start: dict[str, Tensor] | None = None
+) -> Runner:
     """What ``Runner.from_cfg`` builds, with data sets and a model that exist already.
 
     Args:
         cfg: the config; the Runner logs it and writes it to the work dir.
         datasets: from :func:`mmseg_bisenet.cli.preflight.check_data`.
         model: with its weights loaded; by default the Runner builds that of the config.
+        start: what ``cfg.load_from`` holds, from :func:`mmseg_bisenet.cli.start_from.read_load_from`.
     """
     given = {name: copy.deepcopy(cfg[name]) for name in inspect.signature(Runner).parameters if name in cfg}
     given['cfg'] = cfg
@@ -87,11 +92,15 @@ def build_runner(cfg: Config, datasets: DataSets, model: nn.Module | None = None
         if given.get(name):
             given[name]['dataset'] = with_built(given[name]['dataset'], f'{name}.dataset', datasets)
     with explained('the Runner cannot be built', 'fix the config, or --cfg-options'):
-        return _Runner(**given)
+        runner = _Runner(**given)
+    runner.start = start
+    return runner
 
 
 class _Runner(Runner):
-    """MMEngine's Runner, for CPUs too, and for a model that has its weights already."""
+    """MMEngine's Runner, for CPUs too, and for weights that are read already."""
+
+    start: dict[str, Tensor] | None = None
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         self._model_is_loaded = isinstance(model, nn.Module)
@@ -101,8 +110,21 @@ class _Runner(Runner):
         return built if torch.cuda.is_available() else revert_sync_batchnorm(built)
 
     def load_or_resume(self) -> None:
-        if not self._model_is_loaded:
+        if self.start is not None and not self._has_loaded:
+            self._start_from(self.start)
+        elif not self._model_is_loaded:
             super().load_or_resume()
+
+    def _start_from(self, given: dict[str, Tensor]) -> None:
+        """As stock loads ``load_from``, but one line says what starts anew, instead of one with every key."""
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        state_dict, anew = completed(given, model.state_dict())
+        self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=state_dict))
+        model.load_state_dict(state_dict)
+        kept = sum(map(len, anew.values()))
+        starts = f'; {kept} start anew ({listed(anew)})' if kept else ''
+        self.logger.info(f'{len(state_dict) - kept} tensors are taken from {self._load_from}{starts}')
+        self.start, self._has_loaded = None, True
 
     def dump_config(self) -> None:
         """As stock, but a file of that name stays: the work dir may be the folder of the user's config."""

@@ -226,32 +226,6 @@ def load_model(cfg: Config, path: str, datasets: DataSets) -> nn.Module:
     return model
 
 
-def check_load_from(cfg: Config) -> None:
-    """Refuse a ``load_from`` of another network.
-
-    MMEngine would train from random weights. Classifiers of ``load_from`` may have another number of classes, and it
-    may lack auxiliary heads; these start anew, as MMEngine logs. A URL is fetched, and ``cfg.load_from`` becomes the
-    path of the file.
-
-    Raises:
-        InputError: it cannot be read; or it lists tensors that are missing, unexpected or of another shape.
-    """
-    if not cfg.get('load_from'):
-        return
-    cfg.load_from = fetch(str(cfg.load_from))
-    given = read(cfg.load_from).state_dict
-    # The Runner builds its own later, because its weights depend on the seed.
-    own = build_model(cfg.model, cfg.get('default_scope', 'mmseg')).state_dict()
-    if not any(key.startswith(AUXILIARY) for key in given):
-        own = {key: value for key, value in own.items() if not key.startswith(AUXILIARY)}
-    given = without_boosters(given, own)
-    if text := listed(mismatches(given, own, but=classifiers_of_others(given, own))):
-        raise InputError(
-            f'load_from: checkpoint {cfg.load_from} is not of this config: {text}; give one of this network, or leave '
-            'load_from out'
-        )
-
-
 def check_resumed(path: str, model: nn.Module) -> None:
     """Refuse to resume from a checkpoint of another network, or without the state of a training.
 
@@ -266,7 +240,7 @@ def check_resumed(path: str, model: nn.Module) -> None:
     if not checkpoint.resumable:
         raise InputError(
             f'--resume: checkpoint {path} has weights, but not the state of a training; start from it with '
-            f'--cfg-options load_from={path} instead'
+            f'--from {path} instead'
         )
 
 

@@ -18,6 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_arguments(parser)
     options.add_launcher(parser)
     parser.add_argument('--resume', action='store_true', help='continue from the latest checkpoint in the work dir')
+    parser.add_argument(
+        '--from',
+        dest='start',
+        metavar='WEIGHTS',
+        help='start from a model of the index, or from a checkpoint file or URL; it may have other classes',
+    )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument(
         '--amp-dtype',
@@ -39,10 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.cli import launch, options, preflight
+    from mmseg_bisenet.cli import launch, options, preflight, start_from
     from mmseg_bisenet.files import require_writable
 
+    if args.start and args.resume:
+        raise InputError('--from starts a training, and --resume continues one; give one of them')
     cfg = options.load(args)
+    if args.start:
+        cfg.load_from = args.start
     require_writable('--work-dir', cfg.work_dir)
     if not args.resume:
         require_no_run(cfg)
@@ -51,11 +61,10 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f'the config has no {key}; take one of configs/_base_/schedules among its bases')
     apply_options(cfg, args)
     datasets = preflight.check_data(cfg, 'train_dataloader', *(['val_dataloader'] if cfg.get('val_cfg') else []))
-    if not args.resume:
-        preflight.check_load_from(cfg)
+    start = None if args.resume else start_from.read_load_from(cfg, '--from' if args.start else 'load_from')
     launch.launch(cfg, args.launcher)
     cfg.resume = args.resume
-    launch.build_runner(cfg, datasets).train()
+    launch.build_runner(cfg, datasets, start=start).train()
     launch.leave()
     return 0
 

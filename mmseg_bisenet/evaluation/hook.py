@@ -1,4 +1,4 @@
-"""The results of a test as files: JSON, CSV, and the labels of the best and the worst images."""
+"""The results of a test or a training as files: JSON, CSV, and the labels of the best and the worst images."""
 
 import csv
 import json
@@ -13,10 +13,12 @@ import mmengine
 import mmseg
 import torch
 from mmengine.dist import is_main_process
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmseg_bisenet
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
 from mmseg_bisenet.files import remove_leftovers, replacing_own, require_own
 from mmseg_bisenet.locks import lock
@@ -30,11 +32,12 @@ FOLDER = 'evaluation'
 
 @HOOKS.register_module()
 class EvaluationHook(Hook):
-    """Write the results of the test's :class:`SegmentationMetric` into ``WORK_DIR/evaluation``.
+    """Write the results of the :class:`SegmentationMetric` of a test or a training into ``WORK_DIR/evaluation``.
 
     ``scores.json`` contains everything, ``per_class.csv`` and ``per_image.csv`` its tables, ``samples`` the truth and
-    prediction of images as PNG files of ids. The folder of an earlier test is replaced at the end, so a test that fails
-    keeps it. A folder that holds anything else is refused before the test.
+    prediction of images as PNG files of ids. A test replaces the folder at its end, so a test that fails keeps the
+    earlier one; a training does at each evaluation. A folder that holds anything else is refused before the start. If
+    it cannot be written later, a training goes on, with a warning.
 
     Args:
         samples: number of images to keep of the best, and of the worst.
@@ -44,35 +47,56 @@ class EvaluationHook(Hook):
         self.samples = samples
         self.lock: BaseFileLock | None = None
 
+    def before_train(self, runner: Runner) -> None:
+        if is_main_process() and runner.val_loop is not None:
+            require_own(Path(runner.work_dir, FOLDER))
+
+    def before_val(self, runner: Runner) -> None:
+        self._keep_samples(runner.val_evaluator)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        saved = Path(runner.work_dir, f'iter_{runner.iter}.pth')
+        try:
+            self._write(runner, runner.val_evaluator, str(saved) if saved.is_file() else None)
+        except InputError as error:
+            runner.logger.warning(f'the results at iteration {runner.iter} are not written: {error}')
+
     def before_test(self, runner: Runner) -> None:
         if is_main_process():
             folder = Path(runner.work_dir, FOLDER)
             require_own(folder)
             self.lock = lock(folder.parent, 'test')
             remove_leftovers(folder.parent, folder.name)
-        for metric in _metrics(runner):
-            metric.extremes.count = self.samples
+        self._keep_samples(runner.test_evaluator)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        for metric in _metrics(runner):
+        # An ExportedSegmentor has `exported`.
+        self._write(runner, runner.test_evaluator, runner._load_from or getattr(runner.model, 'exported', None))
+
+    def _keep_samples(self, evaluator: Evaluator) -> None:
+        for metric in _metrics(evaluator):
+            metric.extremes.count = self.samples
+
+    def _write(self, runner: Runner, evaluator: Evaluator, checkpoint: str | None) -> None:
+        for metric in _metrics(evaluator):
             if is_main_process() and not metric.format_only:
-                write(Path(runner.work_dir, FOLDER), _about(runner), metric)
+                write(Path(runner.work_dir, FOLDER), _about(runner, checkpoint), metric)
 
     def after_test(self, runner: Runner) -> None:
         if self.lock:
             self.lock.release()
 
 
-def _metrics(runner: Runner) -> list[SegmentationMetric]:
-    """The first :class:`SegmentationMetric` of the test, if any: there is only one folder."""
-    return [metric for metric in runner.test_evaluator.metrics if isinstance(metric, SegmentationMetric)][:1]
+def _metrics(evaluator: Evaluator) -> list[SegmentationMetric]:
+    """The first :class:`SegmentationMetric`, if any: there is only one folder."""
+    return [metric for metric in evaluator.metrics if isinstance(metric, SegmentationMetric)][:1]
 
 
-def _about(runner: Runner) -> dict:
+def _about(runner: Runner, checkpoint: str | None) -> dict:
     modules = (mmseg_bisenet, mmseg, mmengine, mmcv, torch)
     return {
         'config': runner.cfg.filename,
-        'checkpoint': runner._load_from or getattr(runner.model, 'exported', None),  # an ExportedSegmentor has it
+        'checkpoint': checkpoint,
         'created': datetime.now().astimezone().isoformat(timespec='seconds'),
         'versions': {
             'python': platform.python_version(),

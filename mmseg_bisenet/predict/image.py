@@ -18,7 +18,6 @@ from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.sizes import MEGAPIXELS, check_size
 
 FORMATS = ('BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')  # no format that runs programs, such as EPS
-SUFFIXES = {'.bmp', '.gif', '.jpg', '.jpeg', '.jp2', '.png', '.pgm', '.ppm', '.tif', '.tiff', '.webp'}
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.pixels import SUFFIXES
 from mmseg_bisenet.predict import image, video
 
 URL = re.compile(r'(rtsps?|rtmps?|https?|udp|tcp|srt)://')
@@ -197,7 +198,7 @@ def _single(text: str, but: Path | None) -> list[Source]:
 
 def _files(root: Path, paths: list[Path], but: Path | None, what: str) -> list[Source]:
     """Images and videos, named relative to ``root``."""
-    known = image.SUFFIXES | video.SUFFIXES
+    known = SUFFIXES | video.SUFFIXES
     found: list[Source] = []
     for path in paths:
         inner = path.relative_to(root)

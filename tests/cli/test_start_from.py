@@ -1,4 +1,4 @@
-"""What a training starts from: `load_from` and `--resume` take a checkpoint of this network only."""
+"""What a training starts from: `--from`, `load_from` and `--resume` take a checkpoint of this network only."""
 
 from pathlib import Path
 
@@ -7,10 +7,14 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmseg_bisenet.checkpoints.files import read
+from mmseg_bisenet.checkpoints.fit import completed
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.options import find
-from mmseg_bisenet.cli.preflight import check_load_from, check_resumed
+from mmseg_bisenet.cli.preflight import check_resumed
+from mmseg_bisenet.cli.start_from import read_load_from
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.model_index import find as find_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 
@@ -35,7 +39,7 @@ def weights(cfg) -> dict[str, torch.Tensor]:
 def checked(cfg: Config, path: Path | str) -> Config:
     cfg = cfg.copy()
     cfg.load_from = str(path)
-    check_load_from(cfg)
+    read_load_from(cfg)
     return cfg
 
 
@@ -55,7 +59,7 @@ def test_its_own_network_is_taken(cfg, weights, tmp_path, monkeypatch):
 
 
 def test_no_load_from(cfg):
-    check_load_from(cfg)
+    assert read_load_from(cfg) is None
     assert cfg.load_from is None
 
 
@@ -69,8 +73,47 @@ def test_another_network(cfg, weights, tmp_path):
         checked(cfg, tmp_path / 'a.pth')
 
 
+def test_a_name_of_the_index_is_taken(cfg, configs):
+    cfg = Config.fromfile(configs / 'bisenetv2/bisenetv2_fcn_1xb16-20k_own-folder-512x512.py')
+    cfg.load_from = 'bisenetv2_camvid'
+    given = read_load_from(cfg, '--from')
+    shipped = find_model('bisenetv2_camvid').weights
+    assert cfg.load_from == str(shipped)
+    torch.testing.assert_close(given, read(shipped).state_dict, rtol=0, atol=0)
+
+
+NEITHER = 'is neither a file nor a model with weights; the nearest names are '
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('bisenetv2_camvit', f'--from bisenetv2_camvit {NEITHER}bisenetv2_camvid, '),
+        (f'{NAME}.pth', f'--from {NAME}.pth {NEITHER}'),
+        ('bisenetv2_fcn_4xb4-ohem-160k_ade20k-512x512', 'model bisenetv2_fcn_4xb4-ohem-160k_ade20k-512x512 has no w'),
+    ],
+)
+def test_a_name_without_weights(cfg, name, message):
+    cfg = cfg.copy()
+    cfg.load_from = name
+    with pytest.raises(InputError, match=f'^{message}'):
+        read_load_from(cfg, '--from')
+
+
+def test_what_fits_is_taken(weights):
+    """The tensors of a checkpoint with other classes and without boosters; the others are the network's own."""
+    given = {key: value + 1 for key, value in weights.items() if not key.startswith('auxiliary_head.')}
+    classifier = ['decode_head.conv_seg.weight', 'decode_head.conv_seg.bias']
+    given |= {key: torch.zeros(3, *weights[key].shape[1:]) for key in classifier}
+    taken, anew = completed(given, weights)
+    boosters = [key for key in weights if key.startswith('auxiliary_head.')]
+    assert anew == {'of another number of classes': classifier, 'not in the checkpoint': boosters}
+    expected = {key: value if key in (*classifier, *boosters) else value + 1 for key, value in weights.items()}
+    torch.testing.assert_close(taken, expected, rtol=0, atol=0)
+
+
 def test_none_of_it_is_a_traceback(cfg, tmp_path):
-    with pytest.raises(InputError, match=r'nowhere\.pth does not exist; give'):
+    with pytest.raises(InputError, match=r'^load_from \S+nowhere\.pth is neither a file nor a model with weights; the'):
         checked(cfg, tmp_path / 'nowhere.pth')
     (tmp_path / 'a.pth').write_text('words')
     with pytest.raises(InputError, match=r'a\.pth is damaged or no checkpoint'):
@@ -85,7 +128,7 @@ def test_none_of_it_is_a_traceback(cfg, tmp_path):
 META = dict(epoch=0, iter=4)
 OWN = dict(weight=torch.ones(2, 2), bias=torch.ones(2))
 CONTENTS = {
-    'weights alone': (OWN, 'has weights, but not the state of a training; start from it with --cfg-options load_from='),
+    'weights alone': (OWN, 'has weights, but not the state of a training; start from it with --from '),
     'published': (dict(state_dict=OWN, meta=META), 'has weights, but not the state of a training'),
     'no iteration': (dict(state_dict=OWN, meta={}, message_hub={}), 'has weights, but not the state of a training'),
     'another network': (
@@ -110,6 +153,13 @@ def test_what_cannot_be_resumed(tmp_path, content, capsys):
 def test_what_can(tmp_path):
     torch.save(dict(state_dict=OWN, meta=META, message_hub={}), tmp_path / 'a.pth')
     check_resumed(str(tmp_path / 'a.pth'), nn.Linear(2, 2))
+
+
+def test_one_of_both(drawn, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
+    assert main(['train', NAME, '--work-dir', str(tmp_path / 'work'), '--resume', '--from', 'bisenetv2_camvid']) == 2
+    assert 'error: --from starts a training, and --resume continues one; give one of them' in capsys.readouterr().err
+    assert not (tmp_path / 'work').exists()
 
 
 def test_the_command_says_it(drawn, tmp_path, monkeypatch, capsys):

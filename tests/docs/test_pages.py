@@ -19,6 +19,7 @@ LENGTHS = {'README.md': 120, 'docs/performance.md': 150}  # lines
 OTHERS = {'.', 'bash', 'csCreateTrainIdLabelImgs', 'ln', 'mkdir', 'python3', 'tensorboard', 'trtexec'}
 # Options of mim, torchrun and other programs, and those that `test` accepts from MMSegmentation 0.x.
 OTHER_OPTIONS = {'--eval', '--fp16', '--gpus', '--hypothesis-profile', '--port', '--stronglyTyped'}
+WRITTEN = 'my-images.py'  # by `new-config my-images`
 FOLDERS = re.compile(r'(?:benchmarks|configs|docs|mmseg_bisenet|requirements|results|tests|tools|\.ci)/[\w./*-]+')
 
 
@@ -130,7 +131,7 @@ def check_config(args: argparse.Namespace) -> None:
     """Raise unless the configs that the arguments name exist."""
     values = [*getattr(args, 'configs', ()), getattr(args, 'config', None)]
     for value in filter(None, values):
-        known = value in model_index.entries() or (ROOT / value).is_file()
+        known = value in (WRITTEN, *model_index.entries()) or (ROOT / value).is_file()
         assert known or list((ROOT / 'configs').rglob(f'{value.removesuffix(".py")}.py')), value
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,8 +18,10 @@ from mmseg.datasets import CityscapesDataset
 
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.evaluation.hook import EvaluationHook
 from mmseg_bisenet.evaluation.predictions import LABEL_IDS, PredictionFolder
 from mmseg_bisenet.evaluation.samples import Extremes, best_and_worst
+from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
 
 NAME = 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
 
@@ -245,3 +248,40 @@ def test_extremes_are_those_of_all(total):
     assert [sample.number for sample in chosen['worst']] == order[: min(2, total // 2)]
     assert [sample.number for sample in chosen['best']] == order[total // 2 :][-2:][::-1]
     assert best_and_worst(every.samples, 2) == chosen
+
+
+# -- in a training; tests/cli/test_new_config.py shows what one writes -------------------------------------------------
+
+
+def test_a_training_does_not_start_over_results_of_others(tmp_path):
+    (tmp_path / 'evaluation').mkdir()
+    (tmp_path / 'evaluation/mine.txt').touch()
+    runner = SimpleNamespace(work_dir=str(tmp_path), val_loop=None)
+    EvaluationHook().before_train(runner)  # nothing will be written
+    runner.val_loop = object()
+    with pytest.raises(InputError, match=r'evaluation/mine\.txt is not as this command wrote it'):
+        EvaluationHook().before_train(runner)
+
+
+def test_a_training_goes_on_if_results_cannot_be_written(tmp_path):
+    (tmp_path / 'evaluation').mkdir()
+    (tmp_path / 'evaluation/mine.txt').touch()  # since it started
+    metric, warnings = SegmentationMetric(), []
+    metric.report, metric.samples = dict(per_class=[], per_image=[]), {}
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path),
+        iter=7,
+        cfg=SimpleNamespace(filename=None),
+        val_evaluator=SimpleNamespace(metrics=[metric]),
+        logger=SimpleNamespace(warning=warnings.append),
+    )
+    EvaluationHook().after_val_epoch(runner)
+    (text,) = warnings
+    assert text.startswith(f'the results at iteration 7 are not written: {tmp_path}/evaluation/mine.txt is not as')
+    assert [path.name for path in tmp_path.rglob('*')] == ['evaluation', 'mine.txt']
+    shutil.rmtree(tmp_path / 'evaluation')
+    EvaluationHook().after_val_epoch(runner)
+    assert load(tmp_path)['checkpoint'] is None
+    (tmp_path / 'iter_7.pth').touch()
+    EvaluationHook().after_val_epoch(runner)
+    assert load(tmp_path)['checkpoint'] == f'{tmp_path}/iter_7.pth'

@@ -9,7 +9,9 @@ dataset_type = 'BaseSegDataset'
 num_classes = len(classes)
 crop_size = (512, 512)  # height, width of a training crop
 scale = (2048, 512)  # width, height; images are resized to fit in it, for training and for testing
-load_labels = dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=num_classes)
+# Our commands check the masks for the classes of the model. MMSegmentation's scripts don't, because a config that
+# inherits this one may have more classes, and they would check for two.
+load_labels = dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=256)
 random_crop = dict(
     type='mmseg_bisenet.RandomResizedCrop',
     scale=scale,
