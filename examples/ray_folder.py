@@ -1,0 +1,111 @@
+"""Label a folder of images on a cluster with Ray Data, from a thousand images to millions.
+
+    pip install ".[run]" "ray[data]"    # about 600 MB, on every machine of the cluster
+    python examples/ray_folder.py frames labelled --model exported/NAME_fp32_360x640.onnx --workers 2
+
+All machines see both folders (a shared file system), and the model is a file there. With ``RAY_ADDRESS`` the work runs
+on that cluster, otherwise on this machine. The labels of ``frames/a/b.jpg`` are ``labelled/a/b.jpg.png``: class indices,
+of the image's size.
+
+Each file is written to a temporary name and renamed, and images that have labels are left out. So a run that was
+stopped goes on where it was, and images of a worker that died are labelled by another.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import ray
+
+from mmseg_bisenet import Predictor
+from mmseg_bisenet.errors import InputError, line
+from mmseg_bisenet.files import remove_leftovers, replacing, require_writable
+from mmseg_bisenet.predict.image import SUFFIXES, decode_image
+
+BATCH = 8  # images: what a worker that dies loses
+
+
+class Labeller:
+    """A worker: contents of image files -> files of labels."""
+
+    def __init__(self, model: str, source: Path, output: Path) -> None:
+        self._predictor, self._source, self._output = Predictor(model), source, output
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """``path`` and ``bytes`` of files -> ``path``, and ``problem``, '' if its labels are written."""
+        problems = [self._label(*file) for file in zip(batch['path'], batch['bytes'], strict=True)]
+        return dict(path=batch['path'], problem=np.array(problems, object))
+
+    def _label(self, path: str, content: bytes) -> str:
+        try:
+            labels = self._predictor(decode_image(content, path)).encoded('labels', '.png')
+            with replacing(target(Path(path), self._source, self._output), overwrite=True) as partial:
+                partial.write_bytes(labels)
+        except InputError as error:  # one broken image does not end the work
+            return line(error)
+        return ''
+
+
+def target(path: Path, source: Path, output: Path) -> Path:
+    """Where the labels of an image are."""
+    inner = path.relative_to(source)
+    return output / inner.with_name(f'{inner.name}.png')
+
+
+def find(folder: Path) -> Iterator[Path]:
+    """Image files of a folder and of its folders."""
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names if Path(name).suffix.lower() in SUFFIXES)
+
+
+def label_folder(source: Path, output: Path, model: str, workers: int) -> tuple[int, list[str]]:
+    """Label what has no labels yet; the number of new files, and the problems.
+
+    Raises:
+        InputError: there is no image, or the folder cannot be written.
+    """
+    source, output = source.resolve(), output.resolve()
+    require_writable('OUTPUT', output)
+    images = [path for path in find(source) if not path.is_relative_to(output)]
+    if not images:
+        raise InputError(f'{source} has no image; name a folder of images')
+    todo = [str(path) for path in images if not target(path, source, output).exists()]
+    print(f'{len(images)} images, {len(images) - len(todo)} of them have labels', flush=True)
+    if not todo:
+        return 0, []
+    files = ray.data.read_binary_files(todo, include_paths=True)
+    labelled = files.map_batches(
+        Labeller,
+        fn_constructor_args=(model, source, output),
+        batch_size=BATCH,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=1,
+    )
+    problems = [row['problem'] for row in labelled.iter_rows()]
+    for parent in {target(Path(path), source, output).parent for path in todo}:
+        remove_leftovers(parent, '*')  # of workers that died
+    return problems.count(''), [*filter(None, problems)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('source', type=Path, help='folder of images')
+    parser.add_argument('output', type=Path, help='folder for the labels')
+    parser.add_argument('--model', default='bisenetv2_camvid', help='name of a model, or exported file')
+    parser.add_argument('--workers', type=int, default=2, help='processes of one core each (default: %(default)s)')
+    args = parser.parse_args(argv)
+    try:
+        Predictor(args.model)  # what is wrong with it, a worker would say a hundred times
+        count, problems = label_folder(args.source, args.output, args.model, args.workers)
+    except InputError as error:
+        print(f'ray_folder: error: {line(error)}', file=sys.stderr)
+        return 2
+    print('\n'.join([*problems, f'{count} images labelled, {len(problems)} refused']))
+    return int(bool(problems))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
