@@ -62,8 +62,8 @@ Both answer KServe's protocol, HTTP on port {http} and gRPC on port {grpc}: `cli
 
 | tensor | type | shape | content |
 |---|---|---|---|
-| `images` | UINT8 | {images} | blue, green, red, 0 to 255; -1 is any size |
-| `labels` | UINT8 | {labels} | class index |
+| `images` | UINT8 | ({shape}, 3) | blue, green, red, 0 to 255 |
+| `labels` | UINT8 | ({shape}) | class index |
 
 | index | class | colour (red, green, blue) |
 |---|---|---|
@@ -118,7 +118,8 @@ def _texts(name: str, metadata: dict) -> dict[str, str]:
     """The other files, by path."""
     height, width = metadata['shape']
     size = (-1, -1, -1) if metadata['dynamic'] else (1, height, width)
-    shapes = dict(images=', '.join(map(str, (*size, 3))), labels=', '.join(map(str, size)))
+    labels = ', '.join(map(str, size))
+    shape = 'N, H, W' if metadata['dynamic'] else labels
     served: dict[str, object] = dict(name=name, base_path=name)
     if metadata['precision'] == 'fp32':
         served['plugin_config'] = dict(INFERENCE_PRECISION_HINT='f32')
@@ -132,7 +133,7 @@ def _texts(name: str, metadata: dict) -> dict[str, str]:
         for protocol, port in PORTS.items()
     }
     return clients | {
-        f'{name}/config.pbtxt': CONFIG.format(name=name, **shapes),
+        f'{name}/config.pbtxt': CONFIG.format(name=name, images=f'{labels}, 3', labels=labels),
         'config.json': json.dumps(dict(model_config_list=[dict(config=served)]), indent=2) + '\n',
-        'README.md': README.format(name=name, classes='\n'.join(rows), **shapes, **PORTS),
+        'README.md': README.format(name=name, classes='\n'.join(rows), shape=shape, **PORTS),
     }
