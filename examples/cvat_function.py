@@ -22,7 +22,7 @@ class Labels:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        labels = [cvataa.label_spec(name, index) for index, name in enumerate(predictor.classes)]
+        labels = [cvataa.label_spec(name, index, type='mask') for index, name in enumerate(predictor.classes)]
         self.spec = cvataa.DetectionFunctionSpec(labels=labels)
 
     def detect(

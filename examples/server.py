@@ -7,7 +7,7 @@
     curl --data-binary @street.jpg localhost:8000/shares                 # {"sky": 0.21, "building": 0.34, ...}
 
 Images that wait at the same time run as one batch, one image a core. What cannot be answered is refused with one
-message: 413 too large, 422 no image or a broken one, 503 too many requests at a time.
+message: 408 too slow, 413 too large, 422 no image or a broken one, 503 too many requests at a time.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from mmseg_bisenet.deploy import load
 from mmseg_bisenet.errors import InputError, line
@@ -30,6 +31,7 @@ from mmseg_bisenet.predict.image import decode_image
 from mmseg_bisenet.predict.result import Result
 
 MEGABYTES = 20  # of an upload
+SECONDS = 60  # that an upload may take
 WAITING = 64  # requests at a time, each of which may hold an upload
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
@@ -57,11 +59,11 @@ class Batches:
             try:
                 found = await asyncio.to_thread(self.segment, np.stack(images))
             except Exception as error:  # the next batch may succeed
-                for answer in answers:
-                    answer.set_exception(error)
-                continue
+                found = [error] * len(answers)
             for answer, labels in zip(answers, found, strict=True):
-                answer.set_result(labels)
+                if not answer.done():  # cancelled
+                    put = answer.set_exception if isinstance(labels, Exception) else answer.set_result
+                    put(labels)
 
 
 def build(file: str) -> FastAPI:
@@ -97,7 +99,7 @@ def build(file: str) -> FastAPI:
 
     async def answer(request: Request, kind: str) -> Response:
         if len(requests) >= WAITING:
-            await read(request)
+            await read(request, keep=False)
             raise HTTPException(503, f'{WAITING} requests are waiting already; try again later')
         requests.add(request)
         try:
@@ -126,18 +128,27 @@ def build(file: str) -> FastAPI:
     return app
 
 
-async def read(request: Request) -> bytes:
-    """The body. It is read to its end, because a client that still sends would not see the answer."""
-    content, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= MEGABYTES * 1e6:
-            content.append(part)
-        elif size > 10 * MEGABYTES * 1e6:
-            break
-    if size > MEGABYTES * 1e6:
-        raise HTTPException(413, f'the upload is larger than {MEGABYTES} MB; make the image smaller')
-    return b''.join(content)
+async def read(request: Request, keep: bool = True) -> bytes:
+    """The body. What is not kept is read too, because a client that still sends may not see the answer."""
+
+    async def parts() -> bytes:
+        content, size = bytearray(), 0
+        async for part in request.stream():
+            size += len(part)
+            if size > 10 * MEGABYTES * 1e6:
+                break
+            if keep and size <= MEGABYTES * 1e6:
+                content += part
+        if size > MEGABYTES * 1e6:
+            raise HTTPException(413, f'the upload is larger than {MEGABYTES} MB; make the image smaller')
+        return bytes(content)
+
+    try:
+        return await asyncio.wait_for(parts(), SECONDS)
+    except asyncio.TimeoutError as error:
+        raise HTTPException(408, f'the upload took longer than {SECONDS} s; make the image smaller') from error
+    except ClientDisconnect as error:
+        raise HTTPException(400, 'the upload ended early; send it again') from error
 
 
 def listen(host: str, port: int) -> socket.socket:
