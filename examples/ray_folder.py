@@ -3,7 +3,8 @@
     pip install ".[run]" "ray[data]"    # about 600 MB, on every machine of the cluster
     python examples/ray_folder.py frames labelled --model exported/NAME_fp32_360x640.onnx --workers 2
 
-All machines see both folders (a shared file system), and the model is a file there. With ``RAY_ADDRESS`` the work runs
+All machines see both folders (a shared file system), and the model is a file there. Workers read the images themselves:
+Ray's own readers would need cores besides theirs, and wait forever if there are none. With ``RAY_ADDRESS`` the work runs
 on that cluster, otherwise on this machine. The labels of ``frames/a/b.jpg`` are ``labelled/a/b.jpg.png``: class indices,
 of the image's size.
 
@@ -23,26 +24,25 @@ import ray
 from mmseg_bisenet import Predictor
 from mmseg_bisenet.errors import InputError, line
 from mmseg_bisenet.files import remove_leftovers, replacing, require_writable
-from mmseg_bisenet.predict.image import SUFFIXES, decode_image
+from mmseg_bisenet.predict.image import SUFFIXES
 
 BATCH = 8  # images: what a worker that dies loses
 
 
 class Labeller:
-    """A worker: contents of image files -> files of labels."""
+    """A worker: image files -> files of labels."""
 
     def __init__(self, model: str, source: Path, output: Path) -> None:
         self._predictor, self._source, self._output = Predictor(model), source, output
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """``path`` and ``bytes`` of files -> ``path``, and ``problem``, '' if its labels are written."""
-        problems = [self._label(*file) for file in zip(batch['path'], batch['bytes'], strict=True)]
-        return dict(path=batch['path'], problem=np.array(problems, object))
+        """``path`` of images -> ``problem``, '' if the labels are written."""
+        return dict(problem=np.array([self._label(Path(path)) for path in batch['path']], object))
 
-    def _label(self, path: str, content: bytes) -> str:
+    def _label(self, path: Path) -> str:
         try:
-            labels = self._predictor(decode_image(content, path)).encoded('labels', '.png')
-            with replacing(target(Path(path), self._source, self._output), overwrite=True) as partial:
+            labels = self._predictor(path).encoded('labels', '.png')
+            with replacing(target(path, self._source, self._output), overwrite=True) as partial:
                 partial.write_bytes(labels)
         except InputError as error:  # one broken image does not end the work
             return line(error)
@@ -76,8 +76,7 @@ def label_folder(source: Path, output: Path, model: str, workers: int) -> tuple[
     print(f'{len(images)} images, {len(images) - len(todo)} of them have labels', flush=True)
     if not todo:
         return 0, []
-    files = ray.data.read_binary_files(todo, include_paths=True)
-    labelled = files.map_batches(
+    labelled = ray.data.from_items([dict(path=path) for path in todo]).map_batches(
         Labeller,
         fn_constructor_args=(model, source, output),
         batch_size=BATCH,

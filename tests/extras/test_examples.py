@@ -4,6 +4,7 @@ import http.client
 import importlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -113,12 +114,9 @@ def triton(repository, tmp_path_factory):
     (wheel,) = (Path(site, 'pytriton') for site in SITES if Path(site, 'pytriton').is_dir())
     home, folder = wheel / 'tritonserver', tmp_path_factory.mktemp('triton')
     backends = folder / 'backends'
-    (backends / 'python').mkdir(parents=True)
-    for path in (home / 'backends' / 'python').iterdir():
-        (backends / 'python' / path.name).symlink_to(path)
+    shutil.copytree(home / 'backends', backends)  # Triton follows no links out of it
     version = f'{sys.version_info.major}.{sys.version_info.minor}'
-    stub = home / 'python_backend_stubs' / version / 'triton_python_backend_stub'
-    (backends / 'python' / stub.name).symlink_to(stub)
+    shutil.copy2(home / 'python_backend_stubs' / version / 'triton_python_backend_stub', backends / 'python')
     (backends / 'onnxruntime').mkdir()
     (backends / 'onnxruntime' / 'model.py').write_text(BACKEND)
     ports = dict(http=free_port(), grpc=free_port())
