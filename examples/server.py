@@ -158,7 +158,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), backlog=2 * WAITING)
     except OSError as error:
-        raise InputError(f'{host}:{port} cannot be used ({error.strerror}); give another --port or --host') from error
+        reason = str(error.strerror).partition(' (')[0]
+        raise InputError(f'{host}:{port} cannot be used ({reason}); give another --port or --host') from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f'server: error: {line(error)}', file=sys.stderr)
         return 2
-    print(f'http://{args.host}:{args.port}', flush=True)
+    print(f'http://{args.host}:{place.getsockname()[1]}', flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level='warning')).run([place])
     return 0
 

@@ -28,6 +28,7 @@ from google.protobuf import text_format
 from PIL import Image
 from tritonclient.grpc import model_config_pb2
 
+from benchmarks import clients, cluster, kinds
 from examples import cvat_function, server
 from mmseg_bisenet import Predictor
 from mmseg_bisenet.deploy import load
@@ -123,11 +124,14 @@ def triton(repository, tmp_path_factory):
     options = [f'--{protocol}-{key}={value}' for protocol, port in ports.items() for key, value in
                (('port', port), ('address', '127.0.0.1'))]  # fmt: skip
     libraries = [sysconfig.get_config_var('LIBDIR'), str(wheel.parent / 'nvidia_pytriton.libs')]
+    # Its Python finds packages by the first `python3` of PATH.
+    paths = dict(PATH=f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}')
+    paths |= dict(PYTHONPATH=os.pathsep.join(SITES), LD_LIBRARY_PATH=os.pathsep.join(libraries))
     with (folder / 'log').open('w') as log:
         process = subprocess.Popen(
             [home / 'bin' / 'tritonserver', f'--model-repository={repository}', f'--backend-directory={backends}',
              '--allow-metrics=false', '--exit-timeout-secs=2', *options],
-            env=os.environ | dict(PYTHONPATH=os.pathsep.join(SITES), LD_LIBRARY_PATH=os.pathsep.join(libraries)),
+            env=os.environ | paths,
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
@@ -299,6 +303,19 @@ def test_the_command_says_in_one_line_what_is_wrong(file, tmp_path, capsys):
     assert capsys.readouterr().err.startswith(f'server: error: exported file {tmp_path / "none.onnx"} does not exist')
 
 
+def test_the_benchmark_of_clients(file, tmp_path, capsys):
+    options = ['--clients', '1', '6', '--requests', '2', '--shape', '64', '96', '--csv', str(tmp_path / 'clients.csv')]
+    assert clients.main([str(file), *options]) == 0
+    assert '| clients | answered | refused | lost |' in capsys.readouterr().out
+    kind, rows = kinds.read(tmp_path / 'clients.csv')
+    assert kinds.command(kind, rows) == 'python -m benchmarks.clients FILE --clients 1 6 --requests 2 --shape 64 96'
+    assert [(row['answered'], row['refused'], row['lost']) for row in rows] == [('2', '0', '0'), ('12', '0', '0')]
+    assert all(0 < float(row['p50_ms']) <= float(row['p99_ms']) for row in rows)
+    assert clients.main([str(file), '--clients', '0']) == 2
+    assert clients.main([str(tmp_path / 'none.onnx')]) == 2
+    assert 'none.onnx does not exist' in capsys.readouterr().err
+
+
 # -- the robot ---------------------------------------------------------------------------------------------------------
 
 
@@ -400,27 +417,6 @@ def start_ray(source: Path, output: Path, file: Path) -> subprocess.Popen:
     )
 
 
-def parents(process: int) -> list[int]:
-    found = []
-    while process > 1:
-        process = int(Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[1])
-        found.append(process)
-    return found
-
-
-def workers(process: int) -> list[int]:
-    """The processes that label, of a Ray that this process started."""
-    found = []
-    for folder in Path('/proc').glob('[0-9]*'):
-        try:
-            title = (folder / 'cmdline').read_bytes()
-            if title.startswith(b'ray::') and b'Labeller' in title and process in parents(int(folder.name)):
-                found.append(int(folder.name))
-        except (FileNotFoundError, ProcessLookupError):  # it has ended
-            continue
-    return found
-
-
 def test_a_folder_is_labelled_although_a_worker_dies(file, predictor, tmp_path):
     """Every image once; a broken one is named; a second run labels only what is missing."""
     source, output = tmp_path / 'frames', tmp_path / 'labelled'
@@ -431,15 +427,16 @@ def test_a_folder_is_labelled_although_a_worker_dies(file, predictor, tmp_path):
     (source / 'broken.png').write_bytes(b'PNG')
     process = start_ray(source, output, file)
     try:
-        killed = 0
-        while process.poll() is None and not killed:
+        killed, end = 0, time.monotonic() + 60
+        while process.poll() is None and not killed and time.monotonic() < end:
             if len(list(output.glob('*.png'))) > 10:
-                killed = workers(process.pid)[0]
+                killed = cluster.labellers(process.pid)[0]
                 os.kill(killed, signal.SIGKILL)
             time.sleep(0.02)
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=60)
     finally:
-        process.kill()
+        process.terminate()  # ends its Ray too
+        process.wait(30)
     assert killed and process.returncode == 1, err[-3000:]
     lines = out.splitlines()
     assert lines[0] == '401 images, 0 of them have labels'
@@ -456,13 +453,30 @@ def test_a_folder_is_labelled_although_a_worker_dies(file, predictor, tmp_path):
     kept = (output / '1.png.png').stat().st_mtime_ns
     (output / '0.png.png').unlink()
     process = start_ray(source, output, file)
-    out, err = process.communicate(timeout=100)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.terminate()
+        process.wait(30)
     assert process.returncode == 0, err[-3000:]
     assert out.splitlines()[::len(out.splitlines()) - 1] == [
         '400 images, 399 of them have labels',
         '1 images labelled, 0 refused',
     ]
     assert (output / '0.png.png').is_file() and (output / '1.png.png').stat().st_mtime_ns == kept
+
+
+def test_the_benchmark_of_the_cluster(file, tmp_path, monkeypatch, capsys):
+    """Ray is the loop of one process here: the test above runs it."""
+    monkeypatch.setattr(cluster, 'with_ray', lambda file, source, output, *_: cluster.one_process(file, source, output))
+    options = ['--images', '20', '--shape', '64', '96', '--csv', str(tmp_path / 'cluster.csv')]
+    assert cluster.main([str(file), *options]) == 0
+    kind, rows = kinds.read(tmp_path / 'cluster.csv')
+    assert kinds.command(kind, rows) == 'python -m benchmarks.cluster FILE --images 20 --shape 64 96 --workers 2'
+    assert [(row['labelled'], row['same']) for row in rows] == [('20', '20')] * 3
+    assert [row['method'] for row in rows] == ['one process', 'Ray, 2 workers', 'Ray, 2 workers, one killed']
+    assert cluster.main([str(file), '--images', '1']) == 2
+    assert '--images and --workers: give 20 images or more' in capsys.readouterr().err
 
 
 # -- CVAT --------------------------------------------------------------------------------------------------------------
