@@ -114,7 +114,9 @@ def measure(args: argparse.Namespace) -> list[dict]:
             same = sum(file.read_bytes() == (reference / file.name).read_bytes() for file in files)
             rate = (len(files) - 1) / (max(times) - min(times))
             rows.append(dict(method=method, labelled=len(files), same=same, seconds=seconds, images_s=rate) | setting)
-    shown = [[row['method'], row['labelled'], row['same'], f'{row["seconds"]:.1f}', f'{row["images_s"]:.1f}'] for row in rows]
+    shown = [
+        [row['method'], row['labelled'], row['same'], f'{row["seconds"]:.1f}', f'{row["images_s"]:.1f}'] for row in rows
+    ]
     print(markdown(['method', 'images', 'files equal', 'with start, s', 'images/s'], 'lrrrr', shown))
     return rows
 

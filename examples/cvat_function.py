@@ -25,9 +25,7 @@ class Labels:
         labels = [cvataa.label_spec(name, index, type='mask') for index, name in enumerate(predictor.classes)]
         self.spec = cvataa.DetectionFunctionSpec(labels=labels)
 
-    def detect(
-        self, context: cvataa.DetectionFunctionContext, image: Image.Image
-    ) -> list[models.LabeledShapeRequest]:
+    def detect(self, context: cvataa.DetectionFunctionContext, image: Image.Image) -> list[models.LabeledShapeRequest]:
         """The shapes of an image. Class index and id of a label are the same number."""
         result = self._predictor(image)
         return self._polygons(result) if context.conv_mask_to_poly else self._masks(result)

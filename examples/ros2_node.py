@@ -1,4 +1,4 @@
-"""A ROS 2 node that publishes the labels of a camera's images. **Not run on ROS yet**: tested with a stand-in for rclpy.
+"""A ROS 2 node that publishes the labels of a camera's images. **Not run on ROS yet**, only with a stand-in for rclpy.
 
     pip install ".[run]"    # into an environment that sees ROS's packages (python -m venv --system-site-packages)
     python examples/ros2_node.py --ros-args -r image:=/camera/image_raw -p model:=exported/NAME_fp32_360x640.onnx

@@ -100,7 +100,9 @@ def export_repository(
         InputError: as ``export``, or the folder exists.
     """
     check_folder(folder)
-    options: dict[str, Any] = dict(dynamic=dynamic, output_kind='labels', calibration=calibration, keep_float=keep_float)
+    options: dict[str, Any] = dict(
+        dynamic=dynamic, output_kind='labels', calibration=calibration, keep_float=keep_float
+    )
     with replacing(folder) as partial:
         partial.mkdir()
         exported = export(segmentor, 'onnx', precision, shape, partial, **options)

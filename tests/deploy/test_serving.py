@@ -1,4 +1,4 @@
-"""The folder for Triton Inference Server and OpenVINO Model Server: its files, as both servers' documentation wants them.
+"""The folder for Triton Inference Server and OpenVINO Model Server: its files, as both servers' documentation wants.
 
 ``tests/extras/test_examples.py`` starts Triton on such a folder.
 """
@@ -54,7 +54,11 @@ def test_the_configuration_of_openvino(folder):
     file = folder / config['base_path'] / '1' / 'model.onnx'
     model = openvino.Core().compile_model(file, 'CPU', config['plugin_config'])
     (given,), (found,) = model.inputs, model.outputs
-    assert (given.get_any_name(), given.element_type.to_string(), list(given.shape)) == ('images', 'u8', [1, 64, 128, 3])
+    assert (given.get_any_name(), given.element_type.to_string(), list(given.shape)) == (
+        'images',
+        'u8',
+        [1, 64, 128, 3],
+    )
     assert (found.get_any_name(), found.element_type.to_string(), list(found.shape)) == ('labels', 'u8', [1, 64, 128])
     labels = load(file)(IMAGE)
     assert len(np.unique(labels)) > 2
@@ -64,7 +68,9 @@ def test_the_configuration_of_openvino(folder):
 def test_files_of_every_size_and_of_other_precisions(folder):
     about = read_metadata(folder / NAME / '1' / 'model.onnx')
     texts = serving._texts('net', about | dict(dynamic=True, precision='int8', palette=[]))
-    assert 'dims: [ -1, -1, -1, 3 ]' in texts['net/config.pbtxt'] and 'dims: [ -1, -1, -1 ]' in texts['net/config.pbtxt']
+    assert (
+        'dims: [ -1, -1, -1, 3 ]' in texts['net/config.pbtxt'] and 'dims: [ -1, -1, -1 ]' in texts['net/config.pbtxt']
+    )
     assert json.loads(texts['config.json'])['model_config_list'][0]['config'] == dict(name='net', base_path='net')
     assert 'resize' not in texts['client_http.py'] and '| (N, H, W, 3) |' in texts['README.md']
     assert '| 0 | sky |  |' in texts['README.md']

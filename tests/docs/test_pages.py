@@ -16,10 +16,35 @@ from mmseg_bisenet import cli, model_index
 
 LENGTHS = {'README.md': 120, 'docs/performance.md': 150}  # lines
 # Programs of others. Their arguments are not checked.
-OTHERS = {'.', 'bash', 'csCreateTrainIdLabelImgs', 'ln', 'mkdir', 'python3', 'tensorboard', 'trtexec'}
-# Options of mim, torchrun and other programs, and those that `test` accepts from MMSegmentation 0.x.
-OTHER_OPTIONS = {'--eval', '--fp16', '--gpus', '--hypothesis-profile', '--port', '--stronglyTyped'}
-FOLDERS = re.compile(r'(?:benchmarks|configs|docs|mmseg_bisenet|requirements|results|tests|tools|\.ci)/[\w./*-]+')
+OTHERS = {
+    '.',
+    'bash',
+    'cd',
+    'csCreateTrainIdLabelImgs',
+    'curl',
+    'cvat-cli',
+    'ln',
+    'mkdir',
+    'ovms',
+    'python3',
+    'tensorboard',
+    'tritonserver',
+    'trtexec',
+}
+# Options of mim, torchrun, the examples and other programs, and those that `test` accepts from MMSegmentation 0.x.
+OTHER_OPTIONS = {
+    '--conv-mask-to-poly',
+    '--eval',
+    '--fp16',
+    '--gpus',
+    '--host',
+    '--hypothesis-profile',
+    '--port',
+    '--stronglyTyped',
+}
+FOLDERS = re.compile(
+    r'(?:benchmarks|configs|docs|examples|mmseg_bisenet|requirements|results|tests|tools|\.ci)/[\w./*-]+'
+)
 
 
 def name(page: Path) -> str:
@@ -120,7 +145,7 @@ def check(words: list[str], parse) -> None:
             pyproject = (ROOT / 'pyproject.toml').read_text()
             extras = ','.join(re.findall(r'\[([\w,]+)\]', ' '.join(rest))).split(',')
             assert all(re.search(rf'^{extra} = \[', pyproject, re.MULTILINE) for extra in extras if extra)
-        case [script, *_] if '/' in script:
+        case ['python', script, *_] | [script, *_] if '/' in script:
             assert (ROOT / script).is_file()
         case _:
             assert words[0] in OTHERS, words

@@ -1,4 +1,4 @@
-"""The examples, and the folder for servers in Triton itself. `make test-extras` runs it in an environment of its own."""
+"""The examples, and Triton on the folder for servers. `make test-extras` runs it in an environment of its own."""
 
 import http.client
 import importlib
@@ -86,7 +86,7 @@ def test_triton_parses_the_configuration(repository):
     assert (labels.name, labels.data_type, list(labels.dims)) == ('labels', model_config_pb2.TYPE_UINT8, [1, 64, 96])
 
 
-# Triton's wheel has no ONNX backend in C++, but a backend may be written in Python (triton's docs/python_based_backends.md).
+# Triton's wheel has no backend for ONNX; one may be written in Python (its docs/python_based_backends.md).
 BACKEND = """
 import os
 import numpy as np
@@ -459,7 +459,7 @@ def test_a_folder_is_labelled_although_a_worker_dies(file, predictor, tmp_path):
         process.terminate()
         process.wait(30)
     assert process.returncode == 0, err[-3000:]
-    assert out.splitlines()[::len(out.splitlines()) - 1] == [
+    assert out.splitlines()[:: len(out.splitlines()) - 1] == [
         '400 images, 399 of them have labels',
         '1 images labelled, 0 refused',
     ]
@@ -485,7 +485,9 @@ def test_the_benchmark_of_the_cluster(file, tmp_path, monkeypatch, capsys):
 def annotated(labels: np.ndarray, monkeypatch, **options) -> list:
     """What `annotate_task` of CVAT's SDK uploads for a task of one image, whose labels are those."""
     classes = ('road', 'car', 'sky')
-    predict = MagicMock(classes=classes, return_value=Result(np.zeros((*labels.shape, 3), np.uint8), labels, classes, ()))
+    predict = MagicMock(
+        classes=classes, return_value=Result(np.zeros((*labels.shape, 3), np.uint8), labels, classes, ())
+    )
     monkeypatch.setattr(cvat_function, 'Predictor', lambda model: predict)
     image = Image.new('RGB', labels.shape[::-1])
     sample = SimpleNamespace(frame_index=5, frame_name='a.png', media=SimpleNamespace(load_image=lambda: image))
