@@ -7,6 +7,7 @@ and server share the cores of one machine.
 
 import argparse
 import http.client
+import os
 import re
 import subprocess
 import sys
@@ -38,7 +39,9 @@ def serving(file: str) -> Iterator[tuple[int, int]]:
     Raises:
         InputError: it does not start.
     """
-    process = subprocess.Popen([sys.executable, SERVER, file, '--port', '0'], stdout=subprocess.PIPE, text=True)
+    environment = os.environ | dict(PYTHONPATH=str(SERVER.parents[1]))
+    words = [sys.executable, SERVER, file, '--port', '0']
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         address = process.stdout.readline() if process.stdout else ''
         if not address.startswith('http://'):

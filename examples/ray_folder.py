@@ -4,8 +4,8 @@
     python examples/ray_folder.py frames labelled --model exported/NAME_fp32_360x640.onnx --workers 2
 
 All machines see both folders (a shared file system), and the model is a file there. With ``RAY_ADDRESS`` the work runs
-on that cluster, otherwise on this machine. ``labelled/a/b.jpg.png`` has the labels of ``frames/a/b.jpg``: class indices,
-of the image's size. Workers read the images themselves: Ray's own readers need cores besides theirs, and wait forever
+on that cluster, otherwise on this machine. ``labelled/a/b.jpg.png`` has the class indices of ``frames/a/b.jpg``, of the
+image's size. Workers read the images themselves: Ray's own readers need cores besides theirs, and wait forever
 if the workers have all.
 
 Each file is written to a temporary name and renamed, and images that have labels are left out. So a run that was
@@ -13,9 +13,8 @@ stopped goes on where it was, and images of a worker that died are labelled by a
 """
 
 import argparse
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ import ray
 from mmseg_bisenet import Predictor
 from mmseg_bisenet.errors import InputError, line
 from mmseg_bisenet.files import remove_leftovers, replacing, require_writable
-from mmseg_bisenet.predict.image import SUFFIXES
+from mmseg_bisenet.predict.sources import find_sources
 
 BATCH = 8  # images: what a worker that dies loses
 
@@ -32,59 +31,48 @@ BATCH = 8  # images: what a worker that dies loses
 class Labeller:
     """A worker: image files -> files of labels."""
 
-    def __init__(self, model: str, source: Path, output: Path) -> None:
-        self._predictor, self._source, self._output = Predictor(model), source, output
+    def __init__(self, model: str) -> None:
+        self._predictor = Predictor(model)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """``path`` of images -> ``problem``, '' if the labels are written."""
-        return dict(problem=np.array([self._label(Path(path)) for path in batch['path']], object))
+        """Paths: ``image`` and ``labels`` -> ``problem``, '' if the labels are written."""
+        files = zip(batch['image'], batch['labels'], strict=True)
+        return dict(problem=np.array([self._label(*paths) for paths in files], object))
 
-    def _label(self, path: Path) -> str:
+    def _label(self, image: str, labels: str) -> str:
         try:
-            labels = self._predictor(path).encoded('labels', '.png')
-            with replacing(target(path, self._source, self._output), overwrite=True) as partial:
-                partial.write_bytes(labels)
+            content = self._predictor(image).encoded('labels', '.png')
+            with replacing(labels, overwrite=True) as partial:
+                partial.write_bytes(content)
         except InputError as error:  # one broken image does not end the work
             return line(error)
         return ''
 
 
-def target(path: Path, source: Path, output: Path) -> Path:
-    """Where the labels of an image are."""
-    inner = path.relative_to(source)
-    return output / inner.with_name(f'{inner.name}.png')
-
-
-def find(folder: Path) -> Iterator[Path]:
-    """Image files of a folder and of its folders."""
-    for parent, _, names in os.walk(folder):
-        yield from (Path(parent, name) for name in names if Path(name).suffix.lower() in SUFFIXES)
-
-
-def label_folder(source: Path, output: Path, model: str, workers: int) -> tuple[int, list[str]]:
+def label_folder(folder: Path, output: Path, model: str, workers: int) -> tuple[int, list[str]]:
     """Label what has no labels yet; the number of new files, and the problems.
 
     Raises:
         InputError: there is no image, or the folder cannot be written.
     """
-    source, output = source.resolve(), output.resolve()
+    folder, output = folder.resolve(), output.resolve()  # workers may have another current folder
+    model = str(Path(model).resolve()) if Path(model).is_file() else model
     require_writable('OUTPUT', output)
-    images = [path for path in find(source) if not path.is_relative_to(output)]
-    if not images:
-        raise InputError(f'{source} has no image; name a folder of images')
-    todo = [str(path) for path in images if not target(path, source, output).exists()]
+    images = [source.path for source in find_sources([folder], output) if source.path and not source.moving]
+    labels = {image: output / f'{image.relative_to(folder)}.png' for image in images}
+    todo = [dict(image=str(image), labels=str(path)) for image, path in labels.items() if not path.exists()]
     print(f'{len(images)} images, {len(images) - len(todo)} of them have labels', flush=True)
     if not todo:
         return 0, []
-    labelled = ray.data.from_items([dict(path=path) for path in todo]).map_batches(
+    labelled = ray.data.from_items(todo).map_batches(
         Labeller,
-        fn_constructor_args=(model, source, output),
+        fn_constructor_args=(model,),
         batch_size=BATCH,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
     )
     problems = [row['problem'] for row in labelled.iter_rows()]
-    for parent in {target(Path(path), source, output).parent for path in todo}:
+    for parent in {path.parent for path in labels.values()}:
         remove_leftovers(parent, '*')  # of workers that died
     return problems.count(''), [*filter(None, problems)]
 

@@ -75,13 +75,13 @@ def run(args: argparse.Namespace) -> int:
     logger = logging.getLogger('mmseg_bisenet.deploy')
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    options: dict[str, Any] = dict(dynamic=args.dynamic, calibration=images, keep_float=args.keep_float)
+    chosen: dict[str, Any] = dict(dynamic=args.dynamic, calibration=images, keep_float=args.keep_float)
     try:
         if args.serve:
-            written = export_repository(segmentor, args.precision, args.shape, args.serve, **options)
+            written = export_repository(segmentor, args.precision, args.shape, args.serve, **chosen)
         else:
-            options |= dict(output_kind=args.output_kind, overwrite=args.overwrite)
-            written = export(segmentor, args.format, args.precision, args.shape, args.output, **options)
+            chosen |= dict(output_kind=args.output_kind, overwrite=args.overwrite)
+            written = export(segmentor, args.format, args.precision, args.shape, args.output, **chosen)
     finally:
         logger.removeHandler(handler)
     size = sum(part.stat().st_size for part in FORMATS[args.format].parts(written))
