@@ -15,7 +15,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import cv2
@@ -28,12 +28,14 @@ from starlette.requests import ClientDisconnect
 from mmseg_bisenet.deploy import load
 from mmseg_bisenet.errors import InputError, line
 from mmseg_bisenet.predict.image import decode_image
-from mmseg_bisenet.predict.result import Result
 
 MEGABYTES = 20  # of an upload
 SECONDS = 60  # that an upload may take
 WAITING = 64  # requests at a time, each of which may hold an upload
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+Encode = Callable[[np.ndarray], Response]
 
 
 class Batches:
@@ -74,7 +76,7 @@ def build(file: str) -> FastAPI:
     """
     batches = Batches(file)
     segment = batches.segment
-    decoding = asyncio.Semaphore(CORES)  # a large image takes 200 MB
+    large = asyncio.Semaphore(CORES)  # images of full size at a time, of up to 200 MB each
     requests: set[Request] = set()
 
     @asynccontextmanager
@@ -85,41 +87,45 @@ def build(file: str) -> FastAPI:
 
     app = FastAPI(title='mmseg_bisenet', lifespan=running)
 
-    def prepare(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """The image, and the image as the network takes it."""
+    def prepare(content: bytes) -> tuple[np.ndarray, tuple[int, ...]]:
+        """The image as the network takes it, and its own width and height."""
         image = decode_image(content, 'the upload')
-        return image, cv2.resize(image, segment.shape[::-1], interpolation=cv2.INTER_AREA)
+        return cv2.resize(image, segment.shape[::-1], interpolation=cv2.INTER_AREA), image.shape[1::-1]
 
-    def encode(image: np.ndarray, labels: np.ndarray, kind: str) -> Response:
-        labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-        result = Result(image, labels, segment.classes, segment.palette)
-        if kind == 'shares':
-            return JSONResponse(result.share())
-        return Response(result.encoded('labels', '.png'), media_type='image/png')
+    def finish(labels: np.ndarray, size: tuple[int, ...], encode: Encode) -> Response:
+        return encode(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
 
-    async def answer(request: Request, kind: str) -> Response:
+    def png(labels: np.ndarray) -> Response:
+        return Response(cv2.imencode('.png', labels)[1].tobytes(), media_type='image/png')
+
+    def share(labels: np.ndarray) -> Response:
+        counts = np.bincount(labels.ravel(), minlength=segment.num_classes)
+        return JSONResponse({name: count / labels.size for name, count in zip(segment.classes, counts, strict=True)})
+
+    async def answer(request: Request, encode: Encode) -> Response:
         if len(requests) >= WAITING:
             await read(request, keep=False)
             raise HTTPException(503, f'{WAITING} requests are waiting already; try again later')
         requests.add(request)
         try:
             content = await read(request)
-            async with decoding:
-                image, pixels = await asyncio.to_thread(prepare, content)
+            async with large:
+                pixels, size = await asyncio.to_thread(prepare, content)
             labels = await batches.labels(pixels)
-            return await asyncio.to_thread(encode, image, labels, kind)
+            async with large:
+                return await asyncio.to_thread(finish, labels, size, encode)
         finally:
             requests.discard(request)
 
     @app.post('/labels')
     async def labels(request: Request) -> Response:
         """PNG of class indices, of the image's size."""
-        return await answer(request, 'labels')
+        return await answer(request, png)
 
     @app.post('/shares')
     async def shares(request: Request) -> Response:
         """The share of the pixels of each class."""
-        return await answer(request, 'shares')
+        return await answer(request, share)
 
     @app.exception_handler(InputError)
     async def refuse(request: Request, error: InputError) -> Response:

@@ -279,7 +279,7 @@ def test_too_many_clients_are_refused_and_none_is_lost(port, predictor, monkeypa
 def test_a_fault_of_the_network_is_not_shown(file, monkeypatch):
     class Broken:
         def __init__(self, segment):
-            self.segment, self.shape, self.classes, self.palette = segment, SHAPE, segment.classes, segment.palette
+            self.segment, self.shape = segment, SHAPE
 
         def __call__(self, images):
             if not images.any():
