@@ -34,7 +34,6 @@ SECONDS = 60  # that an upload may take
 WAITING = 64  # requests at a time, each of which may hold an upload
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
-
 Encode = Callable[[np.ndarray], Response]
 
 
@@ -76,7 +75,7 @@ def build(file: str) -> FastAPI:
     """
     batches = Batches(file)
     segment = batches.segment
-    large = asyncio.Semaphore(CORES)  # images of full size at a time, of up to 200 MB each
+    decoding, encoding = asyncio.Semaphore(CORES), asyncio.Semaphore(CORES)  # an image may take 200 MB
     requests: set[Request] = set()
 
     @asynccontextmanager
@@ -109,10 +108,10 @@ def build(file: str) -> FastAPI:
         requests.add(request)
         try:
             content = await read(request)
-            async with large:
+            async with decoding:
                 pixels, size = await asyncio.to_thread(prepare, content)
             labels = await batches.labels(pixels)
-            async with large:
+            async with encoding:
                 return await asyncio.to_thread(finish, labels, size, encode)
         finally:
             requests.discard(request)

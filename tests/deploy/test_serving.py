@@ -35,6 +35,11 @@ def test_both_layouts(folder):
     assert files == model | {'config.json', 'README.md', 'client_http.py', 'client_grpc.py'}
 
 
+def test_the_file_is_verified_as_others_are(folder, capsys):
+    assert main(['verify', str(folder / NAME / '1' / 'model.onnx')]) == 0
+    assert 'labels  100.000% are those of PyTorch' in capsys.readouterr().out
+
+
 def test_the_configuration_of_triton(folder):
     assert (folder / NAME / 'config.pbtxt').read_text().splitlines() == [
         f'name: "{NAME}"',

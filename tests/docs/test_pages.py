@@ -143,7 +143,7 @@ def check(words: list[str], parse) -> None:
             assert all(re.search(rf'^{target}:', makefile, re.MULTILINE) for target in targets)
         case ['pip', *rest] | ['python', '-m', 'build', *rest]:
             pyproject = (ROOT / 'pyproject.toml').read_text()
-            extras = ','.join(re.findall(r'\[([\w,]+)\]', ' '.join(rest))).split(',')
+            extras = ','.join(re.findall(r'(?:\.|whl)\[([\w,]+)\]', ' '.join(rest))).split(',')
             assert all(re.search(rf'^{extra} = \[', pyproject, re.MULTILINE) for extra in extras if extra)
         case ['python', script, *_] | [script, *_] if '/' in script:
             assert (ROOT / script).is_file()

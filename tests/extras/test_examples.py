@@ -292,6 +292,13 @@ def test_a_fault_of_the_network_is_not_shown(file, monkeypatch):
         assert post(port, '/labels', encoded(picture(0)))[0] == 200
 
 
+def test_the_server_needs_no_pytorch(file):
+    program = f'import sys; from examples import server; server.build({str(file)!r}); print("torch" in sys.modules)'
+    environment = os.environ | dict(PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, '-c', program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'False\n'), done.stderr
+
+
 def test_the_command_says_in_one_line_what_is_wrong(file, tmp_path, capsys):
     with socket.create_server(('127.0.0.1', 0)) as place:
         port = place.getsockname()[1]
