@@ -13,6 +13,7 @@ import sys
 import cv2
 import numpy as np
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -82,8 +83,8 @@ def main() -> int:
     except InputError as error:
         print(f'ros2_node: error: {line(error)}', file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
     finally:
         rclpy.try_shutdown()
     return 0

@@ -347,8 +347,19 @@ def ros(file, monkeypatch):
             return SimpleNamespace(error=self.logged.append)
 
     enums = {name: SimpleNamespace(KEEP_LAST=1, BEST_EFFORT=2) for name in ('HistoryPolicy', 'ReliabilityPolicy')}
+
+    class ExternalShutdownException(Exception):
+        pass
+
+    def spin(node):
+        node.subscriptions['image'][0](message(picture(3), 'bgr8'))
+        assert len(node.published) == 1
+        raise ExternalShutdownException  # Ctrl-C
+
+    ended = []
     modules = {
-        'rclpy': {},
+        'rclpy': dict(init=lambda args: None, spin=spin, try_shutdown=lambda: ended.append(True), ended=ended),
+        'rclpy.executors': dict(ExternalShutdownException=ExternalShutdownException),
         'rclpy.node': dict(Node=Node),
         'rclpy.qos': dict(QoSProfile=SimpleNamespace, **enums),
         'sensor_msgs': {},
@@ -381,6 +392,13 @@ def test_the_node_publishes_labels_of_the_newest_image(ros, predictor):
     assert labels.header is sent.header and labels.is_bigendian == 0
     found = np.frombuffer(labels.data, np.uint8).reshape(48, 80)
     np.testing.assert_array_equal(found, predictor(picture(3)).labels)
+
+
+def test_the_node_runs_until_it_is_stopped(ros, file, monkeypatch, capsys):
+    assert ros.main() == 0 and ros.rclpy.ended == [True]
+    monkeypatch.setattr(ros, 'Predictor', lambda model: Predictor(file.with_name('none.onnx')))
+    assert ros.main() == 2 and ros.rclpy.ended == [True, True]
+    assert capsys.readouterr().err.startswith(f'ros2_node: error: exported file {file.with_name("none.onnx")} does not')
 
 
 @pytest.mark.parametrize(
