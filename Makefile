@@ -36,7 +36,7 @@ test: env
 EXTRAS := run
 RUNTIMES := litert executorch ncnn
 
-test-extras: $(EXTRAS:%=.venv-%/tested) $(RUNTIMES:%=.venv-%/tested) test-triton
+test-extras: $(EXTRAS:%=.venv-%/tested) $(RUNTIMES:%=.venv-%/tested) .venv-examples/tested test-triton
 
 $(EXTRAS:%=.venv-%/tested): .venv-%/tested: .venv-%/package tests/extras/test_%.py $(VENV)/package
 	EXPORT_WITH=$(VENV)/bin/mmseg-bisenet OMP_NUM_THREADS=1 .venv-$*/bin/pytest --noconftest -o addopts=-q -o pythonpath= tests/extras/test_$*.py
@@ -53,13 +53,28 @@ $(RUNTIMES:%=.venv-%/tested): .venv-%/tested: .venv-%/stack tests/extras/test_%.
 	RUNTIME=$* OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -o addopts=-q tests/extras/test_$*.py tests/deploy/test_backends.py -k $*
 	touch $@
 
-# A path in a .pth file comes after the environment's own packages.
-$(RUNTIMES:%=.venv-%/stack): .venv-%/stack: pyproject.toml $(VENV)/stack
+# An environment that sees the packages of `make env`: a path in a .pth file comes after the environment's own packages.
+define beside_stack
 	$(PYTHON) -m venv --clear --without-pip .venv-$*
 	.venv-$*/bin/python -c 'import pathlib, sysconfig; own = sysconfig.get_path("purelib"); pathlib.Path(own, "stack.pth").write_text(own.replace(".venv-$*", "$(VENV)"))'
+endef
+
+$(RUNTIMES:%=.venv-%/stack): .venv-%/stack: pyproject.toml $(VENV)/stack
+	$(beside_stack)
 	rm -rf build mmseg_bisenet.egg-info
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation ".[$*]"
 	rm -rf build mmseg_bisenet.egg-info
+	touch $@
+
+# The examples. Triton Inference Server comes in the wheel of PyTriton, whose other requirements are for older packages.
+.venv-examples/tested: .venv-%/tested: tests/extras/test_%.py .venv-%/packages $(wildcard examples/* benchmarks/*.py) $(SOURCES)
+	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -o addopts=-q $<
+	touch $@
+
+.venv-examples/packages: .venv-%/packages: requirements/%.txt $(VENV)/stack
+	$(beside_stack)
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0
 	touch $@
 
 # Triton is beside the environment, because PyTorch behaves differently with it.

@@ -127,6 +127,32 @@ KINDS = (
     ),
     Kind(
         {
+            'clients': ('clients', ''),
+            'answered': ('answered', ''),
+            'refused': ('refused', ''),
+            'lost': ('lost', ''),
+            'p50_ms': ('p50, ms', '.0f'),
+            'p99_ms': ('p99, ms', '.0f'),
+            'images_s': ('images/s', '.1f'),
+            'before_mb': ('memory before, MB', '.0f'),
+            'after_mb': ('after, MB', '.0f'),
+        },
+        'python -m benchmarks.clients FILE',
+        {'--clients': 'clients', '--requests': 'requests', '--shape': 'height width'},
+    ),
+    Kind(
+        {
+            'method': ('method', ''),
+            'labelled': ('images', ''),
+            'same': ('files equal', ''),
+            'seconds': ('with start, s', '.1f'),
+            'images_s': ('images/s', '.1f'),
+        },
+        'python -m benchmarks.cluster FILE',
+        {'--images': 'images', '--shape': 'height width', '--workers': 'workers'},
+    ),
+    Kind(
+        {
             'segmentor': ('segmentor', ''),
             'ms': ('ms', '.0f'),
             'time_ratio': ('to stock', '.2f'),

@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from mmseg_bisenet.cli.overwrite import add_overwrite
 
@@ -22,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--shape', type=int, nargs=2, metavar=('H', 'W'), default=(512, 1024), help='height and width of the images'
     )
     parser.add_argument('--dynamic', action='store_true', help='let the batch, the height and the width be free')
-    parser.add_argument('--output', default='.', metavar='DIR', help='folder for the file (default: the current one)')
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument('--output', default='.', metavar='DIR', help='folder for the file (default: the current one)')
+    where.add_argument(
+        '--serve', metavar='DIR', help='write a new folder for OpenVINO Model Server and Triton Inference Server'
+    )
     add_overwrite(parser)
     parser.add_argument(
         '--output-kind',
@@ -50,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import options, preflight
     from mmseg_bisenet.deploy.backends import FORMATS
     from mmseg_bisenet.deploy.export import checked_target, export
+    from mmseg_bisenet.deploy.serving import export_repository
     from mmseg_bisenet.files import require_writable
     from mmseg_bisenet.zoo import get_model
 
@@ -57,8 +63,11 @@ def run(args: argparse.Namespace) -> int:
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     args.checkpoint = fetch(args.checkpoint)
-    require_writable('--output', args.output)
-    checked_target(args.output, path.stem, FORMATS[args.format], args.precision, args.shape, args.overwrite)
+    if args.serve:
+        _check_serve(args)
+    else:
+        require_writable('--output', args.output)
+        checked_target(args.output, path.stem, FORMATS[args.format], args.precision, args.shape, args.overwrite)
     images = _calibration(args) if args.precision == 'int8' and min(args.shape) > 0 else ()
     segmentor = get_model(str(path), pretrained=args.checkpoint)
     # Shows the log of the export: a warning, and how many labels are equal.
@@ -66,25 +75,38 @@ def run(args: argparse.Namespace) -> int:
     logger = logging.getLogger('mmseg_bisenet.deploy')
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    chosen: dict[str, Any] = dict(dynamic=args.dynamic, calibration=images, keep_float=args.keep_float)
     try:
-        written = export(
-            segmentor,
-            args.format,
-            args.precision,
-            args.shape,
-            args.output,
-            dynamic=args.dynamic,
-            output_kind=args.output_kind,
-            calibration=images,
-            keep_float=args.keep_float,
-            overwrite=args.overwrite,
-        )
+        if args.serve:
+            written = export_repository(segmentor, args.precision, args.shape, args.serve, **chosen)
+        else:
+            chosen |= dict(output_kind=args.output_kind, overwrite=args.overwrite)
+            written = export(segmentor, args.format, args.precision, args.shape, args.output, **chosen)
     finally:
         logger.removeHandler(handler)
     size = sum(part.stat().st_size for part in FORMATS[args.format].parts(written))
     print(f'{written}  {size / 1e6:.1f} MB')
+    if args.serve:
+        print(f'serve it: {args.serve}/README.md')
+        return 0
     print(f"run it: mmseg_bisenet.deploy.load('{written}')(image), or as docs/deploy.md shows without this package")
     return 0
+
+
+def _check_serve(args: argparse.Namespace) -> None:
+    """Raises:
+    InputError: the folder exists or cannot be written, or an option is not for both servers.
+    """
+    from mmseg_bisenet.deploy.serving import check_folder
+    from mmseg_bisenet.errors import InputError
+    from mmseg_bisenet.files import require_writable
+
+    if args.format != 'onnx':
+        raise InputError(f'--serve writes ONNX, which both servers read; leave --format {args.format} out')
+    if args.output_kind == 'logits':
+        raise InputError('--serve writes files that give labels; leave --output-kind logits out')
+    check_folder(args.serve)
+    require_writable('--serve', args.serve)
 
 
 def _calibration(args: argparse.Namespace):

@@ -7,7 +7,9 @@ The size is checked from the header, before memory is taken. Python opens the fi
 - Animations, files of several pages and damaged files are refused.
 """
 
+import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -27,30 +29,50 @@ def read_image(path: str | Path) -> np.ndarray:
         InputError: the file is missing, damaged, too large, animated, or no image.
     """
     check_kind(path)
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        raise _empty(path)
+    return _decoded(path, lambda: path)
+
+
+def decode_image(content: bytes, name: str = 'image') -> np.ndarray:
+    """The image in the content of a file, as :func:`read_image` gives it.
+
+    Args:
+        name: for messages.
+    """
+    if not content:
+        raise _empty(name)
+    return _decoded(name, lambda: io.BytesIO(content))
+
+
+def _decoded(name: str | Path, source: Callable[[], str | Path | io.BytesIO]) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of large images and odd headers: what is wrong here is an error
-            with Image.open(path, formats=FORMATS) as image:
-                check_size(path, *image.size)
+            with Image.open(source(), formats=FORMATS) as image:
+                check_size(name, *image.size)
                 frames = getattr(image, 'n_frames', 1)
                 if frames > 1 and image.format != 'MPO':  # an MPO is a JPEG with a preview behind it
-                    raise InputError(f'{path} has {frames} frames or pages; save it as a video, or as single images')
+                    raise InputError(f'{name} has {frames} frames or pages; save it as a video, or as single images')
                 if image.format == 'PNG':  # decoding does not read the checksums of the pixels
-                    with Image.open(path, formats=['PNG']) as whole:
+                    with Image.open(source(), formats=['PNG']) as whole:
                         whole.verify()
-                return to_bgr(image, path)
+                return to_bgr(image, name)
     except InputError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit comes before the size is known
-        raise InputError(f'{path} is too large; the limit is {MEGAPIXELS} megapixels: make it smaller') from error
+        raise InputError(f'{name} is too large; the limit is {MEGAPIXELS} megapixels: make it smaller') from error
     except UnidentifiedImageError as error:
-        state = 'is empty' if Path(path).stat().st_size == 0 else 'is no image of a format that is read'
-        raise InputError(f'{path} {state}; give a PNG or JPEG file') from error
+        raise InputError(f'{name} is no image of a format that is read; give a PNG or JPEG file') from error
     except FileNotFoundError as error:
-        raise InputError(f'{path} does not exist; give an image, a folder, a video, a camera or a stream') from error
+        raise InputError(f'{name} does not exist; give an image, a folder, a video, a camera or a stream') from error
     except Exception as error:  # each format of Pillow raises its own
         reason = getattr(error, 'strerror', None) or str(error)
-        raise InputError(f'{path} cannot be read ({reason}); replace the file') from error
+        raise InputError(f'{name} cannot be read ({reason}); replace the file') from error
+
+
+def _empty(name: str | Path) -> InputError:
+    return InputError(f'{name} is empty; give a PNG or JPEG file')
 
 
 def check_kind(path: str | Path) -> None:

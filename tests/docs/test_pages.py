@@ -16,11 +16,36 @@ from mmseg_bisenet import cli, model_index
 
 LENGTHS = {'README.md': 120, 'docs/performance.md': 150}  # lines
 # Programs of others. Their arguments are not checked.
-OTHERS = {'.', 'bash', 'csCreateTrainIdLabelImgs', 'ln', 'mkdir', 'python3', 'tensorboard', 'trtexec'}
-# Options of mim, torchrun and other programs, and those that `test` accepts from MMSegmentation 0.x.
-OTHER_OPTIONS = {'--eval', '--fp16', '--gpus', '--hypothesis-profile', '--port', '--stronglyTyped'}
+OTHERS = {
+    '.',
+    'bash',
+    'cd',
+    'csCreateTrainIdLabelImgs',
+    'curl',
+    'cvat-cli',
+    'ln',
+    'mkdir',
+    'ovms',
+    'python3',
+    'tensorboard',
+    'tritonserver',
+    'trtexec',
+}
+# Options of mim, torchrun, the examples and other programs, and those that `test` accepts from MMSegmentation 0.x.
+OTHER_OPTIONS = {
+    '--conv-mask-to-poly',
+    '--eval',
+    '--fp16',
+    '--gpus',
+    '--host',
+    '--hypothesis-profile',
+    '--port',
+    '--stronglyTyped',
+}
 WRITTEN = 'my-images.py'  # by `new-config my-images`
-FOLDERS = re.compile(r'(?:benchmarks|configs|docs|mmseg_bisenet|requirements|results|tests|tools|\.ci)/[\w./*-]+')
+FOLDERS = re.compile(
+    r'(?:benchmarks|configs|docs|examples|mmseg_bisenet|requirements|results|tests|tools|\.ci)/[\w./*-]+'
+)
 
 
 def name(page: Path) -> str:
@@ -119,9 +144,9 @@ def check(words: list[str], parse) -> None:
             assert all(re.search(rf'^{target}:', makefile, re.MULTILINE) for target in targets)
         case ['pip', *rest] | ['python', '-m', 'build', *rest]:
             pyproject = (ROOT / 'pyproject.toml').read_text()
-            extras = ','.join(re.findall(r'\[([\w,]+)\]', ' '.join(rest))).split(',')
+            extras = ','.join(re.findall(r'(?:\.|whl)\[([\w,]+)\]', ' '.join(rest))).split(',')
             assert all(re.search(rf'^{extra} = \[', pyproject, re.MULTILINE) for extra in extras if extra)
-        case [script, *_] if '/' in script:
+        case ['python', script, *_] | [script, *_] if '/' in script:
             assert (ROOT / script).is_file()
         case _:
             assert words[0] in OTHERS, words

@@ -11,7 +11,7 @@ from PIL import Image
 from predict.media import picture
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.predict.image import read_image
+from mmseg_bisenet.predict.image import decode_image, read_image
 from mmseg_bisenet.predict.sources import find_sources
 
 PICTURE = picture(20, 30)
@@ -148,3 +148,28 @@ def test_a_jpeg_with_a_preview(tmp_path):
 def test_floating_point(tmp_path):
     Image.fromarray(np.zeros((20, 30), np.float32)).save(tmp_path / 'a.tif')
     assert refusal(tmp_path / 'a.tif') == ' has 32-bit pixels; save it with 8 bits'
+
+
+# -- the content of a file ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.jpg'])
+def test_content_is_read_as_its_file_is(tmp_path, name):
+    path = tmp_path / name
+    cv2.imwrite(str(path), PICTURE)
+    np.testing.assert_array_equal(decode_image(path.read_bytes()), read_image(path))
+
+
+@pytest.mark.parametrize(
+    ('content', 'text'),
+    [
+        (b'', 'is empty; give a PNG or JPEG file'),
+        (b'%PDF-1.7', 'is no image of a format that is read; give a PNG or JPEG file'),
+        (cv2.imencode('.png', PICTURE)[1].tobytes()[:-40], 'cannot be read ('),
+        (cv2.imencode('.jpg', PICTURE)[1].tobytes()[:-40], 'cannot be read ('),
+    ],
+)
+def test_wrong_content_is_named_as_the_caller_says(content, text):
+    with pytest.raises(InputError) as caught:
+        decode_image(content, 'the upload')
+    assert str(caught.value).startswith(f'the upload {text}') and '\n' not in str(caught.value)
