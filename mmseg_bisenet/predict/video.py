@@ -88,7 +88,7 @@ def connect(url: str) -> Any:
 
 
 def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
-    """Frames of an open stream. A live stream that fails or ends is opened again, ``RECONNECTS`` times in a row at most.
+    """Frames of an open stream. A live stream that fails or ends is opened again, at most ``RECONNECTS`` times.
 
     Times of a live stream are those of arrival.
 
