@@ -64,7 +64,7 @@ def convert(
         InputError: a file that cannot be read, or is of an unknown network; a key that is unknown or missing, a tensor
             of another shape or type. Nothing is written then.
     """
-    check_target(Path(target), overwrite)
+    check_target(Path(target), overwrite, inputs=[path])
     checkpoint = read(path)
     layout = detect(checkpoint.state_dict, source, path)
     names, dropped, strange = layout.rename(checkpoint.state_dict)

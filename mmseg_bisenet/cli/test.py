@@ -44,18 +44,24 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import launch, options, preflight
     from mmseg_bisenet.deploy.metadata import SUFFIXES
     from mmseg_bisenet.evaluation.hook import FOLDER
-    from mmseg_bisenet.files import check_output, require_own, require_writable
+    from mmseg_bisenet.files import check_output, require_outside, require_own, require_writable
 
     cfg = options.load(args)
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     _apply(cfg, args)
-    for option, folder in [('--out', args.out), ('--show-dir', args.show_dir), ('--work-dir', cfg.work_dir)]:
+    own = Path(cfg.work_dir, FOLDER)
+    for option, folder in [('--out', args.out), ('--show-dir', args.show_dir)]:
         if folder:
             require_writable(option, folder)
+            require_outside(folder, own, f'name another folder with {option}')
+    require_writable('--work-dir', cfg.work_dir)
+    for folder in (args.show_dir, cfg.work_dir) if args.out else ():
+        if folder:
+            require_outside(folder, args.out, 'name another folder with --out')
     if args.show_dir:
         check_output(args.show_dir, folder=True, fix='name a new folder with --show-dir')
-    require_own(Path(cfg.work_dir, FOLDER))
+    require_own(own)
     if args.show:
         preflight.require_display()
     datasets = preflight.check_data(cfg, 'test_dataloader')

@@ -40,10 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import launch, options, preflight
+    from mmseg_bisenet.engine.checkpoint_hook import require_utf8
     from mmseg_bisenet.files import require_writable
 
     cfg = options.load(args)
     require_writable('--work-dir', cfg.work_dir)
+    require_utf8('--work-dir', cfg.work_dir)
     if not args.resume:
         require_no_run(cfg)
     for key in ('train_cfg', 'optim_wrapper'):

@@ -22,7 +22,7 @@ from mmseg_bisenet.deploy.metadata import FORMAT_VERSION, UNSEALED, seal
 from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_output, scratch
+from mmseg_bisenet.files import check_output, identities, scratch
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.sizes import check_pixels
 
@@ -155,16 +155,23 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def checked_target(
-    output: str | Path, config: str, backend: FileBackend, precision: str, shape: Sequence[int], overwrite: bool
+    output: str | Path,
+    config: str,
+    backend: FileBackend,
+    precision: str,
+    shape: Sequence[int],
+    overwrite: bool,
+    inputs: Iterable[str | Path] = (),
 ) -> Path:
     """The path of the file for a config of that name.
 
     Raises:
-        InputError: it must not be written.
+        InputError: it must not be written, or is one of the inputs.
     """
+    read = identities(inputs)
     target = Path(output, _file_name(config, backend, precision, shape))
     for part in backend.parts(target):
-        check_output(part, overwrite, fix='name another folder with --output')
+        check_output(part, overwrite, fix='name another folder with --output', inputs=read)
     return target
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_input
 from mmseg_bisenet.sizes import MEGAPIXELS, check_size
 
 FORMATS = ('BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')  # no format that runs programs, such as EPS
@@ -27,7 +28,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, damaged, too large, animated, or no image.
     """
-    check_kind(path)
+    check_input(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of large images and odd headers: what is wrong here is an error
@@ -52,17 +53,6 @@ def read_image(path: str | Path) -> np.ndarray:
     except Exception as error:  # each format of Pillow raises its own
         reason = getattr(error, 'strerror', None) or str(error)
         raise InputError(f'{path} cannot be read ({reason}); replace the file') from error
-
-
-def check_kind(path: str | Path) -> None:
-    """Refuse what reading would wait for.
-
-    Raises:
-        InputError: the path names a pipe, a socket or a device.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise InputError(f'{path} is a pipe or a device; save what it gives to a file')
 
 
 def to_bgr(image: Image.Image, name: str | Path = 'the image') -> np.ndarray:

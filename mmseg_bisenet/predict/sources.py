@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_input
 from mmseg_bisenet.predict import image, video
 
 URL = re.compile(r'(rtsps?|rtmps?|https?|udp|tcp|srt)://')
@@ -181,7 +182,7 @@ def _single(text: str, but: Path | None) -> list[Source]:
     path = Path(text)
     if URL.match(text):
         return [Stream(text)]
-    image.check_kind(path)
+    check_input(path)
     if path.is_dir():
         return _files(path, sorted(path.rglob('*')), but, f'folder {text}')
     if not os.path.lexists(path):
@@ -221,7 +222,7 @@ def _file(path: Path, name: str) -> Source:
 
 
 def _lines(path: Path) -> list[str]:
-    image.check_kind(path)
+    check_input(path)
     try:
         content = path.read_bytes().removeprefix(BOM_UTF8)
         lines = [line for line in map(os.fsdecode, content.splitlines()) if line.strip()]
