@@ -1,6 +1,7 @@
-"""Class ids as colours."""
+"""Class ids as colours, and whether names and colours of classes can be used."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,3 +20,33 @@ def paint(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
     colours = np.zeros((256, 1, 3), np.uint8)
     colours[: len(palette), 0] = palette
     return cv2.applyColorMap(np.asarray(labels, np.uint8), colours)  # NumPy's indexing takes eleven times as long
+
+
+def fault_of_names(meta: Any) -> str | None:
+    """What is wrong with names (``classes``) and colours (``palette``) of classes; None if all is right."""
+    if not isinstance(meta, Mapping):
+        return f'dataset_meta is {type(meta).__name__}, not a dict'
+    classes, palette = meta.get('classes'), meta.get('palette')
+    if classes is not None and not _are_names(classes):
+        return 'has classes that are no list of names'
+    if again := [name for name in classes or () if classes.count(name) > 1]:
+        return f'names the class {again[0]!r} more than once'
+    if palette is not None and not _are_colours(palette, classes):
+        return 'has a palette that is no list of (red, green, blue) from 0 to 255, one a class'
+    return None
+
+
+def _are_names(classes: Any) -> bool:
+    return isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+
+
+def _are_colours(palette: Any, classes: Any) -> bool:
+    try:
+        colours = np.asarray(palette)
+    except ValueError:  # rows of different lengths
+        return False
+    if colours.shape == (0,):
+        return True
+    if colours.ndim != 2 or colours.dtype.kind not in 'iu':
+        return False
+    return colours.shape == (len(classes or colours), 3) and bool(((colours >= 0) & (colours <= 255)).all())

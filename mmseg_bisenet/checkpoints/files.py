@@ -30,6 +30,7 @@ from mmseg_bisenet import compat
 from mmseg_bisenet.checkpoints import pdparams, sane
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_output, identities, replacing
+from mmseg_bisenet.palette import fault_of_names
 
 SAFETENSORS = '.safetensors'
 # The key of the state dict in a training checkpoint: OpenMMLab's, TorchSeg's.
@@ -69,7 +70,7 @@ def read(path: str | Path) -> Checkpoint:
     checkpoint = _read(path)
     if text := listed(sane.faults(checkpoint.state_dict)):
         raise InputError(f'checkpoint {path} has weights that no network can have: {text}; give another file')
-    if fault := sane.fault_of_names(checkpoint.dataset_meta):
+    if fault := fault_of_names(checkpoint.dataset_meta):
         raise InputError(f'checkpoint {path}: its meta {fault}; save it with other meta, or its state dict alone')
     return checkpoint
 
@@ -94,6 +95,17 @@ def _read(path: Path) -> Checkpoint:
     if others:
         raise InputError(f'checkpoint {path} holds no state dict: {some(others)} are no tensors; give another file')
     return Checkpoint(_without_prefix(content), meta, resumable)
+
+
+def require_names(checkpoint: Checkpoint, num_classes: int, path: str | Path) -> None:
+    """Raises:
+    InputError: the checkpoint names another number of classes than its network has.
+    """
+    names = checkpoint.dataset_meta.get('classes') or ()
+    if len(names) not in (0, num_classes):
+        raise InputError(
+            f'checkpoint {path} has {num_classes} classes and names {len(names)}; correct its meta, or remove it'
+        )
 
 
 def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> None:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Collection
 
+import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
@@ -22,6 +23,12 @@ def build_model(model: ConfigDict, scope: str = 'mmseg') -> nn.Module:
     with building('model'), DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of losses, which do not matter here
         return MODELS.build(model)
+
+
+def own_tensors(model: ConfigDict, scope: str = 'mmseg') -> dict[str, Tensor]:
+    """The state dict of the same network, on the meta device: names, shapes and types, without memory and values."""
+    with torch.device('meta'):
+        return build_model(model, scope).state_dict()
 
 
 def without_boosters(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,17 +1,20 @@
 """Start MMEngine's Runner with what is built and checked already, and several processes without a GPU."""
 
 import copy
+import errno
 import functools
 import inspect
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.dist import master_only
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
@@ -21,7 +24,9 @@ from torch import nn
 from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
 from mmseg_bisenet.config_check import building, explained
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import write_text
 
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 # What the Runner builds when it starts, from which keys.
 BUILDS = dict(
     build_optim_wrapper='optim_wrapper',
@@ -86,8 +91,26 @@ def build_runner(cfg: Config, datasets: DataSets, model: nn.Module | None = None
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if given.get(name):
             given[name]['dataset'] = with_built(given[name]['dataset'], f'{name}.dataset', datasets)
-    with explained('the Runner cannot be built', 'fix the config, or --cfg-options'):
+    with explained('the Runner cannot be built', 'fix the config, or --cfg-options'), full_disk(cfg.work_dir):
         return _Runner(**given)
+
+
+@contextmanager
+def full_disk(work_dir: str) -> Iterator[None]:
+    """Name what could not be written: MMEngine's logs and pictures raise errors without a file name.
+
+    Raises:
+        InputError: a disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise InputError(
+            f'{error.filename or work_dir} cannot be written ({error.strerror}); make room there and in /dev/shm, or '
+            'name another --work-dir'
+        ) from error
 
 
 class _Runner(Runner):
@@ -104,11 +127,14 @@ class _Runner(Runner):
         if not self._model_is_loaded:
             super().load_or_resume()
 
+    @master_only
     def dump_config(self) -> None:
         """As stock, but a file of that name stays: the work dir may be the folder of the user's config."""
         name = Path(self.cfg.filename or 'config.py').name
         path = Path(self.work_dir, name)
-        self.cfg.dump(Path(self._log_dir, name) if os.path.lexists(path) else path)
+        if os.path.lexists(path):
+            path = Path(self._log_dir, name)
+        write_text(path, self.cfg.dump(), overwrite=True)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Raises:

@@ -115,7 +115,7 @@ def _model(args: argparse.Namespace) -> str:
         InputError: there is none, or no such checkpoint.
     """
     from mmseg_bisenet import model_index
-    from mmseg_bisenet.predict.model import is_exported
+    from mmseg_bisenet.deploy.metadata import is_exported
 
     if args.checkpoint:
         from mmseg_bisenet.cli.preflight import require_checkpoint

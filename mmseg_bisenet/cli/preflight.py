@@ -16,10 +16,18 @@ from mmseg.datasets import BaseSegDataset
 from torch import nn
 
 from mmseg_bisenet.checkpoints.files import Checkpoint, fetch, listed, read
-from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model, classifiers_of_others, mismatches, without_boosters
+from mmseg_bisenet.checkpoints.fit import (
+    AUXILIARY,
+    build_model,
+    classifiers_of_others,
+    mismatches,
+    own_tensors,
+    without_boosters,
+)
 from mmseg_bisenet.config_check import building
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import Identity, check_input, check_output, require_writable
+from mmseg_bisenet.palette import fault_of_names
 from mmseg_bisenet.registry import DATASETS
 
 METRIC = 'mmseg_bisenet.SegmentationMetric'
@@ -69,6 +77,8 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
     datasets = find_datasets(cfg, *dataloaders)
     for key, dataset in datasets.items():
         classes, wanted = dataset.metainfo.get('classes'), cfg.model.get('num_classes')
+        if fault := fault_of_names(dict(classes=classes)):
+            raise InputError(f'{key}.metainfo {fault}; fix it')
         if classes and wanted and len(classes) != wanted:
             raise InputError(
                 f'{key} has {len(classes)} classes, and model.num_classes is {wanted}; set it to {len(classes)}, or '
@@ -242,8 +252,8 @@ def check_load_from(cfg: Config) -> None:
         return
     cfg.load_from = fetch(str(cfg.load_from))
     given = read(cfg.load_from).state_dict
-    # The Runner builds its own later, because its weights depend on the seed.
-    own = build_model(cfg.model, cfg.get('default_scope', 'mmseg')).state_dict()
+    # The Runner builds the network later, because its weights depend on the seed.
+    own = own_tensors(cfg.model, cfg.get('default_scope', 'mmseg'))
     if not any(key.startswith(AUXILIARY) for key in given):
         own = {key: value for key, value in own.items() if not key.startswith(AUXILIARY)}
     given = without_boosters(given, own)

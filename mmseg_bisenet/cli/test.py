@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.checkpoints.files import fetch
     from mmseg_bisenet.cli import launch, options, preflight
-    from mmseg_bisenet.deploy.metadata import SUFFIXES
+    from mmseg_bisenet.deploy.metadata import is_exported
     from mmseg_bisenet.evaluation.hook import FOLDER
     from mmseg_bisenet.files import check_output, require_outside, require_own, require_writable
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     preflight.use_our_loaders(cfg, datasets)
     preflight.drop_boosters(cfg)
     args.checkpoint = fetch(args.checkpoint)
-    if Path(args.checkpoint).suffix in SUFFIXES.values():
+    if is_exported(args.checkpoint):
         use_exported(cfg, args)
         model = None  # the Runner builds it
     else:
@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
         )
     launch.launch(cfg, args.launcher)
     runner = launch.build_runner(cfg, datasets, model)
-    runner.test()
+    with launch.full_disk(cfg.work_dir):
+        runner.test()
     main = is_main_process()
     launch.leave()
     # Only one of several processes fails: if one does, the launcher ends the others.

@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         preflight.check_load_from(cfg)
     launch.launch(cfg, args.launcher)
     cfg.resume = args.resume
-    launch.build_runner(cfg, datasets).train()
+    runner = launch.build_runner(cfg, datasets)
+    with launch.full_disk(cfg.work_dir):
+        runner.train()
     launch.leave()
     return 0
 

@@ -21,6 +21,7 @@ from mmseg_bisenet.deploy.graph import Graph
 from mmseg_bisenet.deploy.metadata import FORMAT_VERSION, UNSEALED, seal
 from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import tf32
+from mmseg_bisenet.deploy.quiet import quiet
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_output, identities, scratch
 from mmseg_bisenet.models import BiSeNetSegmentor
@@ -86,7 +87,7 @@ def export(
         fix = 'take another precision or format, and report it'
         if precision == 'int8':
             fix = 'name layers with --keep-float, or calibrate with other images'
-        with quantize.quiet():
+        with quiet():
             run = backend.run_plainly(exported, device)
         batches = verify.batches(images, shape, dynamic)
         verify.require(run, network, batches, exported.metadata, exported.path.name, f'it was removed; {fix}')
@@ -119,7 +120,7 @@ def write(
     """
     metadata = _describe(segmentor, backend, precision, shape, dynamic, output_kind)
     path = Path(folder, _file_name(metadata['config'], backend, precision, shape))
-    with quantize.quiet(), torch.no_grad(), tf32(False):
+    with quiet(), torch.no_grad(), tf32(False):
         network = DeployNetwork(segmentor).to(device if backend.traced_on_device else 'cpu')
         dtype = DTYPES[backend.graph_precision(precision)]
         written = network if dtype == network.dtype else copy.deepcopy(network).to(dtype)

@@ -60,7 +60,8 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_run(self, runner: Runner) -> None:
         """Make sure that ``last_checkpoint``, which MMEngine reads next, names a whole checkpoint of this work dir."""
         require_utf8('work_dir', runner.work_dir)
-        require_utf8('default_hooks.checkpoint.out_dir', self.out_dir or '')
+        if self.out_dir:
+            require_utf8('default_hooks.checkpoint.out_dir', self.out_dir)
         if runner._resume and runner._load_from is None:
             if dist.is_main_process():
                 self._fix_last_checkpoint(runner)

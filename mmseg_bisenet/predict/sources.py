@@ -21,7 +21,8 @@ from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
 from mmseg_bisenet.predict import image, video
 
-URL = re.compile(r'(rtsps?|rtmps?|https?|udp|tcp|srt)://')
+SCHEMES = 'rtsp', 'rtsps', 'rtmp', 'rtmps', 'http', 'https', 'udp', 'tcp', 'srt'
+URL = re.compile(rf'({"|".join(SCHEMES)})://')
 LIST = '.txt'
 
 
@@ -193,6 +194,8 @@ def _single(text: str, but: Path | None) -> list[Source]:
             parts = path.parts
             magic = next(index for index, part in enumerate(parts) if glob.has_magic(part))
             return _files(Path(*parts[:magic]), found, but, f'glob {text}')
+        if re.match(r'\w+://', text):
+            raise InputError(f'{text}: streams are read from {", ".join(SCHEMES)}; give one of these, or a path')
     return [_file(path, path.stem)]
 
 
