@@ -32,8 +32,7 @@ def check_input(path: str | Path) -> None:
     Raises:
         InputError: the path names a pipe, a socket or a device.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise InputError(f'{path} is a pipe or a device; save what it gives to a file')
 
 

@@ -23,6 +23,7 @@ from torch import nn
 
 from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
 from mmseg_bisenet.config_check import building, explained
+from mmseg_bisenet.engine.vis_backend import AnyNameVisBackend
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import write_text
 
@@ -86,6 +87,9 @@ def build_runner(cfg: Config, datasets: DataSets, model: nn.Module | None = None
     """
     given = {name: copy.deepcopy(cfg[name]) for name in inspect.signature(Runner).parameters if name in cfg}
     given['cfg'] = cfg
+    for backend in (given.get('visualizer') or {}).get('vis_backends') or ():
+        if backend.get('type') == 'LocalVisBackend':
+            backend['type'] = AnyNameVisBackend
     if model is not None:
         given['model'] = _with_views(cfg, model)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):

@@ -189,13 +189,13 @@ def _single(text: str, but: Path | None) -> list[Source]:
     if not os.path.lexists(path):
         if text.isdecimal():
             return [Camera(int(text))]
+        if re.match(r'\w\w+://', text):
+            raise InputError(f'{text}: streams are read from {", ".join(SCHEMES)}; give one of these, or a path')
         if glob.has_magic(text):
             found = sorted(map(Path, glob.glob(text, recursive=True)))
             parts = path.parts
             magic = next(index for index, part in enumerate(parts) if glob.has_magic(part))
             return _files(Path(*parts[:magic]), found, but, f'glob {text}')
-        if re.match(r'\w+://', text):
-            raise InputError(f'{text}: streams are read from {", ".join(SCHEMES)}; give one of these, or a path')
     return [_file(path, path.stem)]
 
 
