@@ -115,7 +115,7 @@ def draw_parts(image: Path, folder: Path, number: int) -> np.ndarray:
     """
     width, height = _open(image).size
     masks = {index: folder / f'{number:05d}_{part}.png' for index, part in enumerate(PARTS, 1)}
-    masks = {index: path for index, path in masks.items() if path.is_file()}
+    masks = {index: path for index, path in masks.items() if path.exists()}
     if not masks:
         raise InputError(f'{image}: there is no mask such as {folder / f"{number:05d}_skin.png"}; add its masks')
     first = next(iter(masks.values()))

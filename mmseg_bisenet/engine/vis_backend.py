@@ -7,14 +7,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.config import Config
 from mmengine.visualization import LocalVisBackend
 from mmengine.visualization.vis_backend import force_init_env
 
+from mmseg_bisenet.files import write_text
 from mmseg_bisenet.pixels import write_pixels
 
 
 class AnyNameVisBackend(LocalVisBackend):
-    """The stock backend with the stock arguments and files."""
+    """The stock backend with the stock arguments and files. If the disk is full, its error names the config."""
+
+    @force_init_env
+    def add_config(self, config: Config, **kwargs) -> None:
+        write_text(self._config_save_file, config.pretty_text, overwrite=True)
 
     @force_init_env
     def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:

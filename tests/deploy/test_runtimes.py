@@ -443,7 +443,11 @@ def test_a_file_that_its_runtime_cannot_take(files, tmp_path):
         (np.zeros((64, 128, 4), np.uint8), r'image of shape \(64, 128, 4\): give'),
         (np.zeros((0, 64, 128, 3), np.uint8), r'image of shape \(0, 64, 128, 3\): give'),
         (np.zeros((0, 128, 3), np.uint8), r'image of shape \(0, 128, 3\): give'),
+        (torch.zeros(64, 128, 3, dtype=torch.uint8, device='meta'), 'image is a tensor of the meta device, or sparse'),
+        (torch.zeros(64, 128, 3, dtype=torch.uint8).to_sparse(), 'image is a tensor of the meta device, or sparse'),
+        (torch.zeros(64, 128, 3, requires_grad=True), r'image of dtype torch\.float32: give uint8'),
     ],
+    ids=str,
 )
 def test_images_that_are_none(segmentor, given, message):
     assert_refused(message, load(segmentor, shape=(8, 8)), given)

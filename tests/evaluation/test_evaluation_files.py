@@ -19,6 +19,7 @@ from mmseg_bisenet.cli import main
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.predictions import LABEL_IDS, PredictionFolder
 from mmseg_bisenet.evaluation.samples import Extremes, best_and_worst
+from mmseg_bisenet.pixels import read_pixels
 
 NAME = 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
 
@@ -144,7 +145,7 @@ def without_truth(config, drawn) -> tuple[str, ...]:
 
 
 def test_names_of_any_bytes(config, drawn, tmp_path):
-    """An image and a work dir whose names are not UTF-8: the scores, the predictions and the report are written."""
+    """An image and a folder whose names are not UTF-8: scores, predictions, pictures and report are written."""
     for path in sorted(drawn.glob('miniscapes/*/val/kaltenmuehl/*_000000_*')):
         name = path.name.replace('kaltenmuehl', os.fsdecode(b'\xff'))
         target = tmp_path / 'data' / path.parts[-4] / 'val' / name
@@ -152,7 +153,11 @@ def test_names_of_any_bytes(config, drawn, tmp_path):
         shutil.copy(path, target)
     work_dir = tmp_path / 'work'
     changes = (f'test_dataloader.dataset.data_root={tmp_path}/data',)
-    assert run(config, work_dir, '--out', str(tmp_path / 'out'), changes=changes) == 0
+    shown = tmp_path / os.fsdecode(b'o\xff\n')
+    assert run(config, work_dir, '--out', str(tmp_path / 'out'), '--show-dir', str(shown), changes=changes) == 0
+    (picture,) = shown.rglob('*.png')
+    assert os.fsencode(picture.name) == b'test_\xff_000000_000019_leftImg8bit.png_0.png'
+    assert read_pixels(picture).shape == (64, 128, 3)
     photo = b'leftImg8bit/val/\xff_000000_000019_leftImg8bit.png'
     assert photo in (work_dir / 'evaluation/per_image.csv').read_bytes()
     assert [os.fsencode(row['img_path']).endswith(photo) for row in load(work_dir)['per_image']] == [True]
