@@ -1,8 +1,8 @@
 """Memory of a long training: what the process holds every 100 iterations, and how fast that grows.
 
-A whole training of the demo's narrow V2 on drawn streets, in this process: data pipeline, loss, optimizer, logs, pictures,
-a checkpoint and an evaluation every 100 iterations. The slope is that of a line through all points but the first, whose
-caches are still filling.
+A whole training of the demo's narrow V2 on drawn streets, in this process: data pipeline, loss, optimizer, logs,
+pictures, a checkpoint and an evaluation every 100 iterations. The slope is that of a line through all points but the
+first, when caches are still filling.
 """
 
 import argparse
@@ -84,9 +84,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
         raise InputError(f'--iterations {args.iterations}: give {3 * EVERY} or more, for a line through two points')
     with tempfile.TemporaryDirectory() as folder:
         found = soak(args.iterations, Path(folder))
-    rows = [
-        dict(iterations=number * EVERY, resident_mb=round(value / MB, 1)) for number, value in enumerate(found, 1)
-    ]
+    rows = [dict(iterations=number * EVERY, resident_mb=round(value / MB, 1)) for number, value in enumerate(found, 1)]
     growth = round(slope(found) / MB, 2)
     print(markdown(['iterations', 'resident MB'], 'rr', [[f'{x:,}' for x in row.values()] for row in rows]))
     print(f'slope: {growth:+} MB per 1,000 iterations')

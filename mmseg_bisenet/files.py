@@ -1,4 +1,4 @@
-"""How the package writes a file or a folder: under a temporary name beside it, then renamed; what it reads and replaces.
+"""How the package writes a file or a folder: under a temporary name beside it, then renamed; and what it may replace.
 
 A reader finds the old content or the new content, never a part of it, even if the process is killed midway. A file is
 on the disk before it is renamed, so it is whole after a power failure too.

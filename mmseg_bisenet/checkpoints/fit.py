@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Collection
+from contextlib import suppress
 
 import torch
 from mmengine.config import ConfigDict
@@ -9,6 +10,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mmseg_bisenet.config_check import building
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.registry import MODELS
 
 AUXILIARY = 'auxiliary_head.'
@@ -26,9 +28,14 @@ def build_model(model: ConfigDict, scope: str = 'mmseg') -> nn.Module:
 
 
 def own_tensors(model: ConfigDict, scope: str = 'mmseg') -> dict[str, Tensor]:
-    """The state dict of the same network, on the meta device: names, shapes and types, without memory and values."""
-    with torch.device('meta'):
+    """The state dict of the same network, for its names, shapes and types; on the meta device, if it can be built so.
+
+    Raises:
+        InputError: it cannot be built.
+    """
+    with suppress(InputError), torch.device('meta'):  # no memory, and no time for random weights
         return build_model(model, scope).state_dict()
+    return build_model(model, scope).state_dict()  # it reads values while it is built
 
 
 def without_boosters(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

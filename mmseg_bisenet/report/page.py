@@ -48,7 +48,8 @@ def inputs(work_dir: Path) -> list[Path]:
     """
     with _scores(work_dir) as scores:
         images = [row['img_path'] for rows in ('per_image', 'skipped', 'samples') for row in scores[rows]]
-        return [Path(name) for name in (scores['config'], scores['checkpoint'], *images) if name] + curves.logs(work_dir)
+        names = [scores['config'], scores['checkpoint'], *images]
+        return [Path(name) for name in names if name] + curves.logs(work_dir)
 
 
 @contextmanager

@@ -162,7 +162,8 @@ def test_the_weights_in_the_package_are_converted(tmp_path):
     assert (converted.config.stem, converted.num_classes) == (model_index.find('bisenetv2_camvid').config.stem, 11)
     given, done = read(shipped), read(tmp_path / 'out.safetensors')
     assert given.state_dict[CLASSIFIER].dtype == torch.float16
-    assert same(done.state_dict, {key: x.float() if x.is_floating_point() else x for key, x in given.state_dict.items()})
+    expected = {key: x.float() if x.is_floating_point() else x for key, x in given.state_dict.items()}
+    assert same(done.state_dict, expected)
     assert done.dataset_meta == given.dataset_meta
 
 

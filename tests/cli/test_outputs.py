@@ -143,7 +143,8 @@ def test_no_output_replaces_an_input(refused):
         ('mine.png', 'benchmark', V2, '--image', 'mine.png', '--picture', 'mine.png'),
         ('calibration/mine.png', 'benchmark', V2, '--calibration', 'calibration', '--csv', 'calibration/mine.png'),
     ):
-        assert f'{path} is an input of this command, and would be overwritten; name' in refused(*arguments, '--overwrite')
+        line = refused(*arguments, '--overwrite')
+        assert f'{path} is an input of this command, and would be overwritten; name' in line
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,8 @@ def test_a_full_disk_leaves_no_scenes(refused):
 
 def test_a_full_disk_at_the_start_of_a_training(tmp_path):
     runner = SimpleNamespace(cfg=Config(dict(a='x' * 200), filename='mine.py'), work_dir=str(tmp_path))
-    with largest_file(100), pytest.raises(InputError, match=rf'^{tmp_path}/mine\.py cannot be written \(File too large\)'):
+    text = rf'^{tmp_path}/mine\.py cannot be written \(File too large\)'
+    with largest_file(100), pytest.raises(InputError, match=text):
         _Runner.dump_config(runner)
     assert not os.listdir(tmp_path)
 

@@ -291,7 +291,7 @@ def test_what_was_tested_is_not_replaced(work_dir, tmp_path, capsys, monkeypatch
 def test_nothing_is_written_into_the_results(work_dir, capsys, name):
     before = {path: path.read_bytes() for path in work_dir.rglob('*') if path.is_file()}
     line = error(capsys, work_dir, '--out', work_dir / 'evaluation' / name, '--overwrite')
-    assert line.startswith(f'mmseg-bisenet: error: {work_dir}/evaluation/{name} lies in {work_dir}/evaluation, which is')
+    assert f'error: {work_dir}/evaluation/{name} lies in {work_dir}/evaluation, which is written as a whole' in line
     assert {path: path.read_bytes() for path in work_dir.rglob('*') if path.is_file()} == before
 
 

@@ -185,7 +185,8 @@ def test_a_copy_of_a_work_dir_resumes_from_its_own_checkpoint(tmp_path, whole, o
 def test_a_copy_without_its_checkpoint(tmp_path):
     toy(tmp_path / 'a', max_iters=4).train()
     shutil.copytree(tmp_path / 'a', tmp_path / 'b', ignore=shutil.ignore_patterns('*.pth'))
-    with pytest.raises(InputError, match=f'no checkpoint in {tmp_path}/b is whole, and last_checkpoint names {tmp_path}/a'):
+    text = f'no checkpoint in {tmp_path}/b is whole, and last_checkpoint names {tmp_path}/a/iter_4.pth'
+    with pytest.raises(InputError, match=text):
         resume(tmp_path / 'b')
 
 

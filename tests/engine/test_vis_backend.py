@@ -38,5 +38,6 @@ def test_names_of_any_bytes(tmp_path):
 
 def test_a_full_disk(tmp_path):
     backend = AnyNameVisBackend(str(tmp_path))
-    with largest_file(100), pytest.raises(InputError, match=rf'^{tmp_path}/config\.py cannot be written \(File too large'):
+    text = rf'^{tmp_path}/config\.py cannot be written \(File too large'
+    with largest_file(100), pytest.raises(InputError, match=text):
         backend.add_config(Config(dict(a='x' * 200)))
