@@ -8,7 +8,7 @@ ours by scope::
     dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=19),
 
 Deviations from stock: stock converts a label to uint8 without a check, so id 256 of a 16-bit file becomes class 0. Here
-the ids are checked first. Stock drops every axis of length 1, and fails later for a label of one row or one column; here
+the ids are checked first. Stock drops every axis of length 1, and fails later for a label of one row or column; here
 only a single channel is dropped. For other correct files both give the same arrays. A pipe is not waited for.
 
 If kornia-rs is installed (extra ``fast``), it decodes 8-bit PNG files, RGB images and grey labels, to the same arrays.

@@ -8,8 +8,8 @@ Deviations from stock:
 - ``--resume`` continues from the newest whole checkpoint if the one that ``last_checkpoint`` names is damaged or
   missing, or if ``last_checkpoint`` itself is. Stock writes that file in place, and so do we, because it can be
   restored.
-- ``--resume`` in a work dir that was copied or moved takes the checkpoint there. ``last_checkpoint`` has the path of the
-  original, which stock follows.
+- ``--resume`` in a work dir that was copied or moved takes the checkpoint there. ``last_checkpoint`` has the path of
+  the original, which stock follows.
 - If an evaluation follows a checkpoint, the checkpoint is written again with the scores. Stock does so only for a new
   best. A run that ends before that evaluates first when it is resumed (:mod:`mmseg_bisenet.engine.train_loop`).
 """
