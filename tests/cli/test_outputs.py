@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,6 +165,7 @@ def test_folders_of_a_test_inside_another(refused, options, place):
 
 
 def test_a_work_dir_that_last_checkpoint_cannot_name(refused):
+    sys.stderr.reconfigure(errors='backslashreplace')  # as outside of pytest
     line = refused('train', NAME, '--work-dir', os.fsdecode(b'\xff'))
     assert line == r'--work-dir \udcff: its path is not UTF-8, as last_checkpoint is; name another'
 
