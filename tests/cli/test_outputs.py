@@ -195,11 +195,12 @@ def test_a_full_disk_leaves_no_scenes(refused):
 
 
 def test_a_full_disk_at_the_start_of_a_training(tmp_path):
-    runner = SimpleNamespace(cfg=Config(dict(a='x' * 200), filename='mine.py'), work_dir=str(tmp_path))
-    text = rf'^{tmp_path}/mine\.py cannot be written \(File too large\)'
+    (tmp_path / 'mine.py').write_text(f'a = {"x" * 200!r}')
+    runner = SimpleNamespace(cfg=Config.fromfile(tmp_path / 'mine.py'), work_dir=str(tmp_path / 'work'))
+    text = rf'^{tmp_path}/work/mine\.py cannot be written \(File too large\)'
     with largest_file(100), pytest.raises(InputError, match=text):
         _Runner.dump_config(runner)
-    assert not os.listdir(tmp_path)
+    assert not os.listdir(tmp_path / 'work')
 
 
 def test_a_full_disk_that_mmengine_meets(tmp_path):

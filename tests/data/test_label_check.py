@@ -87,7 +87,9 @@ def test_pipes_are_listed(root):
         (root / name).unlink()
         os.mkfifo(root / name)
     text = 'is a pipe or a device; save what it gives to a file'
-    assert walked(root).problems == [f'{root}/images/a.png {text}', f'{root}/masks/b.png {text}']
+    (root / 'list.txt').write_text('a\nb\n')
+    found = walked(root, ann_file='list.txt')
+    assert found.problems == [f'{root}/images/a.png {text}', f'{root}/masks/b.png {text}']
 
 
 def test_workers_change_nothing(root):

@@ -15,9 +15,10 @@ from mmseg_bisenet.pixels import read_pixels
 
 def test_files_are_those_of_stock(tmp_path):
     picture = np.random.randint(0, 256, (5, 7, 3), np.uint8)
+    (tmp_path / 'a.py').write_text("a = 1\nb = dict(c='ü')\n")
     for backend, name in ((LocalVisBackend, 'stock'), (AnyNameVisBackend, 'ours')):
         backend = backend(str(tmp_path / name))
-        backend.add_config(Config(dict(a=1, b=dict(c='ü')), filename='a.py'))
+        backend.add_config(Config.fromfile(tmp_path / 'a.py'))
         backend.add_image('val_a.png', picture, 3)
         backend.add_scalars(dict(loss=1.5), 4)
     names = ['config.py', 'scalars.json', 'vis_image/val_a.png_3.png']

@@ -19,6 +19,7 @@ from mmseg_bisenet.cli import main
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.predictions import LABEL_IDS, PredictionFolder
 from mmseg_bisenet.evaluation.samples import Extremes, best_and_worst
+from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
 from mmseg_bisenet.pixels import read_pixels
 
 NAME = 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
@@ -164,6 +165,15 @@ def test_names_of_any_bytes(config, drawn, tmp_path):
     assert os.listdir(os.fsencode(tmp_path / 'out')) == [os.path.basename(photo)]
     assert main(['report', str(work_dir)]) == 0
     assert b'photo \xff_000000' in (work_dir / 'report.html').read_bytes()
+
+
+def test_predictions_among_the_results_are_refused_before_the_test(config, tmp_path, capsys, monkeypatch):
+    """``--out`` is refused even earlier (``tests/cli/test_outputs.py``)."""
+    monkeypatch.setattr(SegmentationMetric, 'process', lambda *_: pytest.fail('an image was tested'))
+    folder = tmp_path / 'evaluation/labels'
+    assert run(config, tmp_path, changes=(f'test_evaluator.output_dir={folder}',)) == 2
+    line = f'{folder} lies in {tmp_path}/evaluation, which is written as a whole; name another folder for predictions'
+    assert capsys.readouterr().err.splitlines()[-1] == f'mmseg-bisenet: error: {line}'
 
 
 def test_predictions_without_truth(one, config, without_truth, tmp_path):
