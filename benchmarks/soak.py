@@ -38,7 +38,9 @@ class ResidentMemory(Hook):
         self.every = every
         self.found: list[int] = []
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, *others: object) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: dict | None = None
+    ) -> None:
         if self.every_n_train_iters(runner, self.every):
             self.found.append(resident_bytes())
             print(f'{runner.iter + 1:>6}  {self.found[-1] / MB:.1f} MB', file=sys.stderr, flush=True)

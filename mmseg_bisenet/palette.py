@@ -29,7 +29,8 @@ def fault_of_names(meta: Any) -> str | None:
     classes, palette = meta.get('classes'), meta.get('palette')
     if classes is not None and not _are_names(classes):
         return 'has classes that are no list of names'
-    if again := [name for name in classes or () if classes.count(name) > 1]:
+    names = classes or ()
+    if again := [name for name in names if names.count(name) > 1]:
         return f'names the class {again[0]!r} more than once'
     if palette is not None and not _are_colours(palette, classes):
         return 'has a palette that is no list of (red, green, blue) from 0 to 255, one a class'

@@ -11,9 +11,9 @@ def test_the_slope_is_that_of_the_points_after_the_first():
 
 
 def test_a_short_training(tmp_path):
-    found = soak.soak(4, tmp_path, every=2)
+    found = soak.soak(2, tmp_path, every=1)
     assert len(found) == 2 and min(found) > 100e6
-    assert {path.name for path in (tmp_path / 'work').glob('*.pth')} >= {'iter_2.pth', 'iter_4.pth'}
+    assert {path.name for path in (tmp_path / 'work').glob('*.pth')} >= {'iter_1.pth', 'iter_2.pth'}
 
 
 def test_too_few_iterations(capsys):

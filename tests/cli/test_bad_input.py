@@ -271,9 +271,11 @@ def test_data_of_other_classes_than_the_model(refused, checkpoint, command):
 
 
 def test_a_data_set_that_names_a_class_twice(refused):
-    classes = ','.join([*CityscapesDataset.METAINFO['classes'][:18], 'road'])
-    line = refused('train', NAME, '--cfg-options', f'train_dataloader.dataset.metainfo.classes=({classes})')
-    assert "train_dataloader.dataset.metainfo names the class 'road' more than once; fix it" in line
+    key = 'train_dataloader.dataset'
+    classes = f'metainfo.classes=({",".join("abcdefghijklmnopqra")})'
+    changes = [f'{key}.{change}' for change in ('type=BaseSegDataset', 'img_suffix=_leftImg8bit.png', classes)]
+    line = refused('train', NAME, '--cfg-options', *changes)
+    assert f"{key}.metainfo names the class 'a' more than once; fix it" in line
 
 
 def test_a_list_that_is_a_pipe(refused, tmp_path):

@@ -153,12 +153,13 @@ def test_names_of_any_bytes(config, drawn, tmp_path):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     work_dir = tmp_path / 'work'
-    changes = (f'test_dataloader.dataset.data_root={tmp_path}/data',)
+    # MMEngine keeps visualizers by name as long as the process lives.
+    changes = (f'test_dataloader.dataset.data_root={tmp_path}/data', f'visualizer.name={tmp_path}')
     shown = tmp_path / os.fsdecode(b'o\xff\n')
     assert run(config, work_dir, '--out', str(tmp_path / 'out'), '--show-dir', str(shown), changes=changes) == 0
     (picture,) = shown.rglob('*.png')
     assert os.fsencode(picture.name) == b'test_\xff_000000_000019_leftImg8bit.png_0.png'
-    assert read_pixels(picture).shape == (64, 128, 3)
+    assert read_pixels(picture).shape == (64, 256, 3)  # truth and prediction
     photo = b'leftImg8bit/val/\xff_000000_000019_leftImg8bit.png'
     assert photo in (work_dir / 'evaluation/per_image.csv').read_bytes()
     assert [os.fsencode(row['img_path']).endswith(photo) for row in load(work_dir)['per_image']] == [True]
