@@ -448,7 +448,6 @@ def test_a_file_that_its_runtime_cannot_take(files, tmp_path):
         (torch.zeros(64, 128, 3, dtype=torch.uint8).to_sparse(), 'image is a tensor of the meta device, or sparse'),
         (torch.zeros(64, 128, 3, requires_grad=True), r'image of dtype torch\.float32: give uint8'),
     ],
-    ids=str,
 )
 def test_images_that_are_none(segmentor, given, message):
     assert_refused(message, load(segmentor, shape=(8, 8)), given)

@@ -111,7 +111,6 @@ def test_a_stream_of_results(predictor, segment, tmp_path):
         (torch.zeros(3, 64, 64, dtype=torch.uint8).to_sparse(), 'image: a tensor that holds no pixels'),
         (torch.zeros(3, 64, 64, requires_grad=True), r'image of shape \(3, 64, 64\) and type float32: give an array'),
     ],
-    ids=str,
 )
 def test_images_that_are_refused(predictor, image, reason):
     with pytest.raises(InputError, match=reason):
