@@ -83,7 +83,7 @@ def network_alone(predictor: Predictor, frames: Sequence[np.ndarray]) -> int:
 def predict(predictor: Predictor, video: Path, folder: Path) -> int:
     """Label a video and write its overlay; the number of frames."""
     sources = find_sources([video])
-    sinks = [SINKS['video'](Folder(folder, True, sources))]
+    sinks = [SINKS['video'](Folder(folder, True, [video]))]
     report = Pipeline(sources, Event()).run(predictor.label, sinks, lambda *_: None)
     if report.failures:
         raise InputError(report.failures[0])

@@ -4,8 +4,9 @@ A reader finds the old content or the new content, never a part of it, even if t
 on the disk before it is renamed, so it is whole after a power failure too.
 
 One rule protects the user's data, :func:`check_output`: a file that exists is replaced only if the caller is told to
-overwrite, a folder never, and links are not followed. Nothing is remembered about earlier runs. The one exception is a
-folder that a command writes again each time, :func:`replacing_own`: it lists what was written, and holds nothing else.
+overwrite, a folder never, an input of the same command never, and links are not followed. Nothing is remembered about
+earlier runs. The one exception is a folder that a command writes again each time, :func:`replacing_own`: it lists what
+was written, and holds nothing else.
 """
 
 import hashlib
@@ -13,17 +14,44 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmseg_bisenet.errors import InputError
 
 LIST = '.written.json'  # SHA-256 of each file that was written, by its name in the folder
+LONGEST = 200  # bytes of a name that has room for what temporary names add; file systems end at 255
+Identity = tuple[int, int]
 _partials: set[Path] = set()  # that this process is writing
 
 
-def check_output(path: str | Path, overwrite: bool = False, folder: bool = False, fix: str = 'name another') -> None:
+def check_input(path: str | Path) -> None:
+    """Refuse what reading would wait for.
+
+    Raises:
+        InputError: the path names a pipe, a socket or a device.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError(f'{path} is a pipe or a device; save what it gives to a file')
+
+
+def identities(paths: Iterable[str | Path]) -> set[Identity]:
+    """What tells files apart, whatever their names; paths of no file are left out."""
+    found = set()
+    for path in paths:
+        with suppress(OSError, ValueError):
+            found.add(_identity(path))
+    return found
+
+
+def check_output(
+    path: str | Path,
+    overwrite: bool = False,
+    folder: bool = False,
+    fix: str = 'name another',
+    inputs: Collection[Identity] = (),
+) -> None:
     """Refuse a place that must not be written. For use before the work; :func:`replacing` checks again.
 
     Args:
@@ -31,12 +59,19 @@ def check_output(path: str | Path, overwrite: bool = False, folder: bool = False
         overwrite: whether a file may be replaced.
         folder: whether a folder will be written. It may exist if it is empty.
         fix: what the user can do, for the message.
+        inputs: files that the same command reads, as :func:`identities` gives them; none is ever replaced.
 
     Raises:
-        InputError: ``path`` is a symbolic link, exists already, or is a folder, a pipe or a device instead of
-            a file.
+        InputError: ``path`` is a symbolic link, exists already, is an input, or is a folder, a pipe or a device
+            instead of a file; or the system takes no such name.
     """
     path = Path(path)
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):  # the second is said when it is written
+        pass
+    except (OSError, ValueError) as error:  # too long a name, or a link to itself above it
+        raise InputError(f'{path} cannot be written ({getattr(error, "strerror", None) or error}); {fix}') from error
     if path.is_symlink():
         raise InputError(f'{path} is a symbolic link, which is not followed; {fix}')
     if folder and os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
@@ -45,8 +80,15 @@ def check_output(path: str | Path, overwrite: bool = False, folder: bool = False
         raise InputError(f'{path} is a folder; {fix}')
     if not folder and path.exists() and not path.is_file():  # a file would take its place, for all programs
         raise InputError(f'{path} is a pipe or a device; {fix}')
+    if inputs and path.exists() and _identity(path) in inputs:
+        raise InputError(f'{path} is an input of this command, and would be overwritten; {fix}')
     if not folder and os.path.lexists(path) and not overwrite:
         raise InputError(f'{path} exists already; {fix}, or give --overwrite (in Python overwrite=True)')
+
+
+def _identity(path: str | Path) -> Identity:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -81,7 +123,7 @@ def scratch(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    partial = _partial_path(path)
     _partials.add(partial)
     try:
         if not path.parent.exists():  # if it is a file, writing raises 'Not a directory', mkdir 'File exists'
@@ -92,6 +134,14 @@ def _partial(path: Path) -> Iterator[Path]:
     finally:
         _remove(partial)
         _partials.discard(partial)
+
+
+def _partial_path(path: Path, kind: str = '') -> Path:
+    """A hidden name beside ``path``, with the same ending, that another process does not take."""
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest() + name[-8:]
+    return path.with_name(f'.{name}{kind}.{os.getpid()}.partial')
 
 
 def _rename(partial: Path, path: Path, overwrite: bool) -> None:
@@ -172,10 +222,10 @@ def replacing_own(folder: str | Path) -> Iterator[Path]:
         InputError: as :func:`require_own`, or the system refuses to write.
     """
     folder = Path(folder)
-    old = folder.with_name(f'.{folder.name}.old.{os.getpid()}.partial')
+    old = _partial_path(folder, '.old')
     with replacing(folder) as partial:
         yield partial
-        (partial / LIST).write_text(json.dumps(_digests(partial)))
+        (partial / LIST).write_text(json.dumps(digests(partial)))
         require_own(folder)
         if folder.is_dir():
             os.replace(folder, old)  # removing takes longer
@@ -192,10 +242,11 @@ def require_own(folder: str | Path) -> None:
     if folder.is_symlink() or not folder.is_dir():
         return check_output(folder, folder=True)
     try:
+        check_input(folder / LIST)
         written = dict(json.loads((folder / LIST).read_bytes()))
     except (OSError, ValueError, TypeError):
         written = {}
-    for name, digest in _digests(folder).items():
+    for name, digest in digests(folder).items():
         if written.get(name, '') != digest:
             raise InputError(
                 f'{folder / name} is not as this command wrote it, and {folder} would be replaced; move it, or name '
@@ -203,7 +254,18 @@ def require_own(folder: str | Path) -> None:
             )
 
 
-def _digests(folder: Path) -> dict[str, str | None]:
+def require_outside(path: str | Path, folder: str | Path, fix: str = 'name another') -> None:
+    """Refuse a place in a folder that is written, and replaced, as a whole.
+
+    Raises:
+        InputError: ``path`` is ``folder``, or lies in it.
+    """
+    inner, outer = (Path(os.path.realpath(place)) for place in (path, folder))
+    if outer in (inner, *inner.parents):
+        raise InputError(f'{path} lies in {folder}, which is written as a whole; {fix}')
+
+
+def digests(folder: Path) -> dict[str, str | None]:
     """SHA-256 of each file but the list itself; None for what is no file, such as a link."""
     paths = (path for path in sorted(folder.rglob('*')) if path.is_symlink() or not path.is_dir())
     return {

@@ -1,7 +1,8 @@
-"""Class ids as colours."""
+"""Class ids as colours, and whether names and colours of classes can be used."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,3 +34,34 @@ def distinct(count: int) -> list[tuple[int, int, int]]:
         red, green, blue = colorsys.hsv_to_rgb((0.6 + 0.618034 * i) % 1, 0.7, 0.9 - 0.3 * (i % 2))
         colours.append((round(255 * red), round(255 * green), round(255 * blue)))
     return colours
+
+
+def fault_of_names(meta: Any) -> str | None:
+    """What is wrong with names (``classes``) and colours (``palette``) of classes; None if all is right."""
+    if not isinstance(meta, Mapping):
+        return f'dataset_meta is {type(meta).__name__}, not a dict'
+    classes, palette = meta.get('classes'), meta.get('palette')
+    if classes is not None and not _are_names(classes):
+        return 'has classes that are no list of names'
+    names = classes or ()
+    if again := [name for name in names if names.count(name) > 1]:
+        return f'names the class {again[0]!r} more than once'
+    if palette is not None and not _are_colours(palette, classes):
+        return 'has a palette that is no list of (red, green, blue) from 0 to 255, one a class'
+    return None
+
+
+def _are_names(classes: Any) -> bool:
+    return isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+
+
+def _are_colours(palette: Any, classes: Any) -> bool:
+    try:
+        colours = np.asarray(palette)
+    except ValueError:  # rows of different lengths
+        return False
+    if colours.shape == (0,):
+        return True
+    if colours.ndim != 2 or colours.dtype.kind not in 'iu':
+        return False
+    return colours.shape == (len(classes or colours), 3) and bool(((colours >= 0) & (colours <= 255)).all())

@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmseg_bisenet.files import check_input
+
 SUFFIXES = {'.bmp', '.gif', '.jpg', '.jpeg', '.jp2', '.png', '.pgm', '.ppm', '.tif', '.tiff', '.webp'}  # of images
 
 
@@ -14,7 +16,9 @@ def read_pixels(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray |
 
     Raises:
         OSError: the file does not exist or cannot be read.
+        InputError: it is a pipe or a device, which would be waited for.
     """
+    check_input(path)
     try:
         return cv2.imdecode(np.fromfile(path, np.uint8), flags)
     except cv2.error:  # of empty files too

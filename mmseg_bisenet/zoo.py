@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mmseg_bisenet import config_check, model_index
 from mmseg_bisenet.checkpoints import read
-from mmseg_bisenet.checkpoints.files import fetch, listed
+from mmseg_bisenet.checkpoints.files import fetch, listed, require_names
 from mmseg_bisenet.checkpoints.fit import classifiers_of_others, mismatches, without_boosters
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
@@ -75,12 +75,8 @@ def get_model(
     if source:
         checkpoint = read(source)
         _load(model, checkpoint.state_dict, source, may_change_classes=num_classes is not None)
-        names = checkpoint.dataset_meta.get('classes') or ()
-        if num_classes is None and len(names) not in (0, model.num_classes):
-            raise InputError(
-                f'checkpoint {source} has {model.num_classes} classes and names {len(names)}; correct its meta, or '
-                'remove it'
-            )
+        if num_classes is None:
+            require_names(checkpoint, model.num_classes, source)
         metas = [checkpoint.dataset_meta, *metas]
     model.cfg = cfg
     model.dataset_meta = _dataset_meta(metas, model.num_classes)
@@ -88,10 +84,16 @@ def get_model(
 
 
 def _entry(name: str) -> model_index.Entry:
+    _require_text('model', name)
     path = Path(name)
     if path.suffix == '.py' and path.is_file():
         return model_index.Entry(path.stem, path, weights=None)
     return model_index.find(model_index.today(name))
+
+
+def _require_text(what: str, value: object) -> None:
+    if not isinstance(value, str | Path):
+        raise InputError(f'{what}={value!r}: give a name or a path')
 
 
 # -- config ------------------------------------------------------------------------------------------------------------
@@ -101,10 +103,9 @@ def _config(entry: model_index.Entry, num_classes: int | None, boosters: bool) -
     cfg = config_check.read(entry.config)
     if 'model' not in cfg:
         raise InputError(f'config {entry.config} has no `model`; give a config of a segmentor')
+    if num_classes is not None and isinstance(cfg.model, dict):  # otherwise the check says what it is
+        cfg.model['num_classes'] = num_classes
     config_check.check(cfg, 'model', 'test_pipeline')
-    if num_classes is not None:
-        cfg.model.num_classes = num_classes
-        config_check.check(cfg, 'model')
     if not boosters:
         cfg.model.auxiliary_head = None
     _for_one_process(cfg.model)
@@ -169,6 +170,7 @@ def _weights(entry: model_index.Entry, pretrained: bool | str | Path) -> Path | 
     if pretrained is False:
         return None
     if pretrained is not True:
+        _require_text('pretrained', pretrained)
         return Path(pretrained)
     return Path(fetch(str(model_index.weights(entry))))
 

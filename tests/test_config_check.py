@@ -71,7 +71,6 @@ WRONG = [
     ('model.test_cfg.crop_size', 64, 'model.test_cfg.crop_size is 64; give two whole numbers, 1 or more'),
     ('model.test_cfg.scales', [], 'model.test_cfg.scales is []; give a list of numbers above 0'),
     ('model.channels_last', 5, 'model.channels_last is 5; give True or False'),
-    ('model.decode_head.align_corners', 'x', "model.decode_head.align_corners is 'x'; give True or False"),
     ('crop_size', (0, 0), 'crop_size is (0, 0); give two whole numbers, 1 or more'),
     ('scale', (5, 0), 'scale is (5, 0); give two whole numbers, 1 or more'),
     ('scale', 5, None),  # a variable of a user

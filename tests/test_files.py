@@ -1,14 +1,22 @@
 """A file or a folder is replaced whole or not at all; a refusal is one line."""
 
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
+from full_disk import largest_file
 
 from mmseg_bisenet.errors import InputError, line
-from mmseg_bisenet.files import check_output, replacing, replacing_own, require_own, require_writable, write_text
+from mmseg_bisenet.files import (
+    check_input,
+    check_output,
+    identities,
+    replacing,
+    replacing_own,
+    require_outside,
+    require_own,
+    require_writable,
+    write_text,
+)
 
 
 def test_text_replaces_a_file_and_makes_folders(tmp_path):
@@ -118,6 +126,56 @@ def test_a_folder_stays(tmp_path, overwrite):
     assert os.listdir(tmp_path / 'a') == ['mine'] and os.listdir(tmp_path) == ['a']
 
 
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_an_input_stays(tmp_path, overwrite):
+    (tmp_path / 'a').write_text('mine')
+    os.link(tmp_path / 'a', tmp_path / 'b')
+    (tmp_path / 'c').write_text('mine')
+    inputs = identities([tmp_path / 'a', tmp_path / 'nowhere', '\0'])
+    assert len(inputs) == 1
+    for name in ('a', 'b'):
+        with pytest.raises(InputError, match=f'{name} is an input of this command, and would be overwritten; name ano'):
+            check_output(tmp_path / name, overwrite, inputs=inputs)
+    check_output(tmp_path / 'c', True, inputs=inputs)
+
+
+def test_a_place_in_a_folder_of_results(tmp_path):
+    (tmp_path / 'link').symlink_to('results')
+    for name in ('results', 'results/a/b', 'link/a', 'new/../results/a'):
+        with pytest.raises(InputError, match=f'{name} lies in {tmp_path}/results, which is written as a whole; name'):
+            require_outside(tmp_path / name, tmp_path / 'results')
+    for name in ('', 'results2', 'other/results'):
+        require_outside(tmp_path / name, tmp_path / 'results')
+
+
+def test_pipes_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / 'a')
+    (tmp_path / 'b').touch()
+    for path in (tmp_path / 'a', '/dev/zero'):
+        with pytest.raises(InputError, match=f'^{path} is a pipe or a device; save what it gives to a file$'):
+            check_input(path)
+    for path in (tmp_path / 'b', tmp_path, tmp_path / 'nowhere', tmp_path / ('x' * 300)):
+        check_input(path)
+
+
+@pytest.mark.parametrize('name', ['a' * 251 + '.txt', 'ü' * 127, '.' + 'a' * 254])
+def test_the_longest_names(tmp_path, name):
+    write_text(tmp_path / name, 'first')
+    write_text(tmp_path / name, 'second', overwrite=True)
+    assert (tmp_path / name).read_text() == 'second' and os.listdir(tmp_path) == [name]
+    (tmp_path / name).unlink()
+    for text in ('first', 'second'):
+        own(tmp_path / name, text)
+    assert (tmp_path / name / 'samples/a').read_text() == 'second' and os.listdir(tmp_path) == [name]
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(InputError, match=r'a cannot be written \(File name too long\); name another$'):
+        check_output(tmp_path / ('a' * 256))
+    with pytest.raises(InputError, match=r'cannot be written \(embedded null'):
+        check_output('a\0b')
+
+
 def own(folder, text: str) -> None:
     with replacing_own(folder) as partial:
         (partial / 'samples').mkdir(parents=True)
@@ -158,17 +216,6 @@ def test_a_folder_of_a_user_is_not_ours(tmp_path):
 
 
 # -- what the system refuses -------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Like a full disk: the system refuses to write more bytes than that into a file."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_leaves_the_earlier_content(tmp_path):

@@ -77,7 +77,7 @@ def _held(sender, prepare: Callable[[], Callable[[], object]], modules: Sequence
     for name in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    before = _resident()
+    before = resident_bytes()
     work = prepare()
     work()  # the first run allocates what stays
     if CLEAR.exists():
@@ -101,7 +101,8 @@ def _used() -> int:
     return total - free
 
 
-def _resident() -> int:
+def resident_bytes() -> int:
+    """What this process holds in memory; where the system does not tell, its peak."""
     if not STATUS.exists():
         return _high_water()
     found: Any = re.search(r'VmRSS:\s*(\d+) kB', STATUS.read_text())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
-from mmseg_bisenet.deploy.quantize import quiet
+from mmseg_bisenet.deploy.quiet import quiet
 
 # Modules that each method needs, and its precisions.
 NEEDS = {

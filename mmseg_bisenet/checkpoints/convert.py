@@ -5,15 +5,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from torch import Tensor
 
 import mmseg_bisenet
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import coincheung, faceparsing, openmmlab, paddleseg, sane, torchseg
-from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, listed, read, some, write
-from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model
+from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, listed, read, require_names, some, write
+from mmseg_bisenet.checkpoints.fit import AUXILIARY, own_tensors
 from mmseg_bisenet.checkpoints.layout import Layout
 from mmseg_bisenet.errors import InputError
 
@@ -57,20 +56,22 @@ def convert(
             ``state_dict`` and ``meta``, with ``config``, ``num_classes``, ``source``, and the source's classes if any.
         source: one of ``SOURCES``; by default found by the keys.
         inference: leave the auxiliary heads out.
-        half: store float32 as float16, which takes half the space; a network loads it as float32 again.
+        half: store float16, which takes half the space; a network loads it as float32 again. Otherwise floating-point
+            weights are stored as float32, whatever type they had.
         overwrite: whether ``target`` may be replaced.
 
     Raises:
         InputError: a file that cannot be read, or is of an unknown network; a key that is unknown or missing, a tensor
             of another shape or type. Nothing is written then.
     """
-    check_target(Path(target), overwrite)
+    check_target(Path(target), overwrite, inputs=[path])
     checkpoint = read(path)
     layout = detect(checkpoint.state_dict, source, path)
     names, dropped, strange = layout.rename(checkpoint.state_dict)
     state_dict = {ours: checkpoint.state_dict[theirs] for theirs, ours in names.items()}
     if layout.adapt:
         layout.adapt(state_dict)
+    state_dict = {key: value.float() if value.is_floating_point() else value for key, value in state_dict.items()}
     originals = {key: key for key in state_dict} | {ours: theirs for theirs, ours in names.items()}
     config, faults = _best_config(layout, state_dict, originals, checkpoint.meta)
     faults[UNKNOWN] += strange
@@ -83,10 +84,11 @@ def convert(
         dropped += [originals[key] for key in state_dict if key.startswith(AUXILIARY)]
         state_dict = {key: value for key, value in state_dict.items() if not key.startswith(AUXILIARY)}
     if half:
-        state_dict = {key: x.half() if x.dtype == torch.float32 else x for key, x in state_dict.items()}
+        state_dict = {key: value.half() if value.is_floating_point() else value for key, value in state_dict.items()}
         if text := listed(sane.faults(state_dict)):
             raise InputError(f'checkpoint {path} in float16: {text}; convert it without --half')
     num_classes = len(state_dict[CLASSIFIER])
+    require_names(checkpoint, num_classes, path)
     meta = dict(
         mmseg_bisenet_version=mmseg_bisenet.__version__,
         source=layout.source,
@@ -178,14 +180,13 @@ def _faults(
 
 
 def _wanted(config: Path, num_classes: int | None, boosters: bool) -> dict[str, Tensor]:
-    """The state dict of a config's network, on the meta device, which takes no memory."""
+    """The tensors of a config's network."""
     model = Config.fromfile(config).model
     if num_classes:
         model.num_classes = num_classes
     if not boosters:
         model.auxiliary_head = None
-    with torch.device('meta'):
-        return build_model(model).state_dict()
+    return own_tensors(model)
 
 
 def _num_classes(config: Path) -> int:

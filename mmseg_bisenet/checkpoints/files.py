@@ -11,8 +11,10 @@ import hashlib
 import json
 import re
 import zlib
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -27,7 +29,8 @@ from torch import Tensor
 from mmseg_bisenet import compat
 from mmseg_bisenet.checkpoints import pdparams, sane
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_output, replacing
+from mmseg_bisenet.files import check_output, identities, replacing
+from mmseg_bisenet.palette import fault_of_names
 
 SAFETENSORS = '.safetensors'
 # The key of the state dict in a training checkpoint: OpenMMLab's, TorchSeg's.
@@ -67,7 +70,7 @@ def read(path: str | Path) -> Checkpoint:
     checkpoint = _read(path)
     if text := listed(sane.faults(checkpoint.state_dict)):
         raise InputError(f'checkpoint {path} has weights that no network can have: {text}; give another file')
-    if fault := sane.fault_of_names(checkpoint.dataset_meta):
+    if fault := fault_of_names(checkpoint.dataset_meta):
         raise InputError(f'checkpoint {path}: its meta {fault}; save it with other meta, or its state dict alone')
     return checkpoint
 
@@ -94,6 +97,17 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(_without_prefix(content), meta, resumable)
 
 
+def require_names(checkpoint: Checkpoint, num_classes: int, path: str | Path) -> None:
+    """Raises:
+    InputError: the checkpoint names another number of classes than its network has.
+    """
+    names = checkpoint.dataset_meta.get('classes') or ()
+    if len(names) not in (0, num_classes):
+        raise InputError(
+            f'checkpoint {path} has {num_classes} classes and names {len(names)}; correct its meta, or remove it'
+        )
+
+
 def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> None:
     """Write a checkpoint.
 
@@ -105,23 +119,22 @@ def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> 
     """
     path = Path(path)
     check_target(path, overwrite)
+    if path.suffix == SAFETENSORS:
+        # It refuses tensors that share memory.
+        tensors = {
+            key: value.clone(memory_format=torch.contiguous_format) for key, value in checkpoint.state_dict.items()
+        }
+        # Palettes may be arrays.
+        meta = json.dumps(checkpoint.meta, default=lambda value: value.tolist())
+        checked = json.dumps(json.loads(meta) | {CHECKSUM: _checksum(meta, tensors)})
+        # One text: safetensors writes several in random order.
+        content = safetensors.torch.save(tensors, {'meta': checked})
+    else:
+        buffer = BytesIO()  # if PyTorch writes to a full disk, its error has no reason
+        torch.save({'meta': checkpoint.meta, 'state_dict': checkpoint.state_dict}, buffer)
+        content = buffer.getvalue()
     with replacing(path, overwrite) as partial:
-        try:
-            if path.suffix == SAFETENSORS:
-                # It refuses tensors that share memory.
-                tensors = {
-                    key: value.clone(memory_format=torch.contiguous_format)
-                    for key, value in checkpoint.state_dict.items()
-                }
-                # Palettes may be arrays.
-                meta = json.dumps(checkpoint.meta, default=lambda value: value.tolist())
-                checked = json.dumps(json.loads(meta) | {CHECKSUM: _checksum(meta, tensors)})
-                # One text: safetensors writes several in random order.
-                partial.write_bytes(safetensors.torch.save(tensors, {'meta': checked}))
-            else:
-                torch.save({'meta': checkpoint.meta, 'state_dict': checkpoint.state_dict}, partial)
-        except (RuntimeError, SafetensorError) as error:
-            raise InputError(f'{path} cannot be written ({_reason(error)}); name another place') from error
+        partial.write_bytes(content)
 
 
 def fetch(source: str) -> str:
@@ -166,15 +179,15 @@ def load_from_safetensors(filename: str, map_location: str | torch.device | None
     return dict(state_dict=checkpoint.state_dict, meta=checkpoint.meta)
 
 
-def check_target(path: Path, overwrite: bool = False) -> None:
+def check_target(path: Path, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> None:
     """Refuse a path that :func:`write` would refuse. For use before the work.
 
     Raises:
-        InputError: the path exists already, its folder does not, or its suffix is unknown.
+        InputError: the path exists already, is one of ``inputs``, its folder does not exist, or its suffix is unknown.
     """
     if path.suffix not in ('.pth', SAFETENSORS):
         raise InputError(f'{path} ends in neither .pth nor {SAFETENSORS}; name a file of one of these formats')
-    check_output(path, overwrite)
+    check_output(path, overwrite, inputs=identities(inputs))
     if not path.parent.is_dir():
         raise InputError(f'folder {path.parent} does not exist; make it first')
 
@@ -204,12 +217,16 @@ def _checksum(meta: str, tensors: dict[str, Tensor]) -> str:
     return f'{value:08x}'
 
 
+def wrong_part(path: str | Path) -> str | None:
+    """The first part of a PyTorch file, from 1.6 on, whose checksum is wrong. Nothing in it is loaded."""
+    with ZipFile(path) as file:
+        return file.testzip()
+
+
 def _read_pickle(path: Path) -> Any:
     try:
-        if is_zipfile(path):
-            with ZipFile(path) as file:
-                if damaged := file.testzip():
-                    raise ValueError(f'wrong checksum of {damaged}')
+        if is_zipfile(path) and (damaged := wrong_part(path)):
+            raise ValueError(f'wrong checksum of {damaged}')
         with _training_globals():
             return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a damaged pickle raises anything

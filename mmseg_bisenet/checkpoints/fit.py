@@ -2,12 +2,15 @@
 
 import warnings
 from collections.abc import Collection
+from contextlib import suppress
 
+import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mmseg_bisenet.config_check import building
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.registry import MODELS
 
 AUXILIARY = 'auxiliary_head.'
@@ -22,6 +25,17 @@ def build_model(model: ConfigDict, scope: str = 'mmseg') -> nn.Module:
     with building('model'), DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of losses, which do not matter here
         return MODELS.build(model)
+
+
+def own_tensors(model: ConfigDict, scope: str = 'mmseg') -> dict[str, Tensor]:
+    """The state dict of the same network, for its names, shapes and types; on the meta device, if it can be built so.
+
+    Raises:
+        InputError: it cannot be built.
+    """
+    with suppress(InputError), torch.device('meta'):  # no memory, and no time for random weights
+        return build_model(model, scope).state_dict()
+    return build_model(model, scope).state_dict()  # it reads values while it is built
 
 
 def without_boosters(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

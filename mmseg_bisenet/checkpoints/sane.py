@@ -1,9 +1,5 @@
-"""Whether what a checkpoint holds can be the weights of a network, and the names and colours of its classes."""
+"""Whether what a checkpoint holds can be the weights of a network."""
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,31 +31,3 @@ def _fault(key: str, value: Tensor) -> str | None:
     if key.endswith(VARIANCES) and (value < 0).any():
         return 'with negative variances'
     return None
-
-
-def fault_of_names(meta: Any) -> str | None:
-    """What is wrong with names (``classes``) and colours (``palette``) of classes; None if all is right."""
-    if not isinstance(meta, Mapping):
-        return f'dataset_meta is {type(meta).__name__}, not a dict'
-    classes, palette = meta.get('classes'), meta.get('palette')
-    if classes is not None and not _are_names(classes):
-        return 'has classes that are no list of names'
-    if palette is not None and not _are_colours(palette, classes):
-        return 'has a palette that is no list of (red, green, blue) from 0 to 255, one a class'
-    return None
-
-
-def _are_names(classes: Any) -> bool:
-    return isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
-
-
-def _are_colours(palette: Any, classes: Any) -> bool:
-    try:
-        colours = np.asarray(palette)
-    except ValueError:  # rows of different lengths
-        return False
-    if colours.shape == (0,):
-        return True
-    if colours.ndim != 2 or colours.dtype.kind not in 'iu':
-        return False
-    return colours.shape == (len(classes or colours), 3) and bool(((colours >= 0) & (colours <= 255)).all())

@@ -104,24 +104,25 @@ def run(args: argparse.Namespace) -> int:
 # -- options -----------------------------------------------------------------------------------------------------------
 
 
-def _check(args: argparse.Namespace, images: int) -> None:
+def _check(args: argparse.Namespace, count: int) -> None:
     from mmseg_bisenet.cli import preflight
     from mmseg_bisenet.deploy import quantize
+    from mmseg_bisenet.files import identities
 
     least = 2 * SMALLEST if args.protocol == 'paper' else SMALLEST
     if min(args.shape) < least:
         raise InputError(f'--shape {args.shape[0]} {args.shape[1]}: give {least} or more for both')
     check_pixels('--shape', args.shape[1], args.shape[0])
-    if images < 1 or args.warmup < 0:
-        raise InputError(f'--images {images} --warmup {args.warmup}: give 1 or more images, and 0 or more to warm up')
+    if count < 1 or args.warmup < 0:
+        raise InputError(f'--images {count} --warmup {args.warmup}: give 1 or more images, and 0 or more to warm up')
     if args.image and not Path(args.image).is_file():
         raise InputError(f'--image {args.image} does not exist; give the path of a .png or .jpg file')
-    if args.calibration:
-        quantize.find_images(args.calibration)
+    images = quantize.find_images(args.calibration) if args.calibration else []
     if args.picture and Path(args.picture).suffix not in ('.png', '.svg', '.pdf'):
         raise InputError(f'--picture {args.picture}: give a name that ends in .png, .svg or .pdf')
+    inputs = identities(filter(None, (args.config, args.checkpoint, args.image, *images)))
     for option, path in (('--csv', args.csv), ('--picture', args.picture)):
-        preflight.require_file(option, path, args.overwrite)
+        preflight.require_file(option, path, args.overwrite, inputs)
 
 
 def shipped_weights(name: str) -> str | None:

@@ -67,7 +67,15 @@ def run(args: argparse.Namespace) -> int:
         _check_serve(args)
     else:
         require_writable('--output', args.output)
-        checked_target(args.output, path.stem, FORMATS[args.format], args.precision, args.shape, args.overwrite)
+        checked_target(
+            args.output,
+            path.stem,
+            FORMATS[args.format],
+            args.precision,
+            args.shape,
+            args.overwrite,
+            inputs=(path, args.checkpoint),
+        )
     images = _calibration(args) if args.precision == 'int8' and min(args.shape) > 0 else ()
     segmentor = get_model(str(path), pretrained=args.checkpoint)
     # Shows the log of the export: a warning, and how many labels are equal.

@@ -1,20 +1,23 @@
 """Start MMEngine's Runner with what is built and checked already, and several processes without a GPU."""
 
 import copy
+import errno
 import functools
 import inspect
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.dist import master_only
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmseg.datasets import BaseSegDataset
 from torch import Tensor, nn
 
@@ -22,8 +25,11 @@ from mmseg_bisenet.checkpoints.files import listed
 from mmseg_bisenet.checkpoints.fit import completed
 from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
 from mmseg_bisenet.config_check import building, explained
+from mmseg_bisenet.engine.vis_backend import AnyNameVisBackend
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import write_text
 
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 # What the Runner builds when it starts, from which keys.
 BUILDS = dict(
     build_optim_wrapper='optim_wrapper',
@@ -86,15 +92,36 @@ def build_runner(
     """
     given = {name: copy.deepcopy(cfg[name]) for name in inspect.signature(Runner).parameters if name in cfg}
     given['cfg'] = cfg
+    for backend in (given.get('visualizer') or {}).get('vis_backends') or ():
+        if backend.get('type') == 'LocalVisBackend':
+            backend['type'] = AnyNameVisBackend
     if model is not None:
         given['model'] = _with_views(cfg, model)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if given.get(name):
             given[name]['dataset'] = with_built(given[name]['dataset'], f'{name}.dataset', datasets)
-    with explained('the Runner cannot be built', 'fix the config, or --cfg-options'):
+    with explained('the Runner cannot be built', 'fix the config, or --cfg-options'), full_disk(cfg.work_dir):
         runner = _Runner(**given)
     runner.start = start
     return runner
+
+
+@contextmanager
+def full_disk(work_dir: str) -> Iterator[None]:
+    """Name what could not be written: MMEngine's logs and pictures raise errors without a file name.
+
+    Raises:
+        InputError: a disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise InputError(
+            f'{error.filename or work_dir} cannot be written ({error.strerror}); make room there and in /dev/shm, or '
+            'name another --work-dir'
+        ) from error
 
 
 class _Runner(Runner):
@@ -108,6 +135,11 @@ class _Runner(Runner):
             built = super().build_model(model)
         # SyncBN exists on GPUs only.
         return built if torch.cuda.is_available() else revert_sync_batchnorm(built)
+
+    @property
+    def iter(self) -> int:
+        """As stock, but a test that numbers its pictures does not build the training loop with its data sets."""
+        return super().iter if isinstance(self._train_loop, BaseLoop) else 0
 
     def load_or_resume(self) -> None:
         if self.start is not None and not self._has_loaded:
@@ -126,11 +158,14 @@ class _Runner(Runner):
         self.logger.info(f'{len(state_dict) - kept} tensors are taken from {self._load_from}{starts}')
         self.start, self._has_loaded = None, True
 
+    @master_only
     def dump_config(self) -> None:
         """As stock, but a file of that name stays: the work dir may be the folder of the user's config."""
         name = Path(self.cfg.filename or 'config.py').name
         path = Path(self.work_dir, name)
-        self.cfg.dump(Path(self._log_dir, name) if os.path.lexists(path) else path)
+        if os.path.lexists(path):
+            path = Path(self._log_dir, name)
+        write_text(path, self.cfg.dump(), overwrite=True)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Raises:

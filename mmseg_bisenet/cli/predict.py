@@ -82,7 +82,8 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
     check_height(args.height)
     require_writable('--output', args.output)
     sources = find_sources(args.sources, but=Path(args.output))
-    folder = Folder(Path(args.output), args.overwrite, sources)
+    inputs = [source.path for source in sources] + [args.model, args.checkpoint]
+    folder = Folder(Path(args.output), args.overwrite, filter(None, inputs))
     sinks = _sinks(args, sources, folder, stop)
     for sink in sinks:
         for name in sink.names([source for source in sources if sink.takes(source)]):
@@ -114,7 +115,7 @@ def _model(args: argparse.Namespace) -> str:
         InputError: there is none, or no such checkpoint.
     """
     from mmseg_bisenet import model_index
-    from mmseg_bisenet.predict.model import is_exported
+    from mmseg_bisenet.deploy.metadata import is_exported
 
     if args.checkpoint:
         from mmseg_bisenet.cli.preflight import require_checkpoint

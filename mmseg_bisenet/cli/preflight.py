@@ -4,7 +4,7 @@ Data sets and networks are built, and checkpoints read, in order to check them. 
 :func:`mmseg_bisenet.cli.launch.build_runner`, so that nothing is built or read twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,17 @@ from mmseg.datasets import BaseSegDataset
 from torch import nn
 
 from mmseg_bisenet.checkpoints.files import Checkpoint, fetch, listed, read
-from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model, classifiers_of_others, mismatches, without_boosters
+from mmseg_bisenet.checkpoints.fit import (
+    AUXILIARY,
+    build_model,
+    classifiers_of_others,
+    mismatches,
+    without_boosters,
+)
 from mmseg_bisenet.config_check import building
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_output, require_writable
+from mmseg_bisenet.files import Identity, check_input, check_output, require_writable
+from mmseg_bisenet.palette import fault_of_names
 from mmseg_bisenet.registry import DATASETS
 
 METRIC = 'mmseg_bisenet.SegmentationMetric'
@@ -30,11 +37,11 @@ DataSets = dict[str, BaseSegDataset]
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def require_file(option: str, path: str | None, overwrite: bool) -> None:
-    """Refuse a file that cannot be written, or that exists already."""
+def require_file(option: str, path: str | None, overwrite: bool, inputs: Collection[Identity] = ()) -> None:
+    """Refuse a file that cannot be written, exists already, or is one of the inputs."""
     if not path:
         return
-    check_output(path, overwrite, fix=f'name another with {option}')
+    check_output(path, overwrite, fix=f'name another with {option}', inputs=inputs)
     require_writable(option, str(Path(path).parent))
 
 
@@ -69,6 +76,8 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
     datasets = find_datasets(cfg, *dataloaders)
     for key, dataset in datasets.items():
         classes, wanted = dataset.metainfo.get('classes'), cfg.model.get('num_classes')
+        if fault := fault_of_names(dict(classes=classes)):
+            raise InputError(f'{key}.metainfo {fault}; fix it')
         if classes and wanted and len(classes) != wanted:
             raise InputError(
                 f'{key} has {len(classes)} classes, and model.num_classes is {wanted}; set it to {len(classes)}, or '
@@ -78,6 +87,8 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
             raise InputError(
                 f'{key}.ann_file: {dataset.ann_file} does not exist; fix it, or set it to "" to take all images'
             )
+        if dataset.ann_file:
+            check_input(dataset.ann_file)
         if _is_empty(dataset):
             listed_in = (
                 f'{dataset.ann_file} lists none' if dataset.ann_file and Path(dataset.ann_file).is_file() else ''

@@ -13,11 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.files import check_output, write_text
+    from mmseg_bisenet.files import check_output, identities, require_outside, write_text
     from mmseg_bisenet.report import page
 
     out = args.out or args.work_dir / 'report.html'
-    check_output(out, args.overwrite)
+    require_outside(out, args.work_dir / page.FOLDER)
+    check_output(out, args.overwrite, inputs=identities(page.inputs(args.work_dir)))
     write_text(out, page.render(args.work_dir, out.parent), args.overwrite)
     print(f'wrote {out}')
     return 0

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints.files import fetch, listed, read
-from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model, classifiers_of_others, mismatches, without_boosters
+from mmseg_bisenet.checkpoints.fit import AUXILIARY, classifiers_of_others, mismatches, own_tensors, without_boosters
 from mmseg_bisenet.errors import InputError
 
 
@@ -33,7 +33,7 @@ def read_load_from(cfg: Config, option: str = 'load_from') -> dict[str, Tensor] 
     cfg.load_from = fetch(_weights(str(cfg.load_from), option))
     given = read(cfg.load_from).state_dict
     # The Runner builds its own later, because its weights depend on the seed.
-    own = build_model(cfg.model, cfg.get('default_scope', 'mmseg')).state_dict()
+    own = own_tensors(cfg.model, cfg.get('default_scope', 'mmseg'))
     if not any(key.startswith(AUXILIARY) for key in given):
         own = {key: value for key, value in own.items() if not key.startswith(AUXILIARY)}
     given = without_boosters(given, own)

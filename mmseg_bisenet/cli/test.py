@@ -42,27 +42,33 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.checkpoints.files import fetch
     from mmseg_bisenet.cli import launch, options, preflight
-    from mmseg_bisenet.deploy.metadata import SUFFIXES
+    from mmseg_bisenet.deploy.metadata import is_exported
     from mmseg_bisenet.evaluation.hook import FOLDER
-    from mmseg_bisenet.files import check_output, require_own, require_writable
+    from mmseg_bisenet.files import check_output, require_outside, require_own, require_writable
 
     cfg = options.load(args)
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     _apply(cfg, args)
-    for option, folder in [('--out', args.out), ('--show-dir', args.show_dir), ('--work-dir', cfg.work_dir)]:
+    own = Path(cfg.work_dir, FOLDER)
+    for option, folder in [('--out', args.out), ('--show-dir', args.show_dir)]:
         if folder:
             require_writable(option, folder)
+            require_outside(folder, own, f'name another folder with {option}')
+    require_writable('--work-dir', cfg.work_dir)
+    for folder in (args.show_dir, cfg.work_dir) if args.out else ():
+        if folder:
+            require_outside(folder, args.out, 'name another folder with --out')
     if args.show_dir:
         check_output(args.show_dir, folder=True, fix='name a new folder with --show-dir')
-    require_own(Path(cfg.work_dir, FOLDER))
+    require_own(own)
     if args.show:
         preflight.require_display()
     datasets = preflight.check_data(cfg, 'test_dataloader')
     preflight.use_our_loaders(cfg, datasets)
     preflight.drop_boosters(cfg)
     args.checkpoint = fetch(args.checkpoint)
-    if Path(args.checkpoint).suffix in SUFFIXES.values():
+    if is_exported(args.checkpoint):
         use_exported(cfg, args)
         model = None  # the Runner builds it
     else:
@@ -77,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
         )
     launch.launch(cfg, args.launcher)
     runner = launch.build_runner(cfg, datasets, model)
-    runner.test()
+    with launch.full_disk(cfg.work_dir):
+        runner.test()
     main = is_main_process()
     launch.leave()
     # Only one of several processes fails: if one does, the launcher ends the others.

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import launch, options, preflight, start_from
+    from mmseg_bisenet.engine.checkpoint_hook import require_utf8
     from mmseg_bisenet.files import require_writable
 
     if args.start and args.resume:
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.start:
         cfg.load_from = args.start
     require_writable('--work-dir', cfg.work_dir)
+    require_utf8('--work-dir', cfg.work_dir)
     if not args.resume:
         require_no_run(cfg)
     for key in ('train_cfg', 'optim_wrapper'):
@@ -64,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     start = None if args.resume else start_from.read_load_from(cfg, '--from' if args.start else 'load_from')
     launch.launch(cfg, args.launcher)
     cfg.resume = args.resume
-    launch.build_runner(cfg, datasets, start=start).train()
+    runner = launch.build_runner(cfg, datasets, start=start)
+    with launch.full_disk(cfg.work_dir):
+        runner.train()
     launch.leave()
     return 0
 

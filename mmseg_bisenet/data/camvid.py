@@ -19,7 +19,7 @@ from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_output, replacing
+from mmseg_bisenet.files import check_input, check_output, replacing
 from mmseg_bisenet.registry import DATASETS
 
 SPLITS = ('train', 'val', 'test')
@@ -179,6 +179,7 @@ def _checked(image: Path, label: Path) -> tuple[bytes, np.ndarray]:
 
 def _decoded(path: Path) -> tuple[bytes, np.ndarray]:
     """Read the bytes and the pixels of a file. A file with a palette gives its indices."""
+    check_input(path)
     try:
         content = path.read_bytes()
         with Image.open(BytesIO(content)) as image:

@@ -18,7 +18,7 @@ from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_output, replacing
+from mmseg_bisenet.files import check_input, check_output, replacing
 from mmseg_bisenet.registry import DATASETS
 
 COLOURS = {
@@ -115,7 +115,7 @@ def draw_parts(image: Path, folder: Path, number: int) -> np.ndarray:
     """
     width, height = _open(image).size
     masks = {index: folder / f'{number:05d}_{part}.png' for index, part in enumerate(PARTS, 1)}
-    masks = {index: path for index, path in masks.items() if path.is_file()}
+    masks = {index: path for index, path in masks.items() if path.exists()}
     if not masks:
         raise InputError(f'{image}: there is no mask such as {folder / f"{number:05d}_skin.png"}; add its masks')
     first = next(iter(masks.values()))
@@ -152,6 +152,7 @@ def _faces(source: Path) -> dict[int, str]:
     if not numbers:
         raise InputError(f'{images}: the folder contains no image such as 0.jpg; give the images of the data set')
     # Lines such as "0 119613 119614.jpg", below a header: number here, index and file in CelebA.
+    check_input(mapping)
     rows = [line.split() for line in mapping.read_text(encoding='utf-8').splitlines()]
     originals = {int(row[0]): int(Path(row[2]).stem) for row in rows if len(row) == 3 and row[0].isdecimal()}
     for number in numbers:
@@ -161,6 +162,7 @@ def _faces(source: Path) -> dict[int, str]:
 
 
 def _open(path: Path) -> Image.Image:
+    check_input(path)
     try:
         image = Image.open(path)
         image.load()

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmseg_bisenet.data.transforms import LoadAnnotations
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_input
 
 EXIF_ORIENTATION = 0x0112
 
@@ -169,6 +170,7 @@ class LabelCheck(Dataset[Finding]):
 
     def _image_size(self, path: str) -> tuple[int, int]:
         """Check that an image is complete, and return its (H, W). Like OpenCV, this applies the EXIF orientation."""
+        check_input(path)
         try:
             content = BytesIO(mmengine.fileio.get(path, backend_args=self.image_backend))
             with Image.open(content) as image:

@@ -21,8 +21,9 @@ from mmseg_bisenet.deploy.graph import Graph
 from mmseg_bisenet.deploy.metadata import FORMAT_VERSION, UNSEALED, seal
 from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import tf32
+from mmseg_bisenet.deploy.quiet import quiet
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_output, scratch
+from mmseg_bisenet.files import check_output, identities, scratch
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.sizes import check_pixels
 
@@ -86,7 +87,7 @@ def export(
         fix = 'take another precision or format, and report it'
         if precision == 'int8':
             fix = 'name layers with --keep-float, or calibrate with other images'
-        with quantize.quiet():
+        with quiet():
             run = backend.run_plainly(exported, device)
         batches = verify.batches(images, shape, dynamic)
         verify.require(run, network, batches, exported.metadata, exported.path.name, f'it was removed; {fix}')
@@ -119,7 +120,7 @@ def write(
     """
     metadata = _describe(segmentor, backend, precision, shape, dynamic, output_kind)
     path = Path(folder, _file_name(metadata['config'], backend, precision, shape))
-    with quantize.quiet(), torch.no_grad(), tf32(False):
+    with quiet(), torch.no_grad(), tf32(False):
         network = DeployNetwork(segmentor).to(device if backend.traced_on_device else 'cpu')
         dtype = DTYPES[backend.graph_precision(precision)]
         written = network if dtype == network.dtype else copy.deepcopy(network).to(dtype)
@@ -155,16 +156,23 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def checked_target(
-    output: str | Path, config: str, backend: FileBackend, precision: str, shape: Sequence[int], overwrite: bool
+    output: str | Path,
+    config: str,
+    backend: FileBackend,
+    precision: str,
+    shape: Sequence[int],
+    overwrite: bool,
+    inputs: Iterable[str | Path] = (),
 ) -> Path:
     """The path of the file for a config of that name.
 
     Raises:
-        InputError: it must not be written.
+        InputError: it must not be written, or is one of the inputs.
     """
+    read = identities(inputs)
     target = Path(output, _file_name(config, backend, precision, shape))
     for part in backend.parts(target):
-        check_output(part, overwrite, fix='name another folder with --output')
+        check_output(part, overwrite, fix='name another folder with --output', inputs=read)
     return target
 
 

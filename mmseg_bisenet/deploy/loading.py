@@ -20,7 +20,7 @@ from mmseg_bisenet import install
 from mmseg_bisenet.deploy import backends, forks
 from mmseg_bisenet.deploy.backends import Backend
 from mmseg_bisenet.deploy.backends.base import Engine, default_threads
-from mmseg_bisenet.deploy.metadata import SUFFIXES, read
+from mmseg_bisenet.deploy.metadata import is_exported, read
 from mmseg_bisenet.deploy.precision import switch_tf32_off
 from mmseg_bisenet.deploy.predictor import Predictor
 from mmseg_bisenet.errors import InputError
@@ -85,7 +85,7 @@ def load(
     if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
         raise InputError(f'threads={threads!r}: give a number from 1 to {MOST_THREADS}')
     file: str | Path | None = None
-    if isinstance(config_or_exported, str | Path) and Path(config_or_exported).suffix in SUFFIXES.values():
+    if isinstance(config_or_exported, str | Path) and is_exported(config_or_exported):
         file = config_or_exported
         if checkpoint:
             raise InputError(f'exported file {config_or_exported} has its weights; leave checkpoint {checkpoint} out')

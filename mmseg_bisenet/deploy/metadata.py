@@ -17,6 +17,7 @@ from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
 from mmseg_bisenet.deploy.backends.base import beside, cut_short
 from mmseg_bisenet.deploy.precision import NAMES
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.palette import fault_of_names
 from mmseg_bisenet.sizes import MEGAPIXELS
 
 FORMAT_VERSION = 1
@@ -32,6 +33,11 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     'align_corners': lambda value: isinstance(value, bool),
 }
 SUFFIXES = {name: backend.suffix for name, backend in FORMATS.items()}
+
+
+def is_exported(name: object) -> bool:
+    """Whether a name is that of an exported file."""
+    return isinstance(name, str | Path) and Path(name).suffix in SUFFIXES.values()
 
 
 def read_metadata(path: str | Path) -> dict:
@@ -78,18 +84,28 @@ def read(path: str | Path) -> Exported:
             f'exported file {path} is of format version {version}, and this mmseg_bisenet reads {FORMAT_VERSION}; '
             'export it again with this one'
         )
-    tests = FIELDS | dict(
-        format=lambda value: value == backend.format,
-        classes=lambda value: len(value) == metadata.get('num_classes'),
-    )
-    if wrong := [name for name, test in tests.items() if name in metadata and not test(metadata[name])]:
-        raise InputError(
-            f'exported file {path} has wrong metadata: {wrong[0]} is {str(metadata[wrong[0]])[:100]!r}; export it again'
-        )
+    if fault := _fault(metadata, backend):
+        raise InputError(f'exported file {path} has wrong metadata: {fault}; export it again')
     if not str(metadata.pop('checksum', MARK.decode())).startswith(MARK.decode()):  # one wrong bit there, too
         raise cut_short(path)
     references = metadata.pop('references', [])
     return Exported(backend, path, metadata, model, references)
+
+
+def _fault(metadata: dict, backend: FileBackend) -> str | None:
+    """What is missing, or cannot be."""
+    tests = FIELDS | dict(
+        format=lambda value: value == backend.format,
+        classes=lambda value: isinstance(value, list) and len(value) == metadata['num_classes'],
+        palette=lambda value: isinstance(value, list),
+    )
+    for name, test in tests.items():
+        if name not in metadata:
+            return f'it has no {name}'
+        if not test(metadata[name]):
+            return f'{name} is {str(metadata[name])[:100]!r}'
+    fault = fault_of_names(metadata)
+    return f'it {fault}' if fault else None
 
 
 # -- checksum ----------------------------------------------------------------------------------------------------------

@@ -107,6 +107,8 @@ class Predictor:
     def _check(self, images: Any) -> None:
         if not (isinstance(images, np.ndarray) or _is_tensor(images)):
             raise InputError(f'image of type {type(images).__name__}: give an array or a tensor, as cv2.imread does')
+        if _is_tensor(images) and (images.is_meta or str(images.layout) != 'torch.strided'):
+            raise InputError('image is a tensor of the meta device, or sparse; give one that holds its pixels')
         if str(images.dtype).removeprefix('torch.') != 'uint8':
             raise InputError(f'image of dtype {images.dtype}: give uint8, 0 to 255; the network normalises')
         if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:

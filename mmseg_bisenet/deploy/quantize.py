@@ -9,11 +9,8 @@ float32's):
 - The products from logits to labels stay float.
 """
 
-import contextlib
-import io
 import logging
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,20 +136,3 @@ def patterns(keep_float: Sequence[str], names: list[str]) -> list[str]:
             )
         found.append(pattern)
     return found
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hide what PyTorch, NNCF and the runtimes print while they work."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.disable(before)

@@ -8,20 +8,25 @@ Deviations from stock:
 - ``--resume`` continues from the newest whole checkpoint if the one that ``last_checkpoint`` names is damaged or
   missing, or if ``last_checkpoint`` itself is. Stock writes that file in place, and so do we, because it can be
   restored.
+- ``--resume`` in a work dir that was copied or moved takes the checkpoint there. ``last_checkpoint`` has the path of
+  the original, which stock follows.
 - If an evaluation follows a checkpoint, the checkpoint is written again with the scores. Stock does so only for a new
   best. A run that ends before that evaluates first when it is resumed (:mod:`mmseg_bisenet.engine.train_loop`).
 """
 
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile
 
 from mmengine import dist
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmseg_bisenet.checkpoints.files import wrong_part
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import remove_leftovers, replacing
 from mmseg_bisenet.locks import lock
@@ -53,7 +58,10 @@ class AtomicCheckpointHook(CheckpointHook):
         self.backend_args = dict(backend=BACKEND)
 
     def before_run(self, runner: Runner) -> None:
-        """Make sure that ``last_checkpoint``, which MMEngine reads next, names a whole checkpoint."""
+        """Make sure that ``last_checkpoint``, which MMEngine reads next, names a whole checkpoint of this work dir."""
+        require_utf8('work_dir', runner.work_dir)
+        if self.out_dir:
+            require_utf8('default_hooks.checkpoint.out_dir', self.out_dir)
         if runner._resume and runner._load_from is None:
             if dist.is_main_process():
                 self._fix_last_checkpoint(runner)
@@ -98,29 +106,41 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.remove_old()
 
     def _fix_last_checkpoint(self, runner: Runner) -> None:
-        last = _last(runner.work_dir)
-        if last and is_whole(last):
-            return
-        folder = Path(runner.work_dir)
+        named, folders = _named(runner.work_dir), [Path(runner.work_dir)]
         if self.out_dir and self.out_dir != runner.work_dir:  # stock derives the same folder, but later
-            folder = Path(self.out_dir, folder.name)
-        found = sorted(folder.glob(self.filename_tmpl.format('*')), key=_numbers, reverse=True)
-        whole = next(filter(is_whole, found), None)
-        if whole:
+            folders.insert(0, Path(self.out_dir, folders[0].name))
+        found = sorted(folders[0].glob(self.filename_tmpl.format('*')), key=_numbers, reverse=True)
+        if named is None and not found:  # a new training
+            return
+        whole = next(filter(is_whole, [*([_here(named, folders)] if named else []), *found]), None)
+        if whole is None:
+            raise InputError(
+                f'--resume: no checkpoint in {folders[0]} is whole, and last_checkpoint names {named or "none"}; start '
+                'again without --resume, in another --work-dir'
+            )
+        if str(whole) != named:
             runner.logger.warning(
-                f'{last or "last_checkpoint"} is damaged or missing: resuming from {whole}, the newest whole checkpoint'
+                f'{named or "last_checkpoint"} is damaged, missing or of another work dir: resuming from {whole}'
             )
             pointer = Path(runner.work_dir, 'last_checkpoint')
             if pointer.is_fifo():  # no pipe is replaced by a file, but this name is ours
                 pointer.unlink()
             AtomicBackend().put_text(str(whole), str(pointer))
-        elif found or last is not None:
-            raise InputError(
-                f'--resume: no checkpoint in {folder} is whole; start again without --resume, in another --work-dir'
-            )
 
 
-def _last(work_dir: str) -> str | None:
+def require_utf8(option: str, folder: str | Path) -> None:
+    """Refuse a folder whose path the text ``last_checkpoint`` cannot hold. For use before the training.
+
+    Raises:
+        InputError: the path has bytes that are not UTF-8.
+    """
+    try:
+        os.path.abspath(folder).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f'{option} {folder}: its path is not UTF-8, as last_checkpoint is; name another') from error
+
+
+def _named(work_dir: str) -> str | None:
     """What ``last_checkpoint`` names; empty if it is damaged or no file, and None if there is none."""
     path = Path(work_dir, 'last_checkpoint')
     if path.exists() and not path.is_file():
@@ -131,13 +151,19 @@ def _last(work_dir: str) -> str | None:
         return ''
 
 
+def _here(named: str, folders: Sequence[Path]) -> Path:
+    """The path itself, or the same name in the first of ``folders`` if it lies in none of them."""
+    path = Path(named)
+    own = os.path.realpath(path.parent) in map(os.path.realpath, folders)
+    return path if own else folders[0] / path.name
+
+
 def is_whole(path: str | Path) -> bool:
     """Check the checksums of a PyTorch checkpoint. The file is read, but nothing in it is loaded."""
     if not Path(path).is_file():  # a pipe would be waited for
         return False
     try:
-        with ZipFile(path) as file:
-            return file.testzip() is None
+        return wrong_part(path) is None
     except (OSError, BadZipFile):
         return False
 

@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 import mmseg_bisenet
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
-from mmseg_bisenet.files import remove_leftovers, replacing_own, require_own
+from mmseg_bisenet.files import remove_leftovers, replacing_own, require_outside, require_own
 from mmseg_bisenet.locks import lock
 from mmseg_bisenet.registry import HOOKS
 
@@ -65,6 +65,9 @@ class EvaluationHook(Hook):
         if is_main_process():
             folder = Path(runner.work_dir, FOLDER)
             require_own(folder)
+            for metric in _metrics(runner):
+                if metric.folder:
+                    require_outside(metric.folder.folder, folder, 'name another folder for predictions')
             self.lock = lock(folder.parent, 'test')
             remove_leftovers(folder.parent, folder.name)
         self._keep_samples(runner.test_evaluator)

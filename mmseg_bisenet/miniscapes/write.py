@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_output, replacing
+from mmseg_bisenet.files import check_input, check_output, digests, replacing
 from mmseg_bisenet.miniscapes.classes import colours, train_ids
 from mmseg_bisenet.miniscapes.scene import check, draw_scene
 from mmseg_bisenet.pixels import write_pixels
 
 VERSION = 1  # to be raised if the same seed gives other pictures
 NAME = 'miniscapes.json'
+FILES = 'files'  # the key of the checksums
 SPLITS = ('train', 'val')
 TOWNS = {
     'train': ('ahornstedt', 'brunnenau', 'dornwiesen', 'eichenfurt', 'felsenbrueck', 'grauenstein', 'hollerbach'),
@@ -30,8 +31,8 @@ def write_miniscapes(
 ) -> Path:
     """Write a data set of synthetic street scenes in the format of Cityscapes.
 
-    The folder appears when it is complete. If it already contains the same data set, nothing is written. The first
-    scenes do not depend on the number of scenes.
+    The folder appears when it is complete. If it already contains the same data set, its files are compared with the
+    checksums in miniscapes.json, and nothing is written. The first scenes do not depend on the number of scenes.
 
     Args:
         root: the folder to create; it may exist if it is empty.
@@ -44,7 +45,7 @@ def write_miniscapes(
         ``root``, with leftImg8bit/, gtFine/ and miniscapes.json.
 
     Raises:
-        InputError: an argument is wrong, or ``root`` contains something else or cannot be written.
+        InputError: an argument is wrong; ``root`` contains something else or a damaged file, or cannot be written.
     """
     root = Path(root).expanduser()
     size = tuple(map(int, size))
@@ -53,15 +54,16 @@ def write_miniscapes(
             raise InputError(f'{name} {count} is negative; use a number of scenes from 0')
     check(seed, size)
     facts = {'version': VERSION, 'seed': int(seed), 'train': train, 'val': val, 'size': list(size)}
-    if _facts(root) == facts:
+    if _found(root) == facts:
+        _require_whole(root)
         return root
     check_output(root, folder=True, fix='name another folder')
     try:
         with replacing(root) as partial:
             _write(partial, {'train': train, 'val': val}, size, seed)
-            (partial / NAME).write_text(json.dumps(facts) + '\n')
+            (partial / NAME).write_text(json.dumps(facts | {FILES: digests(partial)}) + '\n')
     except InputError:
-        if _facts(root) != facts:  # if equal, another process was faster
+        if _found(root) != facts:  # if equal, another process was faster
             raise
     return root
 
@@ -71,11 +73,29 @@ def scene_seed(seed: int, split: str, index: int) -> int:
     return int(np.random.SeedSequence((seed, SPLITS.index(split), index)).generate_state(1, np.uint64)[0])
 
 
-def _facts(root: Path) -> dict | None:
+def _found(root: Path) -> dict:
+    """What the data set in ``root`` was drawn from; empty if there is none."""
+    return {key: value for key, value in _read(root).items() if key != FILES}
+
+
+def _read(root: Path) -> dict:
     try:
-        return json.loads((root / NAME).read_text())
-    except (OSError, ValueError):
-        return None
+        check_input(root / NAME)
+        return dict(json.loads((root / NAME).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _require_whole(root: Path) -> None:
+    """Compare the files with their checksums; data sets of earlier versions have none."""
+    written = _read(root).get(FILES)
+    if not isinstance(written, dict):
+        return
+    found = digests(root)
+    for name, digest in written.items():
+        if found.get(name) != digest:
+            state = 'is damaged' if name in found else 'is missing'
+            raise InputError(f'{root / name} {state}; remove {root}, and the scenes are drawn again')
 
 
 def _write(root: Path, counts: dict[str, int], size: Sequence[int], seed: int) -> None:

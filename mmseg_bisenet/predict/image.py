@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_input
 from mmseg_bisenet.sizes import MEGAPIXELS, check_size
 
 FORMATS = ('BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')  # no format that runs programs, such as EPS
@@ -28,7 +29,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, damaged, too large, animated, or no image.
     """
-    check_kind(path)
+    check_input(path)
     if Path(path).is_file() and Path(path).stat().st_size == 0:
         raise _empty(path)
     return _decoded(path, lambda: path)
@@ -73,17 +74,6 @@ def _decoded(name: str | Path, source: Callable[[], str | Path | io.BytesIO]) ->
 
 def _empty(name: str | Path) -> InputError:
     return InputError(f'{name} is empty; give a PNG or JPEG file')
-
-
-def check_kind(path: str | Path) -> None:
-    """Refuse what reading would wait for.
-
-    Raises:
-        InputError: the path names a pipe, a socket or a device.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise InputError(f'{path} is a pipe or a device; save what it gives to a file')
 
 
 def to_bgr(image: Image.Image, name: str | Path = 'the image') -> np.ndarray:

@@ -47,6 +47,7 @@ def load_model(
     """
     from mmseg_bisenet.deploy import load
     from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend
+    from mmseg_bisenet.deploy.metadata import is_exported
 
     if is_exported(model):
         return load(model, checkpoint, runtime, precision, device=device or 'cpu')
@@ -67,13 +68,6 @@ def load_model(
     # Windows cannot remove a file that a runtime has mapped into memory.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as passing:
         return load(_export(name, checkpoint, backend.format, precision, Path(passing)), device=device)
-
-
-def is_exported(model: str | Path) -> bool:
-    """Whether the name is that of an exported file."""
-    from mmseg_bisenet.deploy.metadata import SUFFIXES
-
-    return Path(model).suffix in SUFFIXES.values()
 
 
 def fastest(device: str, needs: dict[str, tuple[str, ...]]) -> str:

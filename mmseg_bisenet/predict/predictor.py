@@ -10,6 +10,7 @@ It adds to the callable of :func:`mmseg_bisenet.deploy.load`: the choice of a ru
 network's size and back, and results that draw and save themselves.
 """
 
+import operator
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from mmseg_bisenet.predict.model import load_model
 from mmseg_bisenet.predict.pipeline import Pipeline
 from mmseg_bisenet.predict.result import Result
 from mmseg_bisenet.predict.sources import Frame, find_sources
-from mmseg_bisenet.sizes import check_pixels, check_size
+from mmseg_bisenet.sizes import ASPECT, check_pixels, check_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +57,7 @@ class Predictor:
         height: of the network's input.
 
     Raises:
-        InputError: as :func:`mmseg_bisenet.deploy.load`; or a height of 0 or less, or for a fixed shape.
+        InputError: as :func:`mmseg_bisenet.deploy.load`; or a height that cannot be, or for a fixed shape.
     """
 
     def __init__(
@@ -178,14 +179,25 @@ class _Timed:
 
 def check_height(height: int | None) -> None:
     """Raises:
-    InputError: it is 0 or less.
+    InputError: it is no whole number, 0 or less, or too large for images of every shape.
     """
-    if height is not None and height < 1:
+    if height is None:
+        return
+    try:
+        height = operator.index(height)
+    except TypeError as error:
+        raise InputError(f'height={height!r}: give a whole number of pixels') from error
+    if height < 1:
         raise InputError(f'--height {height}: give 1 or more')
+    check_pixels(f'the narrowest input of the network at --height {height}', -(-height // ASPECT), height)
 
 
 def _array(image: Any) -> np.ndarray:
     if not hasattr(image, 'dtype'):
         name = type(image).__name__
         raise InputError(f'image of type {name}: give a path, an array, a picture of Pillow or a tensor')
-    return np.asarray(image.cpu() if hasattr(image, 'cpu') else image)
+    try:
+        return np.asarray(image.detach().cpu() if hasattr(image, 'detach') else image)
+    except (RuntimeError, TypeError) as error:  # on the meta device, sparse, of a type that NumPy lacks
+        reason = str(error).partition('\n')[0]
+        raise InputError(f'image: a tensor that holds no pixels ({reason}); give a dense one of uint8') from error

@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_input
 from mmseg_bisenet.pixels import SUFFIXES
 from mmseg_bisenet.predict import image, video
 
-URL = re.compile(r'(rtsps?|rtmps?|https?|udp|tcp|srt)://')
+SCHEMES = 'rtsp', 'rtsps', 'rtmp', 'rtmps', 'http', 'https', 'udp', 'tcp', 'srt'
+URL = re.compile(rf'({"|".join(SCHEMES)})://')
 LIST = '.txt'
 
 
@@ -182,12 +184,14 @@ def _single(text: str, but: Path | None) -> list[Source]:
     path = Path(text)
     if URL.match(text):
         return [Stream(text)]
-    image.check_kind(path)
+    check_input(path)
     if path.is_dir():
         return _files(path, sorted(path.rglob('*')), but, f'folder {text}')
     if not os.path.lexists(path):
         if text.isdecimal():
             return [Camera(int(text))]
+        if re.match(r'\w\w+://', text):
+            raise InputError(f'{text}: streams are read from {", ".join(SCHEMES)}; give one of these, or a path')
         if glob.has_magic(text):
             found = sorted(map(Path, glob.glob(text, recursive=True)))
             parts = path.parts
@@ -222,7 +226,7 @@ def _file(path: Path, name: str) -> Source:
 
 
 def _lines(path: Path) -> list[str]:
-    image.check_kind(path)
+    check_input(path)
     try:
         content = path.read_bytes().removeprefix(BOM_UTF8)
         lines = [line for line in map(os.fsdecode, content.splitlines()) if line.strip()]

@@ -51,12 +51,17 @@ def read(work_dir: Path) -> list[dict]:
     line may be incomplete, and is left out.
     """
     lines: list[dict] = []
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):  # the folder names are dates
+    for path in logs(work_dir):
         run = [line for text in path.read_text(errors='replace').splitlines() if (line := _parse(text))]
         training = [line['step'] for line in run if 'loss' in line]
         if training:  # a test without training also logs its scores, at step 0
             lines = [line for line in lines if line['step'] < training[0]] + run
     return lines
+
+
+def logs(work_dir: Path) -> list[Path]:
+    """The logs of MMEngine, in the order of the dates in the names of their folders."""
+    return [path for path in sorted(work_dir.glob('*/vis_data/scalars.json')) if path.is_file()]
 
 
 def _parse(text: str) -> dict | None:

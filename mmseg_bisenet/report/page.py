@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -9,8 +11,10 @@ import jinja2
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_input
 from mmseg_bisenet.report import curves, pictures
 
+FOLDER = 'evaluation'
 TABLE_CLASSES = 30  # with more classes, the confusion matrix is a picture
 LARGEST = 15  # confusions in the list
 KEYS = {
@@ -31,11 +35,31 @@ def render(work_dir: Path, folder: Path) -> str:
     Raises:
         InputError: there are no scores, or they are damaged.
     """
-    path = work_dir / 'evaluation' / 'scores.json'
-    again = f'run mmseg-bisenet test CONFIG CHECKPOINT --work-dir {work_dir}'
-    scores, charts = _load(path, again), curves.charts(work_dir)
-    try:
+    charts = curves.charts(work_dir)
+    with _scores(work_dir) as scores:
         return _render(scores, charts, work_dir, folder)
+
+
+def inputs(work_dir: Path) -> list[Path]:
+    """The files that the page is made of and about: config, checkpoint, logs, and every image of the test.
+
+    Raises:
+        InputError: there are no scores, or they are damaged.
+    """
+    with _scores(work_dir) as scores:
+        images = [row['img_path'] for rows in ('per_image', 'skipped', 'samples') for row in scores[rows]]
+        names = [scores['config'], scores['checkpoint'], *images]
+        return [Path(name) for name in names if name] + curves.logs(work_dir)
+
+
+@contextmanager
+def _scores(work_dir: Path) -> Iterator[dict]:
+    """The content of ``scores.json``; what the block raises because of other types or shapes becomes one line."""
+    path = work_dir / FOLDER / 'scores.json'
+    again = f'run mmseg-bisenet test CONFIG CHECKPOINT --work-dir {work_dir}'
+    scores = _load(path, again)
+    try:
+        yield scores
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, jinja2.TemplateError) as error:
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'{path} is damaged ({reason}); {again} again') from error
@@ -43,7 +67,7 @@ def render(work_dir: Path, folder: Path) -> str:
 
 def _render(scores: dict, charts: list[curves.Chart], work_dir: Path, folder: Path) -> str:
     """Raises one of many errors if the scores have other types or shapes than a test writes."""
-    evaluation = work_dir / 'evaluation'
+    evaluation = work_dir / FOLDER
     classes = scores['classes']
     # Not every data set has a palette.
     palette = scores['palette'] or np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
@@ -76,6 +100,7 @@ def _render(scores: dict, charts: list[curves.Chart], work_dir: Path, folder: Pa
 
 
 def _load(path: Path, again: str) -> dict:
+    check_input(path)
     try:
         scores = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:

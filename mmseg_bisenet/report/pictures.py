@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.palette import paint
 from mmseg_bisenet.pixels import read_pixels
 
@@ -66,7 +67,7 @@ def _open(path: str | Path, flag: int) -> tuple[np.ndarray | None, str]:
     """Decode with OpenCV, as the test does. Return (pixels, ''), or (None, problem)."""
     try:
         pixels = read_pixels(path, flag)
-    except OSError as error:
+    except (OSError, InputError) as error:
         return None, f'{path} {"does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"}'
     return pixels, '' if pixels is not None else f'{path} cannot be read'
 

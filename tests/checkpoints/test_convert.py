@@ -11,6 +11,7 @@ import pytest
 import torch
 from base import build
 from checkpoints.formula import quick_tensor, segmentor
+from full_disk import largest_file
 from mmengine.logging import MessageHub
 from models.test_segmentor import read as read_config
 from torch import Tensor
@@ -83,7 +84,8 @@ def openmmlab(stock_configs, tmp_path_factory):
             done.clear()  # half a gigabyte each
             state_dict = filled(next(stock_configs.glob(f'bisenetv[12]/{name}.py')))
             folder = tmp_path_factory.mktemp('openmmlab')
-            meta = dict(CLASSES=('a', 'b'), PALETTE=[[0, 0, 0], [1, 1, 1]], mmseg_version='0.18.0')
+            names = tuple(map(str, range(len(state_dict[CLASSIFIER]))))
+            meta = dict(CLASSES=names, PALETTE=[[0, 0, 0]] * len(names), mmseg_version='0.18.0')
             torch.save({'meta': meta, 'state_dict': state_dict}, folder / 'in.pth')
             converted = convert(folder / 'in.pth', folder / 'out.pth')
             assert (converted.source, converted.dropped) == ('openmmlab', ())
@@ -145,6 +147,32 @@ def test_values_that_float16_does_not_have(x39, tmp_path, capsys):
     assert not (tmp_path / 'b.safetensors').exists()
 
 
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+def test_other_floating_types_become_float32(x39, tmp_path, dtype):
+    given = {key: x.to(dtype) if x.is_floating_point() else x for key, x in x39.items()}
+    torch.save(given, tmp_path / 'in.pth')
+    convert(tmp_path / 'in.pth', tmp_path / 'out.pth')
+    expected = {key: x.float() if x.is_floating_point() else x for key, x in given.items()}
+    assert same(read(tmp_path / 'out.pth').state_dict, expected)
+
+
+def test_the_weights_in_the_package_are_converted(tmp_path):
+    shipped = model_index.find('bisenetv2_camvid').weights
+    converted = convert(shipped, tmp_path / 'out.safetensors')
+    assert (converted.config.stem, converted.num_classes) == (model_index.find('bisenetv2_camvid').config.stem, 11)
+    given, done = read(shipped), read(tmp_path / 'out.safetensors')
+    assert given.state_dict[CLASSIFIER].dtype == torch.float16
+    expected = {key: x.float() if x.is_floating_point() else x for key, x in given.state_dict.items()}
+    assert same(done.state_dict, expected)
+    assert done.dataset_meta == given.dataset_meta
+
+
+def test_names_of_another_number_of_classes(x39, tmp_path, capsys):
+    torch.save(dict(state_dict=x39, meta=dict(CLASSES=['a', 'b'])), tmp_path / 'in.pth')
+    line = refused(capsys, tmp_path / 'in.pth')
+    assert line.endswith('in.pth has 19 classes and names 2; correct its meta, or remove it')
+
+
 def test_half_the_space(saved, x39, tmp_path):
     assert main(['convert', str(saved), str(tmp_path / 'out.safetensors'), '--inference', '--half']) == 0
     half = read(tmp_path / 'out.safetensors').state_dict
@@ -198,8 +226,9 @@ def test_an_old_checkpoint_names_its_config(tmp_path):
 def test_to_safetensors_and_back_bit_by_bit(x39, tmp_path):
     odd = {key: value.clone() for key, value in x39.items()}
     odd[CLASSIFIER].view(-1)[:4] = torch.tensor([-0.0, -3.4e38, 1e-38, 1e-45])
+    names, colours = [*map(str, range(19))], [[1, 2, 3]] * 19
     torch.save(
-        {'state_dict': odd, 'meta': dict(dataset_meta=dict(classes=['road'], palette=np.array([[1, 2, 3]])))},
+        {'state_dict': odd, 'meta': dict(dataset_meta=dict(classes=names, palette=np.array(colours)))},
         tmp_path / 'a.pth',
     )
     convert(tmp_path / 'a.pth', tmp_path / 'b.safetensors')
@@ -208,7 +237,7 @@ def test_to_safetensors_and_back_bit_by_bit(x39, tmp_path):
     for name in ('b.safetensors', 'c.pth', 'd.safetensors'):
         checkpoint = read(tmp_path / name)
         assert same(checkpoint.state_dict, odd)
-        assert checkpoint.meta['dataset_meta'] == dict(classes=['road'], palette=[[1, 2, 3]])
+        assert checkpoint.meta['dataset_meta'] == dict(classes=names, palette=colours)
     assert (tmp_path / 'b.safetensors').read_bytes() == (tmp_path / 'd.safetensors').read_bytes()
 
 
@@ -342,8 +371,8 @@ def key_of(state_dict: dict, end: str) -> str:
 
 def spoil_type(state_dict):
     key = key_of(state_dict, 'stem.conv.weight')
-    state_dict[key] = state_dict[key].half()
-    return f'1 of another type: {key} torch.float16 instead of torch.float32'
+    state_dict[key] = state_dict[key].long()
+    return f'1 of another type: {key} torch.int64 instead of torch.float32'
 
 
 def spoil_counter(state_dict):
@@ -409,7 +438,9 @@ def test_targets(saved, tmp_path, capsys):
     (tmp_path / 'there.pth').write_text('mine')
     assert 'there.pth exists already' in refused(capsys, saved, target='there.pth')
     assert (tmp_path / 'there.pth').read_text() == 'mine'
-    assert 'exists already' in refused(capsys, saved, target=saved.name)
+    before = saved.read_bytes()
+    line = refused(capsys, saved, '--overwrite', target=saved.name)
+    assert f'{saved} is an input of this command, and would be overwritten' in line and saved.read_bytes() == before
     assert 'ends in neither .pth nor .safetensors; name a file of one of these formats' in refused(
         capsys, saved, target='out.onnx'
     )
@@ -420,16 +451,10 @@ def test_targets(saved, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_a_full_disk_leaves_nothing(saved, tmp_path, capsys, monkeypatch, suffix):
-    def fail(path: Path) -> None:
-        path.write_text('half')
-        raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr('torch.save', lambda content, path: fail(path))
-    monkeypatch.setattr(Path, 'write_bytes', lambda path, content: fail(path))
-    assert 'cannot be written (No space left on device); name another place' in refused(
-        capsys, saved, target=f'out{suffix}'
-    )
+def test_a_full_disk_leaves_nothing(saved, tmp_path, capsys, suffix):
+    with largest_file(10_000):
+        line = refused(capsys, saved, target=f'out{suffix}')
+    assert f'{tmp_path}/out{suffix} cannot be written (File too large); name another place' in line
 
 
 def test_unknown_file_is_an_input_error(tmp_path):

@@ -193,6 +193,7 @@ def test_commands(wrong, drawn, tmp_path, monkeypatch, capsys, command):
         (dict(dataset_meta=5), 'dataset_meta is int, not a dict'),
         (dict(dataset_meta=dict(classes=3)), 'has classes that are no list of names'),
         (dict(CLASSES=[1, 2]), 'has classes that are no list of names'),
+        (dict(CLASSES=('a', 'b', 'a')), "names the class 'a' more than once"),
         (dict(dataset_meta=dict(classes=['a'], palette=[[1, 2]])), 'has a palette that is no list of (red, green'),
         (dict(dataset_meta=dict(classes=['a', 'b'], palette=[[1, 2, 3]])), 'has a palette that is no list of (red'),
         (dict(dataset_meta=dict(classes=['a'], palette=[[1, 2, 300]])), 'has a palette that is no list of (red, green'),

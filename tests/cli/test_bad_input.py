@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -267,6 +268,20 @@ def test_data_of_other_classes_than_the_model(refused, checkpoint, command):
     path = [checkpoint()] if command == 'test' else []
     line = refused(command, NAME, *path, '--cfg-options', 'model.num_classes=11')
     assert f'{command}_dataloader.dataset has 19 classes, and model.num_classes is 11; set it to 19' in line
+
+
+def test_a_data_set_that_names_a_class_twice(refused):
+    key = 'train_dataloader.dataset'
+    classes = f'metainfo.classes=({",".join("abcdefghijklmnopqra")})'
+    changes = [f'{key}.{change}' for change in ('type=BaseSegDataset', 'img_suffix=_leftImg8bit.png', classes)]
+    line = refused('train', NAME, '--cfg-options', *changes)
+    assert f"{key}.metainfo names the class 'a' more than once; fix it" in line
+
+
+def test_a_list_that_is_a_pipe(refused, tmp_path):
+    os.mkfifo(tmp_path / 'list.txt')
+    line = refused('train', NAME, '--cfg-options', f'train_dataloader.dataset.ann_file={tmp_path}/list.txt')
+    assert f'{tmp_path}/list.txt is a pipe or a device; save what it gives to a file' in line
 
 
 @pytest.mark.parametrize('command', ['train', 'test'])

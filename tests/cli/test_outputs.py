@@ -1,18 +1,21 @@
 """What a command would write over is found before its work, and stays."""
 
 import os
-import resource
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
+from full_disk import largest_file
 from mmengine.config import Config
 
 import mmseg_bisenet.zoo
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.launch import _Runner
+from mmseg_bisenet.cli.launch import _Runner, full_disk
 from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.hook import FOLDER
@@ -127,6 +130,46 @@ def test_a_file_stays_unless_told(refused, link):
         assert 'nowhere.pth does not exist' in refused('convert', 'nowhere.pth', 'there.pth', '--overwrite')
 
 
+def test_no_output_replaces_an_input(refused):
+    exported = f'{find(V2).stem}_fp32_64x128.onnx'
+    Path(exported).write_text('mine')
+    Path('mine.pth').write_text('mine')
+    Path('calibration').mkdir()
+    for name in ('mine.png', 'calibration/mine.png'):
+        cv2.imwrite(name, np.zeros((64, 64, 3), np.uint8))
+    for path, *arguments in (
+        ('mine.pth', 'convert', 'mine.pth', 'mine.pth'),
+        (exported, 'export', V2, exported, '--shape', '64', '128'),
+        ('mine.pth', 'benchmark', V2, 'mine.pth', '--csv', 'mine.pth'),
+        ('mine.png', 'benchmark', V2, '--image', 'mine.png', '--picture', 'mine.png'),
+        ('calibration/mine.png', 'benchmark', V2, '--calibration', 'calibration', '--csv', 'calibration/mine.png'),
+    ):
+        line = refused(*arguments, '--overwrite')
+        assert f'{path} is an input of this command, and would be overwritten; name' in line
+
+
+@pytest.mark.parametrize(
+    'options, place',
+    [
+        (['--out', 'work/evaluation'], 'work/evaluation lies in work/evaluation'),
+        (['--out', 'work/evaluation/labels'], 'work/evaluation/labels lies in work/evaluation'),
+        (['--show-dir', 'work/evaluation/shown'], 'work/evaluation/shown lies in work/evaluation'),
+        (['--out', 'work'], 'work lies in work'),
+        (['--out', 'labels', '--show-dir', 'labels/shown'], 'labels/shown lies in labels'),
+    ],
+)
+def test_folders_of_a_test_inside_another(refused, options, place):
+    Path('some.pth').touch()
+    line = refused('test', NAME, 'some.pth', '--work-dir', 'work', *options)
+    assert line.startswith(f'{place}, which is written as a whole; name another folder with --')
+
+
+def test_a_work_dir_that_last_checkpoint_cannot_name(refused):
+    sys.stderr.reconfigure(errors='backslashreplace')  # as outside of pytest
+    line = refused('train', NAME, '--work-dir', os.fsdecode(b'\xff'))
+    assert line == r'--work-dir \udcff: its path is not UTF-8, as last_checkpoint is; name another'
+
+
 @pytest.mark.parametrize('place', ['loop', 'loop/deep', 'file/deep', '/proc/new'])
 def test_an_output_that_cannot_be(refused, place):
     Path('file').touch()
@@ -145,11 +188,25 @@ def test_an_output_that_cannot_be(refused, place):
 
 
 def test_a_full_disk_leaves_no_scenes(refused):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
+    with largest_file(100):
         line = refused('miniscapes', 'scenes', '--train', '1', '--val', '0', '--size', '64', '64')
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert line == 'scenes cannot be written (File too large); name another place'
     assert not os.listdir()
+
+
+def test_a_full_disk_at_the_start_of_a_training(tmp_path):
+    (tmp_path / 'mine.py').write_text(f'a = {"x" * 200!r}')
+    runner = SimpleNamespace(cfg=Config.fromfile(tmp_path / 'mine.py'), work_dir=str(tmp_path / 'work'))
+    text = rf'^{tmp_path}/work/mine\.py cannot be written \(File too large\)'
+    with largest_file(100), pytest.raises(InputError, match=text):
+        _Runner.dump_config(runner)
+    assert not os.listdir(tmp_path / 'work')
+
+
+def test_a_full_disk_that_mmengine_meets(tmp_path):
+    fix = 'make room there and in /dev/shm, or name another --work-dir'
+    with pytest.raises(InputError, match=rf'^work cannot be written \(File too large\); {fix}$'), full_disk('work'):
+        with largest_file(100):
+            (tmp_path / 'log').write_text('x' * 200)
+    with pytest.raises(FileNotFoundError), full_disk('work'):
+        (tmp_path / 'none').read_text()

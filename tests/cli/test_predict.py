@@ -90,7 +90,9 @@ def test_a_wrong_file_among_others(here, small_onnx, capsys):
         (['in/a.png', '--checkpoint', 'none.pth'], 'checkpoint none.pth does not exist'),
         (['in', '--output', 'old'], 'old/a_labels.png exists already; name another folder with --output, or give'),
         (['in', 'in/deep/a_mask.png', '--output', 'in/deep', '--save', 'mask', '--overwrite'],
-         'in/deep/a_mask.png is one of the images, and would be overwritten; name another folder'),
+         'in/deep/a_mask.png is an input of this command, and would be overwritten; name another folder'),
+        (['in/a.png', '--height', '999999'], 'the narrowest input of the network at --height 999999 has 62500x999999'),
+        (['file:///in/a.png'], 'file:///in/a.png: streams are read from rtsp, rtsps, rtmp, rtmps, http, https, udp'),
         (['http://127.0.0.1:9/live'], 'stream http://127.0.0.1:9/live cannot be opened (Connection refused); check'),
     ],
 )  # fmt: skip

@@ -270,9 +270,48 @@ def test_a_work_dir_with_a_name_of_any_bytes(work_dir):
     assert b'href="%FF/evaluation/scores.json"' in (folder.parent / 'out.html').read_bytes()
 
 
+def test_what_was_tested_is_not_replaced(work_dir, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the checkpoint is work/iter_400.pth
+    train(work_dir)
+    scores = read_scores(work_dir)
+    for path in (scores['checkpoint'], scores['config']):
+        Path(path).parent.mkdir(parents=True)
+        Path(path).write_text('mine')
+    log = work_dir / '20260101_000000/vis_data/scalars.json'
+    for path in (scores['checkpoint'], scores['config'], scores['samples'][0]['img_path'], log):
+        before = Path(path).read_bytes()
+        line = error(capsys, work_dir, '--out', path, '--overwrite')
+        assert line == (
+            f'mmseg-bisenet: error: {path} is an input of this command, and would be overwritten; name another\n'
+        )
+        assert Path(path).read_bytes() == before
+
+
+@pytest.mark.parametrize('name', ['scores.json', 'new.html', 'samples/best_00_truth.png'])
+def test_nothing_is_written_into_the_results(work_dir, capsys, name):
+    before = {path: path.read_bytes() for path in work_dir.rglob('*') if path.is_file()}
+    line = error(capsys, work_dir, '--out', work_dir / 'evaluation' / name, '--overwrite')
+    assert f'error: {work_dir}/evaluation/{name} lies in {work_dir}/evaluation, which is written as a whole' in line
+    assert {path: path.read_bytes() for path in work_dir.rglob('*') if path.is_file()} == before
+
+
+def test_pipes_are_not_waited_for(work_dir, capsys):
+    train(work_dir)
+    photo = Path(read_scores(work_dir)['samples'][0]['img_path'])
+    log = work_dir / '20260101_000002/vis_data/scalars.json'
+    for path in (photo, log):
+        path.unlink()
+        os.mkfifo(path)
+    assert f'{photo} cannot be read' in page(work_dir)
+    scores = work_dir / 'evaluation/scores.json'
+    scores.unlink()
+    os.mkfifo(scores)
+    assert f'{scores} is a pipe or a device; save what it gives to a file' in error(capsys, work_dir, '--overwrite')
+
+
 def test_target_that_cannot_be_written(work_dir, capsys):
     assert 'a.html cannot be written (Not a directory); name another place' in error(
-        capsys, work_dir, '--out', work_dir / 'evaluation' / 'scores.json' / 'x' / 'a.html'
+        capsys, work_dir, '--out', work_dir / '0 ü.png' / 'x' / 'a.html'
     )
     before = page(work_dir)
     (work_dir / f'.report.html.{os.getpid()}.partial').mkdir()  # a write that fails keeps the earlier page

@@ -9,7 +9,7 @@ import pytest
 
 from mmseg_bisenet.cli import main
 
-REFUSAL = 'is one of the images, and would be overwritten; name another folder with --output'
+REFUSAL = 'is an input of this command, and would be overwritten; name another folder with --output'
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from torch import nn
 
 from mmseg_bisenet.checkpoints.files import read
-from mmseg_bisenet.checkpoints.fit import completed
+from mmseg_bisenet.checkpoints.fit import completed, own_tensors
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.cli.preflight import check_resumed
@@ -56,6 +56,23 @@ def test_its_own_network_is_taken(cfg, weights, tmp_path, monkeypatch):
     checked(cfg, path)
     torch.save({key: value[:11] if '.conv_seg.' in key else value for key, value in weights.items()}, path)
     checked(cfg, path)  # fine-tuning for other classes
+
+
+def test_it_is_compared_without_weights(cfg, weights):
+    own = own_tensors(cfg.model)
+    assert all(value.is_meta for value in own.values())
+    assert {key: value.shape for key, value in own.items()} == {key: value.shape for key, value in weights.items()}
+
+
+class ReadsValues(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(int(torch.tensor(3.0).item())))
+
+
+def test_a_network_that_cannot_be_built_without_values():
+    own = own_tensors(ConfigDict(type=ReadsValues))
+    assert own['bias'].shape == (3,) and not own['bias'].is_meta
 
 
 def test_no_load_from(cfg):

@@ -171,6 +171,14 @@ def test_an_unknown_argument_is_not_swallowed(tmp_path):
         build(tmp_path, 'train', image_suffix='.png')
 
 
+@pytest.mark.parametrize('name', ['train/0001TP_2.png', 'trainannot/0001TP_1.png'])
+def test_a_pipe_is_not_waited_for(segnet, tmp_path, name):
+    (segnet / name).unlink()
+    os.mkfifo(segnet / name)
+    line = refused(segnet, tmp_path / 'camvid')
+    assert line == f'{segnet / name} is a pipe or a device; save what it gives to a file'
+
+
 @pytest.mark.parametrize('kind', ['folder', 'file', 'dangling link'])
 def test_the_target_is_never_overwritten(segnet, tmp_path, kind):
     target = tmp_path / 'camvid'

@@ -215,3 +215,12 @@ def test_a_face_outside_the_mapping_is_named(source, tmp_path):
 def test_an_unreadable_file_is_named(source, tmp_path, path):
     (source / path).write_bytes((source / path).read_bytes()[:60])
     assert refused(source, tmp_path / 'out').startswith(f'{source / path}: not a readable image')
+
+
+@pytest.mark.parametrize(
+    'path', ['CelebA-HQ-img/1.jpg', 'CelebAMask-HQ-mask-anno/0/00001_skin.png', 'CelebA-HQ-to-CelebA-mapping.txt']
+)
+def test_a_pipe_is_not_waited_for(source, tmp_path, path):
+    (source / path).unlink()
+    os.mkfifo(source / path)
+    assert refused(source, tmp_path / 'out') == f'{source / path} is a pipe or a device; save what it gives to a file'

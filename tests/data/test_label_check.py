@@ -82,6 +82,16 @@ def test_labels_without_any_class(root, pipeline):
     assert result.fixes() == [('label it, or leave the image out of the data set', 2)]
 
 
+def test_pipes_are_listed(root):
+    for name in ('images/a.png', 'masks/b.png'):
+        (root / name).unlink()
+        os.mkfifo(root / name)
+    text = 'is a pipe or a device; save what it gives to a file'
+    (root / 'list.txt').write_text('a\nb\n')
+    found = walked(root, ann_file='list.txt')
+    assert found.problems == [f'{root}/images/a.png {text}', f'{root}/masks/b.png {text}']
+
+
 def test_workers_change_nothing(root):
     for i in range(10):
         (root / f'images/c{i}.png').write_bytes(b'' if i % 3 else (root / 'images/a.png').read_bytes())

@@ -1,5 +1,6 @@
 """The checked loading transforms: the stock ones are the oracle for right files; each wrong file is named."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -148,6 +149,28 @@ def test_the_label_of_a_resized_image_is_compared_with_the_file(tmp_path):
         results = Compose(pipeline)(dict(img_path=str(tmp_path / 'image.png'), **sample(path)))
     assert results['img'].shape == (8, 12, 3)
     assert results['gt_seg_map'].shape == (4, 6)
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 5), (5, 1)])
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_a_label_of_one_row_or_column(tmp_path, shape, suffix):
+    """Stock drops every axis of length 1."""
+    label = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    path = str(tmp_path / f'label{suffix}')
+    Image.fromarray(label).save(path)
+    for backend in ('pillow', 'cv2'):
+        loaded = LoadAnnotations(num_classes=5, imdecode_backend=backend)(sample(path, ori_shape=shape))
+        np.testing.assert_array_equal(loaded['gt_seg_map'], label)
+    assert stock.LoadAnnotations()(sample(path))['gt_seg_map'].ndim < 2
+    message = refusal(LoadAnnotations(num_classes=5), sample(path, ori_shape=(2, 2)))
+    assert f'the label is {shape[1]}x{shape[0]} and its image 2x2' in message
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    path = str(tmp_path / 'a.png')
+    os.mkfifo(path)
+    for load, results in ((LoadImageFromFile(), dict(img_path=path)), (LoadAnnotations(num_classes=2), sample(path))):
+        assert refusal(load, results) == f'{path} is a pipe or a device; save what it gives to a file'
 
 
 def test_a_colour_label_is_named(tmp_path):

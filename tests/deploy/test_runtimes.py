@@ -363,6 +363,7 @@ def test_a_pytorch_that_is_too_old(monkeypatch, segmentor):
 def test_a_package_for_another_device(monkeypatch, tmp_path):
     (tmp_path / 'net.pt2').write_bytes(b'abc')
     about = dict(format_version=1, bytes=3, format='pt2', precision='fp32', shape=SHAPE, dynamic=False, device='cuda')
+    about |= dict(output_kind='logits', align_corners=False, num_classes=2, classes=['a', 'b'], palette=[])
     (tmp_path / 'net.pt2.json').write_text(json.dumps(about))
     assert_refused(r"net\.pt2 runs on cuda, not on cpu; give device='cuda'$", load, tmp_path / 'net.pt2')
 
@@ -443,6 +444,9 @@ def test_a_file_that_its_runtime_cannot_take(files, tmp_path):
         (np.zeros((64, 128, 4), np.uint8), r'image of shape \(64, 128, 4\): give'),
         (np.zeros((0, 64, 128, 3), np.uint8), r'image of shape \(0, 64, 128, 3\): give'),
         (np.zeros((0, 128, 3), np.uint8), r'image of shape \(0, 128, 3\): give'),
+        (torch.zeros(64, 128, 3, dtype=torch.uint8, device='meta'), 'image is a tensor of the meta device, or sparse'),
+        (torch.zeros(64, 128, 3, dtype=torch.uint8).to_sparse(), 'image is a tensor of the meta device, or sparse'),
+        (torch.zeros(64, 128, 3, requires_grad=True), r'image of dtype torch\.float32: give uint8'),
     ],
 )
 def test_images_that_are_none(segmentor, given, message):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -155,8 +156,47 @@ def test_the_name_of_the_last_checkpoint_is_found_again(tmp_path, whole, damage)
 def test_no_whole_checkpoint_is_said(tmp_path):
     toy(tmp_path, max_iters=4).train()
     SPOILED['cut off'](tmp_path / 'iter_4.pth')
-    with pytest.raises(InputError, match=f'no checkpoint in {tmp_path} is whole; start again without --resume'):
+    with pytest.raises(InputError) as caught:
         resume(tmp_path)
+    assert str(caught.value) == (
+        f'--resume: no checkpoint in {tmp_path} is whole, and last_checkpoint names {tmp_path}/iter_4.pth; start again '
+        'without --resume, in another --work-dir'
+    )
+
+
+@pytest.mark.parametrize('out_dir', [False, True], ids=['work dir', 'out_dir'])
+def test_a_copy_of_a_work_dir_resumes_from_its_own_checkpoint(tmp_path, whole, out_dir):
+    def checkpoint(place: str) -> dict:
+        return dict(checkpoint=dict(out_dir=str(tmp_path / place))) if out_dir else {}
+
+    saved, copied = (tmp_path / 'big' / 'a', tmp_path / 'other' / 'b') if out_dir else (tmp_path / 'a', tmp_path / 'b')
+    toy(tmp_path / 'a', max_iters=8, **checkpoint('big')).train()
+    shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+    if out_dir:
+        shutil.copytree(saved, copied)
+    toy(tmp_path / 'a', resume=True, **checkpoint('big')).train()  # the original goes on
+    saved.joinpath('iter_8.pth').write_bytes(saved.joinpath('iter_12.pth').read_bytes())  # which would be followed
+    before = {path: path.read_bytes() for path in saved.iterdir() if path.is_file()}
+    assert resume(tmp_path / 'b', **checkpoint('other')) == whole
+    assert find_latest_checkpoint(tmp_path / 'b') == f'{copied}/iter_12.pth'
+    assert {path: path.read_bytes() for path in saved.iterdir() if path.is_file()} == before
+
+
+def test_a_copy_without_its_checkpoint(tmp_path):
+    toy(tmp_path / 'a', max_iters=4).train()
+    shutil.copytree(tmp_path / 'a', tmp_path / 'b', ignore=shutil.ignore_patterns('*.pth'))
+    text = f'no checkpoint in {tmp_path}/b is whole, and last_checkpoint names {tmp_path}/a/iter_4.pth'
+    with pytest.raises(InputError, match=text):
+        resume(tmp_path / 'b')
+
+
+@pytest.mark.parametrize('option', ['work_dir', 'default_hooks.checkpoint.out_dir'])
+def test_a_folder_that_last_checkpoint_cannot_name(tmp_path, option):
+    folder = tmp_path / os.fsdecode(b'\xff')
+    places = (folder, {}) if option == 'work_dir' else (tmp_path, dict(out_dir=str(folder)))
+    with pytest.raises(InputError, match=f'^{option} .*: its path is not UTF-8, as last_checkpoint is; name another$'):
+        toy(places[0], max_iters=4, checkpoint=places[1]).train()
+    assert not list(tmp_path.rglob('*.pth'))
 
 
 def test_two_trainings_in_one_work_dir(tmp_path, monkeypatch):

@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.visualization import LocalVisBackend
 from mmseg.datasets import CityscapesDataset
 
 from mmseg_bisenet.engine import ValidationPicturesHook
 from mmseg_bisenet.engine.pictures_hook import side_by_side
+from mmseg_bisenet.engine.vis_backend import AnyNameVisBackend
 from mmseg_bisenet.miniscapes.classes import train_ids
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
@@ -59,7 +59,7 @@ def test_a_backend_that_fails_costs_no_training(train, tmp_path, monkeypatch):
     def add_image(*arguments) -> None:
         raise OSError('disk full')
 
-    monkeypatch.setattr(LocalVisBackend, 'add_image', add_image)
+    monkeypatch.setattr(AnyNameVisBackend, 'add_image', add_image)
     train(tmp_path, 'custom_hooks.0.count=4', 'train_cfg.max_iters=2')
     (log,) = tmp_path.glob('*/*.log')
     warnings = [line for line in log.read_text().splitlines() if 'disk full' in line]

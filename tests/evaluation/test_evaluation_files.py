@@ -22,6 +22,7 @@ from mmseg_bisenet.evaluation.hook import EvaluationHook
 from mmseg_bisenet.evaluation.predictions import LABEL_IDS, PredictionFolder
 from mmseg_bisenet.evaluation.samples import Extremes, best_and_worst
 from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
+from mmseg_bisenet.pixels import read_pixels
 
 NAME = 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
 
@@ -147,21 +148,35 @@ def without_truth(config, drawn) -> tuple[str, ...]:
 
 
 def test_names_of_any_bytes(config, drawn, tmp_path):
-    """An image and a work dir whose names are not UTF-8: the scores, the predictions and the report are written."""
+    """An image and a folder whose names are not UTF-8: scores, predictions, pictures and report are written."""
     for path in sorted(drawn.glob('miniscapes/*/val/kaltenmuehl/*_000000_*')):
         name = path.name.replace('kaltenmuehl', os.fsdecode(b'\xff'))
         target = tmp_path / 'data' / path.parts[-4] / 'val' / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     work_dir = tmp_path / 'work'
-    changes = (f'test_dataloader.dataset.data_root={tmp_path}/data',)
-    assert run(config, work_dir, '--out', str(tmp_path / 'out'), changes=changes) == 0
+    # MMEngine keeps visualizers by name as long as the process lives.
+    changes = (f'test_dataloader.dataset.data_root={tmp_path}/data', f'visualizer.name={tmp_path}')
+    shown = tmp_path / os.fsdecode(b'o\xff\n')
+    assert run(config, work_dir, '--out', str(tmp_path / 'out'), '--show-dir', str(shown), changes=changes) == 0
+    (picture,) = shown.rglob('*.png')
+    assert os.fsencode(picture.name) == b'test_\xff_000000_000019_leftImg8bit.png_0.png'
+    assert read_pixels(picture).shape == (64, 256, 3)  # truth and prediction
     photo = b'leftImg8bit/val/\xff_000000_000019_leftImg8bit.png'
     assert photo in (work_dir / 'evaluation/per_image.csv').read_bytes()
     assert [os.fsencode(row['img_path']).endswith(photo) for row in load(work_dir)['per_image']] == [True]
     assert os.listdir(os.fsencode(tmp_path / 'out')) == [os.path.basename(photo)]
     assert main(['report', str(work_dir)]) == 0
     assert b'photo \xff_000000' in (work_dir / 'report.html').read_bytes()
+
+
+def test_predictions_among_the_results_are_refused_before_the_test(config, tmp_path, capsys, monkeypatch):
+    """``--out`` is refused even earlier (``tests/cli/test_outputs.py``)."""
+    monkeypatch.setattr(SegmentationMetric, 'process', lambda *_: pytest.fail('an image was tested'))
+    folder = tmp_path / 'evaluation/labels'
+    assert run(config, tmp_path, changes=(f'test_evaluator.output_dir={folder}',)) == 2
+    line = f'{folder} lies in {tmp_path}/evaluation, which is written as a whole; name another folder for predictions'
+    assert capsys.readouterr().err.splitlines()[-1] == f'mmseg-bisenet: error: {line}'
 
 
 def test_predictions_without_truth(one, config, without_truth, tmp_path):

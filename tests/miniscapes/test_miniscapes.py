@@ -1,7 +1,11 @@
 """miniscapes: the synthetic scenes, their labels, and the Cityscapes layout on disk."""
 
+import hashlib
 import itertools
 import json
+import os
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -237,7 +241,45 @@ def test_the_facts_are_written_last(tmp_path, monkeypatch):
     root = write_miniscapes(tmp_path / 'mini', train=1, val=1, size=(64, 128), seed=5)
     assert seen == []
     facts = json.loads((root / 'miniscapes.json').read_text())
+    files = facts.pop('files')
     assert facts == {'version': write.VERSION, 'seed': 5, 'train': 1, 'val': 1, 'size': [64, 128]}
+    assert {root / name for name in files} == {path for path in root.rglob('*.*') if path.name != 'miniscapes.json'}
+    assert all(hashlib.sha256((root / name).read_bytes()).hexdigest() == digest for name, digest in files.items())
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory) -> Path:
+    return write_miniscapes(tmp_path_factory.mktemp('finished') / 'mini', train=1, val=1, size=SMALL)
+
+
+@pytest.mark.parametrize('kind', ['leftImg8bit', 'labelIds', 'labelTrainIds', 'color'])
+@pytest.mark.parametrize('damage', ['cut short', 'missing', 'a pipe'])
+def test_a_damaged_data_set_is_not_called_finished(finished, tmp_path, kind, damage):
+    root = Path(shutil.copytree(finished, tmp_path / 'mini'))
+    path = next(root.rglob(f'*_{kind}.png'))
+    content = path.read_bytes()
+    path.unlink()
+    if damage == 'cut short':
+        path.write_bytes(content[:-20])
+    elif damage == 'a pipe':
+        os.mkfifo(path)
+    state = 'is missing' if damage == 'missing' else 'is damaged'
+    with pytest.raises(InputError, match=f'^{path} {state}; remove {root}, and the scenes are drawn again$'):
+        write_miniscapes(root, train=1, val=1, size=SMALL)
+
+
+def test_what_a_user_added_to_a_data_set_stays(finished, tmp_path):
+    root = Path(shutil.copytree(finished, tmp_path / 'mini'))
+    (root / 'notes.txt').write_text('mine')
+    assert write_miniscapes(root, train=1, val=1, size=SMALL) == root
+    facts = json.loads((root / 'miniscapes.json').read_text())
+    (root / 'miniscapes.json').write_text(json.dumps(facts | dict(files=None)))  # as of an earlier version
+    next(root.rglob('*_color.png')).unlink()
+    assert write_miniscapes(root, train=1, val=1, size=SMALL) == root
+    (root / 'miniscapes.json').unlink()
+    os.mkfifo(root / 'miniscapes.json')
+    with pytest.raises(InputError, match='exists already; name another folder'):
+        write_miniscapes(root, train=1, val=1, size=SMALL)
 
 
 def test_progress_goes_to_stderr(tmp_path, capsys):

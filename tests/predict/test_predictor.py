@@ -13,6 +13,7 @@ from mmseg_bisenet.deploy import load
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict import Predictor, model
+from mmseg_bisenet.predict.predictor import SHIPPED, check_height
 
 PICTURE = picture(90, 160)
 SHAPE = (64, 128)
@@ -106,6 +107,9 @@ def test_a_stream_of_results(predictor, segment, tmp_path):
         (Image.new('RGB', (1, 60_000)), 'image has 1x60000 pixels; a side may be 16 times the other'),
         (np.zeros((64, 30, 3), np.uint8), 'image of 72x34: exported files take 64 or more a side; enlarge it'),
         (None, 'image of type NoneType: give a path, an array, a picture of Pillow or a tensor'),
+        (torch.zeros(3, 64, 64, dtype=torch.uint8, device='meta'), 'image: a tensor that holds no pixels'),
+        (torch.zeros(3, 64, 64, dtype=torch.uint8).to_sparse(), 'image: a tensor that holds no pixels'),
+        (torch.zeros(3, 64, 64, requires_grad=True), r'image of shape \(3, 64, 64\) and type float32: give an array'),
     ],
 )
 def test_images_that_are_refused(predictor, image, reason):
@@ -116,8 +120,18 @@ def test_images_that_are_refused(predictor, image, reason):
 def test_arguments_that_are_refused(small_onnx):
     with pytest.raises(InputError, match='height 0: give 1 or more'):
         Predictor(small_onnx, height=0)
+    for height in ('72', 72.0, [72]):
+        with pytest.raises(InputError, match=r'^height=.*72.*: give a whole number of pixels$'):
+            Predictor(small_onnx, height=height)
+    with pytest.raises(InputError, match='narrowest input of the network at --height 32001 has 2001x32001 pixels'):
+        Predictor(small_onnx, height=32001)
+    check_height(32000)
+    check_height(np.int64(72))
     with pytest.raises(InputError, match="channel_order='gbr' is not known; give bgr or rgb"):
         Predictor(small_onnx, channel_order='gbr')
+    for arguments, text in (((None,), "model 'None' is not in"), ((SHIPPED, 5), 'pretrained=5: give a name')):
+        with pytest.raises(InputError, match=text):
+            Predictor(*arguments, runtime='eager')
 
 
 # -- which runtime -----------------------------------------------------------------------------------------------------

@@ -119,9 +119,8 @@ def test_an_existing_file_stays(tmp_path, kind, name):
 
 def test_a_source_stays_even_with_overwrite(tmp_path):
     (tmp_path / 'a.jpg').write_text('mine')
-    source = SimpleNamespace(name='a', moving=False, path=tmp_path / 'a.jpg')
-    with pytest.raises(InputError, match=r'a.jpg is one of the images, and would be overwritten; name another folder'):
-        write('overlay', Folder(tmp_path, True, [source]), result())
+    with pytest.raises(InputError, match=r'a.jpg is an input of this command, and would be overwritten; name another'):
+        write('overlay', Folder(tmp_path, True, [tmp_path / 'a.jpg', tmp_path / 'none.jpg']), result())
     assert (tmp_path / 'a.jpg').read_text() == 'mine'
 
 

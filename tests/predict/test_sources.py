@@ -40,6 +40,20 @@ def test_a_folder_keeps_its_structure(here):
     assert named('in/*/a.jpg') == [(ImageFile, 'deep/a')]
 
 
+@pytest.mark.parametrize('text', ['ftp://host/a.mp4', 'file:///in/b.png', 'RTSP://host', 's3://bucket/*.png'])
+def test_schemes_that_are_not_read(here, text):
+    known = 'rtsp, rtsps, rtmp, rtmps, http, https, udp, tcp, srt'
+    with pytest.raises(InputError) as caught:
+        find_sources([text])
+    assert str(caught.value) == f'{text}: streams are read from {known}; give one of these, or a path'
+
+
+def test_a_path_like_an_address(here):
+    (here / 'ab:').mkdir()
+    (here / 'ab:/c.png').touch()
+    assert named('ab://c.png') == [(ImageFile, 'c')]
+
+
 def test_the_outputs_of_an_earlier_run_are_no_sources(here):
     assert named('in', but=here / 'in/deep') == [(ImageFile, 'a'), (ImageFile, 'b'), (VideoFile, 'v')]
     assert len(named('in', but=here / 'in')) == len(named('in', but=here)) == 4

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmseg_bisenet.deploy import precision as precisions
-from mmseg_bisenet.deploy import quantize
 from mmseg_bisenet.deploy.packages import require_packages, require_torch
+from mmseg_bisenet.deploy.quiet import quiet
 from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class FileBackend(Backend):
 
     def require_build(self, precision: str, device: 'torch.device') -> None:
         require_torch(f'format {self.format}')
-        with quantize.quiet():  # what they print when they are imported
+        with quiet():  # what they print when they are imported
             require_packages(*self.needs(precision == 'int8'))
 
     def graph_precision(self, precision: str) -> str:

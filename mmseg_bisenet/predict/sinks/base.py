@@ -1,12 +1,12 @@
 """The folder of the outputs, and what a sink does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_output, replacing
+from mmseg_bisenet.files import check_output, identities, replacing
 from mmseg_bisenet.predict.result import Result
 from mmseg_bisenet.predict.sources import Source
 
@@ -14,27 +14,25 @@ FIX = 'name another folder with --output'
 
 
 class Folder:
-    """The folder of the outputs. What this run did not write is replaced only with ``overwrite``, and no source ever.
+    """The folder of the outputs. What this run did not write is replaced only with ``overwrite``, and no input ever.
 
     Args:
         path: of the folder, which is made when the first file is written.
-        sources: whose files must stay.
+        inputs: files that must stay.
     """
 
-    def __init__(self, path: Path, overwrite: bool, sources: Sequence[Source]) -> None:
+    def __init__(self, path: Path, overwrite: bool, inputs: Iterable[Path]) -> None:
         self.path, self.overwrite = path, overwrite
-        self._inputs = {_identity(source.path) for source in sources if source.path and source.path.exists()}
+        self._inputs = identities(inputs)
 
     def file(self, name: str) -> Path:
         """The path of an output.
 
         Raises:
-            InputError: it is a source, exists already, or a symbolic link leads out of the folder.
+            InputError: it is an input, exists already, or a symbolic link leads out of the folder.
         """
         path = self.path / name
-        if path.exists() and _identity(path) in self._inputs:
-            raise InputError(f'{path} is one of the images, and would be overwritten; {FIX}')
-        check_output(path, self.overwrite, fix=FIX)
+        check_output(path, self.overwrite, fix=FIX, inputs=self._inputs)
         between = [folder for folder in path.parents if self.path in folder.parents]
         links = [folder for folder in between if folder.is_symlink()]
         if links:
@@ -79,8 +77,3 @@ class Sink:
         InputError: it cannot be written.
         """
         raise NotImplementedError
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino

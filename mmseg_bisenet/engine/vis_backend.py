@@ -1,0 +1,30 @@
+"""MMEngine's ``LocalVisBackend``, for folders and images with names of any bytes.
+
+Stock writes pictures with ``cv2.imwrite``, which takes UTF-8 names only, and in OpenCV 5.0 ends the process for others.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.visualization import LocalVisBackend
+from mmengine.visualization.vis_backend import force_init_env
+
+from mmseg_bisenet.files import write_text
+from mmseg_bisenet.pixels import write_pixels
+
+
+class AnyNameVisBackend(LocalVisBackend):
+    """The stock backend with the stock arguments and files. If the disk is full, its error names the config."""
+
+    @force_init_env
+    def add_config(self, config: Config, **kwargs) -> None:
+        write_text(self._config_save_file, config.pretty_text, overwrite=True)
+
+    @force_init_env
+    def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
+        """Write ``NAME_STEP.png``; image: (H, W, 3) uint8, RGB."""
+        path = Path(self._img_save_dir, f'{name}_{step}.png')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_pixels(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
