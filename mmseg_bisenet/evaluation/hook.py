@@ -65,7 +65,7 @@ class EvaluationHook(Hook):
         if is_main_process():
             folder = Path(runner.work_dir, FOLDER)
             require_own(folder)
-            for metric in _metrics(runner):
+            for metric in _metrics(runner.test_evaluator):
                 if metric.folder:
                     require_outside(metric.folder.folder, folder, 'name another folder for predictions')
             self.lock = lock(folder.parent, 'test')
