@@ -39,7 +39,7 @@ RUNTIMES := litert executorch ncnn
 test-extras: $(EXTRAS:%=.venv-%/tested) $(RUNTIMES:%=.venv-%/tested) test-triton
 
 $(EXTRAS:%=.venv-%/tested): .venv-%/tested: .venv-%/package tests/extras/test_%.py $(VENV)/package
-	EXPORT_WITH=$(VENV)/bin/mmseg-bisenet OMP_NUM_THREADS=1 .venv-$*/bin/pytest --noconftest -o addopts=-q -o pythonpath= tests/extras/test_$*.py
+	EXPORT_WITH=$(VENV)/bin/mmseg-bisenet OMP_NUM_THREADS=1 .venv-$*/bin/pytest --noconftest -o addopts=-q -o pythonpath=tests tests/extras/test_$*.py
 	touch $@
 
 $(EXTRAS:%=.venv-%/package): .venv-%/package: $(SOURCES)

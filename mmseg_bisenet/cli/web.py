@@ -54,10 +54,12 @@ def require_port(host: str, port: int) -> None:
     """Raises:
     InputError: a server cannot listen there.
     """
+    if not 1 <= port <= 65535:
+        raise InputError(f'--port {port}: give a number from 1 to 65535')
     try:
-        socket.create_server((host, port or -1)).close()  # 0 would be a port of the system's choice
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, 'strerror', None) or 'a port is from 1 to 65535'
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        reason = str(error.strerror).partition(' (')[0]
         raise InputError(f'{host}:{port} cannot be served on ({reason}); give another --port or --host') from error
 
 

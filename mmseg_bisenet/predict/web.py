@@ -33,7 +33,7 @@ FRAMES = 1500  # of a video; other requests wait for it
 WAITING = 40  # requests; one more is refused with a message
 SWEEP, KEEP = 60, 3600  # seconds: how often files are removed, and how old they are then
 VIEW = 1600  # pixels of the longer side in the slider; the files have the size of the photograph
-HEIGHT = 400  # CSS pixels of the pictures
+HEIGHT = 'min(400px, 80vw)'  # of the pictures
 # Sinks, and the files to download that they write.
 IMAGE = dict(labels='_labels.png', overlay='.jpg', json='.json')
 VIDEO = dict(labels='_labels.zip', video='.mp4', json='.json')
@@ -45,6 +45,7 @@ Drop a photograph or a video, or use the camera, and the network gives each pixe
 Files stay on the machine that serves this page, and are deleted after {KEEP // 60} minutes."""
 CSS = """
 .gradio-container { max-width: 1240px !important; margin: auto; }
+input { text-overflow: ellipsis; }
 .legend { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .3rem 1.2rem; }
 .legend div { display: grid; grid-template-columns: 1rem 1fr auto; gap: .5rem; align-items: center; }
 .legend i { width: 1rem; height: 1rem; border-radius: .2rem; border: 1px solid var(--border-color-primary); }
@@ -82,13 +83,19 @@ def build(load: Mapping[str, Callable[[], Predictor]], examples: Sequence[Path],
             with gr.Column(min_width=320):
                 overlay = gr.Video(label='Labels', height=HEIGHT, interactive=False)
                 of_video = [overlay, *_below('Labels, ZIP of PNG', 'Overlay, MP4', 'Shares, JSON')]
-        for upload, outputs, *kind in (
-            (photograph, of_photograph, ImageFile, IMAGE),
-            (video, of_video, VideoFile, VIDEO),
+        for name, upload, outputs, *kind in (
+            ('photograph', photograph, of_photograph, ImageFile, IMAGE),
+            ('video', video, of_video, VideoFile, VIDEO),
         ):
             label = _label(load, folder, *kind)
-            shown = dict(api_name=kind[0].__name__.lower(), show_progress_on=outputs[0])
-            gr.on([upload.change, choice.change], label, [upload, choice], outputs, **shown)
+            gr.on(
+                [upload.change, choice.change],
+                label,
+                [upload, choice],
+                outputs,
+                api_name=name,
+                show_progress_on=outputs[0],
+            )
     return page.queue(max_size=WAITING)
 
 

@@ -14,6 +14,7 @@ one of them, as in the extra ``run``, the file runs as it is.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,7 +77,7 @@ class ONNXRuntime(FileBackend):
         return {item.key: item.value for item in model.metadata_props}.get(KEY), model
 
     def _read_by_session(self, path: Path) -> str | None:
-        (ort,) = require_packages('onnxruntime')
+        ort = _module()
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # they take most of the time
         with reading(path, self.name):
@@ -87,7 +88,7 @@ class ONNXRuntime(FileBackend):
         self, exported: Exported, device: 'str | torch.device', throughput: bool = False, threads: int | None = None
     ) -> Engine:
         """With ``throughput`` each call runs in one thread, for as many callers as there are cores."""
-        (ort,) = require_packages('onnxruntime')
+        ort = _module()
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = 1 if throughput else threads or default_threads()
@@ -97,9 +98,16 @@ class ONNXRuntime(FileBackend):
         return lambda images: session.run(None, {'images': images})[0]
 
     def run_plainly(self, exported: Exported, device: 'str | torch.device') -> Run:
-        (ort,) = require_packages('onnxruntime')
+        ort = _module()
         session = ort.InferenceSession(exported.path, providers=['CPUExecutionProvider'])
         return lambda images: session.run(None, dict(images=images))[0]
+
+
+def _module() -> ModuleType:
+    """ONNX Runtime, which sends nothing: since 1.31 its wheels for Linux report their use to Microsoft."""
+    (ort,) = require_packages('onnxruntime')
+    ort.disable_telemetry_events()
+    return ort
 
 
 def _up_to_logits(exported: Exported) -> bytes | Path:
