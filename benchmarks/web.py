@@ -1,7 +1,7 @@
 """Photographs that many clients upload to the page of ``mmseg-bisenet web`` at the same time, on this machine.
 
-Each client uploads the photograph, asks for its labels, waits for the answer, and begins again, as a browser would.
-An answer has the labels. A refusal is a message: the queue is full. Everything else is lost.
+Each client uploads the photograph, asks for its labels, waits for the answer, and begins again, after a refusal one
+second later. An answer has the labels. A refusal is a message: the queue is full. Everything else is lost.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from mmseg_bisenet.errors import InputError
 KINDS = ('answered', 'refused', 'lost')
 PATIENCE = 60.0  # seconds for one request
 FULL = 503  # the status of a refusal
+PAUSE = 1.0  # seconds after a refusal
 
 
 @contextmanager
@@ -87,7 +88,10 @@ def measure(page: str, photograph: bytes, clients: int, requests: int) -> dict[s
     def timed(_: int) -> tuple[str, float]:
         start = time.perf_counter()
         kind = ask(page, photograph, model)
-        return kind, time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        if kind == 'refused':
+            time.sleep(PAUSE)
+        return kind, seconds
 
     begin = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
@@ -113,26 +117,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--script', default='mmseg-bisenet', help='of an environment with Gradio (default: %(default)s)'
     )
     parser.add_argument('--model', default='bisenetv2_camvid', help='name or exported file (default: %(default)s)')
-    parser.add_argument('--clients', type=int, default=50, help='(default: %(default)s)')
-    parser.add_argument('--requests', type=int, default=400, help='of all clients (default: %(default)s)')
+    parser.add_argument('--clients', type=int, nargs='+', default=[50, 100], help='at the same time (default: 50 100)')
+    parser.add_argument('--requests', type=int, default=200, help='of all clients (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> list[dict]:
-    if min(args.clients, args.requests) < 1:
+    if min(*args.clients, args.requests) < 1:
         raise InputError('--clients and --requests must be 1 or more')
     try:
         photograph = Path(args.photograph).read_bytes()
     except OSError as error:
         raise InputError(f'photograph {args.photograph} cannot be read ({error.strerror}); name a file') from error
+    rows = []
     with serving(args.script, args.model) as (page, process):
         measure(page, photograph, 1, 3)  # warm
-        before = memory(process)
-        row = measure(page, photograph, args.clients, args.requests)
-        row |= dict(before_mb=before, after_mb=memory(process))
+        for clients in args.clients:
+            before = memory(process)
+            row = dict(clients=clients, requests=args.requests) | measure(page, photograph, clients, args.requests)
+            rows.append(row | dict(before_mb=before, after_mb=memory(process)))
     setting = machine.describe('cpu')
     print(machine.line(setting))
-    print(markdown(list(row), 'r' * len(row), [[f'{value:.4g}' for value in row.values()]]))
-    return [dict(clients=args.clients, requests=args.requests) | row | setting]
+    print(markdown(list(rows[0]), 'r' * len(rows[0]), [[f'{value:.4g}' for value in row.values()] for row in rows]))
+    return [row | setting for row in rows]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ from mmseg_bisenet.predict.sources import ImageFile, Source, VideoFile
 
 UPLOAD = 256 * 1024**2  # bytes of a file
 FRAMES = 1500  # of a video; other requests wait for it
-WAITING = 40  # requests; one more is refused with a message
+WAITING = 64  # requests; one more is refused with a message
 SWEEP, KEEP = 60, 3600  # seconds: how often files are removed, and how old they are then
 VIEW = 1600  # pixels of the longer side in the slider; the files have the size of the photograph
 HEIGHT = 'min(400px, 80vw)'  # of the pictures
@@ -71,8 +71,6 @@ def build(load: Mapping[str, Callable[[], Predictor]], examples: Sequence[Path],
         with gr.Tab('Photograph or camera'), gr.Row():
             with gr.Column(min_width=320):
                 photograph = gr.Image(label='Photograph', height=HEIGHT, webcam_options=camera)
-                # The file as it was uploaded: Gradio would decode the image, and write it again.
-                photograph.preprocess = lambda payload: payload.path if payload else None
                 gr.Examples([[str(path)] for path in examples], photograph, label='Streets to try')
             with gr.Column(min_width=320):
                 slider = gr.ImageSlider(label='Photograph | labels', interactive=False, height=HEIGHT)
@@ -93,6 +91,7 @@ def build(load: Mapping[str, Callable[[], Predictor]], examples: Sequence[Path],
                 label,
                 [upload, choice],
                 outputs,
+                preprocess=False,  # the file as it was uploaded: Gradio would decode the image, and write it again
                 api_name=name,
                 show_progress_on=outputs[0],
             )
@@ -112,18 +111,20 @@ def _label(
     kind: Callable[[Path, str], Source],
     kinds: Mapping[str, str],
 ) -> Callable[..., Iterator[list]]:
-    """What Gradio calls with an upload: yields what the page shows, the legend and the files.
+    """What Gradio calls with an upload in its folder: yields what the page shows, the legend and the files.
 
     Args:
         kind: of source that the upload is.
         kinds: ``IMAGE`` or ``VIDEO``.
     """
 
-    def label(upload: str | None, choice: str, progress: gr.Progress = PROGRESS) -> Iterator[list]:
+    def label(upload: dict | None, choice: str, progress: gr.Progress = PROGRESS) -> Iterator[list]:
         if upload is None:
             yield [None, '', *(gr.DownloadButton(value=None, interactive=False) for _ in kinds)]
             return
-        path = Path(upload)
+        path = Path(upload['path'])
+        if not path.resolve().is_relative_to(folder.resolve()):  # Gradio checks it too
+            raise gr.Error('this is no file that was uploaded')
         predictor = _loaded(load, choice)
         with tempfile.TemporaryDirectory(dir=folder) as name:
             own = Path(name)
@@ -176,6 +177,8 @@ def run(
 
 
 def _loaded(load: Mapping[str, Callable[[], Predictor]], choice: str) -> Predictor:
+    if str(choice) not in load:
+        raise gr.Error(f'{html.escape(str(choice))} is not offered; choose {" or ".join(load)}', print_exception=False)
     try:
         return load[choice]()
     except InputError as error:

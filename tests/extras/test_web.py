@@ -173,6 +173,13 @@ def test_a_photograph(chromium, browser, page, predictor, street, tmp_path, widt
     assert frame['share'] == result.share() and frame['width'] == 320
 
 
+def test_an_example(browser, predictor, tmp_path):
+    browser.wait("document.querySelectorAll('.gallery-item').length == 3")
+    browser.ask("document.querySelector('.gallery-item').click()")
+    rows = browser.wait(f'{LEGEND}.length && {LEGEND}')
+    assert rows == shares(predictor(draw_scene(20, (360, 640))[0]).share())
+
+
 def test_a_video(browser, predictor, tmp_path):
     path = write_video(tmp_path / 'drive.mp4', greys(6))
     click(browser, 'Video')
@@ -276,7 +283,7 @@ def test_only_what_is_offered_runs(browser, page, street):
     ]
     upload = urllib.request.url2pathname(upload)
     assert post(page, upload).startswith('event: generating\n') and 'event: complete' in post(page, upload)
-    assert 'other.onnx is not in the list of choices' in post(page, upload, 'other.onnx')
+    assert 'other.onnx is not offered; choose street.onnx' in post(page, upload, 'other.onnx')
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
