@@ -81,20 +81,8 @@ def build(load: Mapping[str, Callable[[], Predictor]], examples: Sequence[Path],
             with gr.Column(min_width=320):
                 overlay = gr.Video(label='Labels', height=HEIGHT, interactive=False)
                 of_video = [overlay, *_below('Labels, ZIP of PNG', 'Overlay, MP4', 'Shares, JSON')]
-        for name, upload, outputs, *kind in (
-            ('photograph', photograph, of_photograph, ImageFile, IMAGE),
-            ('video', video, of_video, VideoFile, VIDEO),
-        ):
-            label = _label(load, folder, *kind)
-            gr.on(
-                [upload.change, choice.change],
-                label,
-                [upload, choice],
-                outputs,
-                preprocess=False,  # the file as it was uploaded: Gradio would decode the image, and write it again
-                api_name=name,
-                show_progress_on=outputs[0],
-            )
+        _on('photograph', photograph, choice, _label(load, folder, ImageFile, IMAGE), of_photograph)
+        _on('video', video, choice, _label(load, folder, VideoFile, VIDEO), of_video)
     return page.queue(max_size=WAITING)
 
 
@@ -103,6 +91,25 @@ def _below(*files: str) -> list[gr.components.Component]:
     text = gr.HTML('<div class="stages">The share of each class and the time of each stage appear here.</div>')
     with gr.Row():
         return [text, *(gr.DownloadButton(file, size='sm', min_width=90, interactive=False) for file in files)]
+
+
+def _on(
+    name: str,
+    upload: gr.components.Component,
+    choice: gr.Dropdown,
+    label: Callable[..., Iterator[list]],
+    outputs: list[gr.components.Component],
+) -> None:
+    """Label what is uploaded, and again when another model is chosen."""
+    gr.on(
+        [upload.change, choice.change],
+        label,
+        [upload, choice],
+        outputs,
+        preprocess=False,  # the file as it was uploaded: Gradio would decode the image, and write it again
+        api_name=name,
+        show_progress_on=outputs[0],
+    )
 
 
 def _label(
@@ -156,7 +163,8 @@ def run(
     Raises:
         InputError: the source cannot be read, or has too many frames.
     """
-    count, stop, last = source.count(), Event(), []
+    count, stop = source.count(), Event()
+    last: list[Result] = []
     shares: Counter[str] = Counter()
 
     def take(report: Report, result: Result) -> None:
@@ -211,7 +219,7 @@ def legend(result: Result, share: Mapping[str, float], report: Report, predictor
         f'<div><i style="background: rgb{tuple(map(int, colours[name]))}"></i><span>{html.escape(name)}</span>'
         f'<b>{part:.1%}</b></div>'
         for name, part in sorted(share.items(), key=lambda item: -item[1])
-        if part
+        if round(part, 3)
     ]
     stages = ' · '.join(f'{stage} {median(times):.1f} ms' for stage, times in report.times.items())
     height, width = result.labels.shape

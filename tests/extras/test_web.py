@@ -130,7 +130,7 @@ def messages(browser: Browser, start: str) -> list[str]:
 
 def shares(share: dict[str, float]) -> list[str]:
     """The rows of the legend, the largest share first."""
-    return [f'{name} {part:.1%}' for name, part in sorted(share.items(), key=lambda item: -item[1]) if part]
+    return [f'{name} {part:.1%}' for name, part in sorted(share.items(), key=lambda item: -item[1]) if round(part, 3)]
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -306,9 +306,9 @@ def test_the_end_leaves_no_file(file, street, tmp_path):
         request.add_header('Content-Type', 'multipart/form-data; boundary=b')
         (upload,) = json.load(urllib.request.urlopen(request))
         assert 'event: complete' in post(page, upload)
-        (own,) = folder.glob('mmseg-bisenet-*')  # ONNX Runtime has a file of its own beside it
+        (own,) = folder.iterdir()  # with ONNX Runtime's reports there would be a file of theirs
         assert own.stat().st_mode & 0o77 == 0 and Path(upload).is_relative_to(own)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
         assert process.stderr.read() == 'mmseg-bisenet: ended by Ctrl-C\n'
-        assert not own.exists()
+        assert list(folder.iterdir()) == []

@@ -9,12 +9,14 @@ cores from the labels, which come next.
 
 A file that ends in labels is cut at its logits, if ``onnx`` and Numba are installed: Numba's labels are faster. Without
 one of them, as in the extra ``run``, the file runs as it is.
+
+Deviation: nothing is reported. By default its wheels send events about each session to Microsoft (its Privacy.md).
 """
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     import torch
 
     from mmseg_bisenet.deploy.graph import Graph
+
+
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # it is read when ONNX Runtime is imported
 
 
 class ONNXRuntime(FileBackend):
@@ -77,7 +82,7 @@ class ONNXRuntime(FileBackend):
         return {item.key: item.value for item in model.metadata_props}.get(KEY), model
 
     def _read_by_session(self, path: Path) -> str | None:
-        ort = _module()
+        (ort,) = require_packages('onnxruntime')
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # they take most of the time
         with reading(path, self.name):
@@ -88,7 +93,7 @@ class ONNXRuntime(FileBackend):
         self, exported: Exported, device: 'str | torch.device', throughput: bool = False, threads: int | None = None
     ) -> Engine:
         """With ``throughput`` each call runs in one thread, for as many callers as there are cores."""
-        ort = _module()
+        (ort,) = require_packages('onnxruntime')
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = 1 if throughput else threads or default_threads()
@@ -98,16 +103,9 @@ class ONNXRuntime(FileBackend):
         return lambda images: session.run(None, {'images': images})[0]
 
     def run_plainly(self, exported: Exported, device: 'str | torch.device') -> Run:
-        ort = _module()
+        (ort,) = require_packages('onnxruntime')
         session = ort.InferenceSession(exported.path, providers=['CPUExecutionProvider'])
         return lambda images: session.run(None, dict(images=images))[0]
-
-
-def _module() -> ModuleType:
-    """ONNX Runtime, which sends nothing: since 1.31 its wheels for Linux report their use to Microsoft."""
-    (ort,) = require_packages('onnxruntime')
-    ort.disable_telemetry_events()
-    return ort
 
 
 def _up_to_logits(exported: Exported) -> bytes | Path:
