@@ -29,7 +29,7 @@ from mmseg_bisenet.predict.sinks import SINKS, Folder
 from mmseg_bisenet.predict.sources import ImageFile, Source, VideoFile
 
 UPLOAD = 256 * 1024**2  # bytes of a file
-FRAMES = 1500  # of a video; other requests wait for it
+FRAMES = 1500  # of a video; other videos wait for it
 WAITING = 64  # requests; one more is refused with a message
 SWEEP, KEEP = 60, 3600  # seconds: how often files are removed, and how old they are then
 VIEW = 1600  # pixels of the longer side in the slider; the files have the size of the photograph
@@ -126,8 +126,9 @@ def _label(
     """
 
     def label(upload: dict | None, choice: str, progress: gr.Progress = PROGRESS) -> Iterator[list]:
+        # Whatever comes of this upload, the page no longer shows the last one.
+        yield [None, '', *(gr.DownloadButton(value=None, interactive=False) for _ in kinds)]
         if upload is None:
-            yield [None, '', *(gr.DownloadButton(value=None, interactive=False) for _ in kinds)]
             return
         path = Path(upload['path'])
         if not path.resolve().is_relative_to(folder.resolve()):  # Gradio checks it too
@@ -221,7 +222,7 @@ def legend(result: Result, share: Mapping[str, float], report: Report, predictor
         for name, part in sorted(share.items(), key=lambda item: -item[1])
         if round(part, 3)
     ]
-    stages = ' · '.join(f'{stage} {median(times):.1f} ms' for stage, times in report.times.items())
+    stages = ' · '.join(f'{stage} {median(times):.1f} ms' for stage, times in report.times.items() if times)
     height, width = result.labels.shape
     about = f'{width}x{height}, {predictor.runtime} in {predictor.precision}'
     if report.frames > 1:

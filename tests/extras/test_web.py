@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -27,8 +28,9 @@ from PIL import Image
 from predict.media import greys, write_video
 
 from mmseg_bisenet.miniscapes import draw_scene
-from mmseg_bisenet.predict import Predictor
-from mmseg_bisenet.predict.web import FRAMES, UPLOAD
+from mmseg_bisenet.predict import Predictor, Result
+from mmseg_bisenet.predict.pipeline import Report
+from mmseg_bisenet.predict.web import FRAMES, UPLOAD, legend
 
 COMMAND = Path(sys.executable).with_name('mmseg-bisenet')
 CAMERA = ('--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream')
@@ -56,9 +58,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(file: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+def serving(file: Path, folder: Path, *script: str | Path) -> Iterator[tuple[str, subprocess.Popen]]:
     """The address of a page whose temporary files are in ``folder``, and its process."""
-    command = [COMMAND, 'web', '--model', file, '--port', str(free_port())]
+    command = [*(script or [COMMAND]), 'web', '--model', file, '--port', str(free_port())]
     settings = os.environ | dict(
         TMPDIR=str(folder), HTTP_PROXY='http://127.0.0.1:9'
     )  # the page asks itself, not a proxy
@@ -180,6 +182,21 @@ def test_an_example(browser, predictor, tmp_path):
     assert rows == shares(predictor(draw_scene(20, (360, 640))[0]).share())
 
 
+def test_a_broken_file_after_a_photograph(browser, street, tmp_path):
+    browser.choose('input[type=file]', street)
+    browser.wait(f'{LEGEND}.length')
+    click(browser, 'Remove Image')
+    browser.wait(f'!{LEGEND}.length && document.querySelectorAll("input[type=file]").length')
+    words(tmp_path / 'words.png')
+    browser.choose('input[type=file]', tmp_path / 'words.png')
+    assert messages(browser, 'words.png is no image') and browser.ask(f'{LEGEND}.length') == 0
+
+
+def test_names_of_classes_are_no_html(predictor):
+    result = Result(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), ('<b>&',), [(1, 2, 3)])
+    assert '<span>&lt;b&gt;&amp;</span><b>100.0%</b>' in legend(result, result.share(), Report(1), predictor)
+
+
 def test_a_video(browser, predictor, tmp_path):
     path = write_video(tmp_path / 'drive.mp4', greys(6))
     click(browser, 'Video')
@@ -297,14 +314,37 @@ def test_a_port_in_use(page, file):
     assert done.stderr == f'mmseg-bisenet: error: 127.0.0.1:{port} {reason}\n'
 
 
+def send(page: str, file: Path) -> str:
+    """Upload a file; its path on the server."""
+    form = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n%s\r\n--b--\r\n'
+    request = urllib.request.Request(f'{page}/gradio_api/upload', form % file.read_bytes())
+    request.add_header('Content-Type', 'multipart/form-data; boundary=b')
+    (upload,) = json.load(urllib.request.urlopen(request))
+    return upload
+
+
+def test_old_files_are_removed(file, street, tmp_path):
+    code = """import sys
+from mmseg_bisenet.cli import main
+from mmseg_bisenet.predict import web
+web.SWEEP = web.KEEP = 1
+sys.exit(main())"""
+    with serving(file, tmp_path, sys.executable, '-c', code) as (page, _):
+        upload = Path(send(page, street))
+        assert 'event: complete' in post(page, str(upload))
+        for _ in range(200):
+            left = {path.name for path in upload.parents[1].rglob('*') if path.is_file()}
+            if 'a.png' not in left and len(left) == 3:
+                break
+            time.sleep(0.1)
+        assert left == {'street1.png', 'street2.png', 'street3.png'}  # to try
+
+
 def test_the_end_leaves_no_file(file, street, tmp_path):
     folder = tmp_path / 'temporary'
     folder.mkdir()
     with serving(file, folder) as (page, process):
-        form = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n%s\r\n--b--\r\n'
-        request = urllib.request.Request(f'{page}/gradio_api/upload', form % street.read_bytes())
-        request.add_header('Content-Type', 'multipart/form-data; boundary=b')
-        (upload,) = json.load(urllib.request.urlopen(request))
+        upload = send(page, street)
         assert 'event: complete' in post(page, upload)
         (own,) = folder.iterdir()  # with ONNX Runtime's reports there would be a file of theirs
         assert own.stat().st_mode & 0o77 == 0 and Path(upload).is_relative_to(own)
