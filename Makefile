@@ -33,19 +33,19 @@ test: env
 
 # Extras that have an environment of their own, .venv-EXTRA, and their tests, tests/extras/test_EXTRA.py. RUNTIMES add to
 # the packages of `make env`, which theirs sees; they are also tested as each runtime is.
-EXTRAS := run
+EXTRAS := run web
 RUNTIMES := litert executorch ncnn
 
 test-extras: $(EXTRAS:%=.venv-%/tested) $(RUNTIMES:%=.venv-%/tested) .venv-examples/tested test-triton
 
 $(EXTRAS:%=.venv-%/tested): .venv-%/tested: .venv-%/package tests/extras/test_%.py $(VENV)/package
-	EXPORT_WITH=$(VENV)/bin/mmseg-bisenet OMP_NUM_THREADS=1 .venv-$*/bin/pytest --noconftest -o addopts=-q -o pythonpath= tests/extras/test_$*.py
+	EXPORT_WITH=$(VENV)/bin/mmseg-bisenet OMP_NUM_THREADS=1 .venv-$*/bin/pytest --noconftest -o addopts=-q -o pythonpath=tests tests/extras/test_$*.py
 	touch $@
 
 $(EXTRAS:%=.venv-%/package): .venv-%/package: $(SOURCES)
 	$(PYTHON) -m venv --clear .venv-$*
 	rm -rf build mmseg_bisenet.egg-info
-	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check ".[$*]" pytest
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check ".[run,$*]" pytest
 	rm -rf build mmseg_bisenet.egg-info
 	touch $@
 

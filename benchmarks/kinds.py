@@ -115,6 +115,22 @@ KINDS = (
     ),
     Kind(
         {
+            'clients': ('clients', '.0f'),
+            'requests': ('requests', '.0f'),
+            'answered': ('answered', '.0f'),
+            'refused': ('refused', '.0f'),
+            'lost': ('lost', '.0f'),
+            'p50_s': ('p50, s', '.1f'),
+            'p99_s': ('p99, s', '.1f'),
+            'images_s': ('images/s', '.1f'),
+            'before_mb': ('MB before', '.0f'),
+            'after_mb': ('MB after', '.0f'),
+        },
+        'python -m benchmarks.web PHOTOGRAPH',
+        {'--clients': 'clients', '--requests': 'requests'},
+    ),
+    Kind(
+        {
             'format': ('`--format`', ''),
             'precision': ('precision', ''),
             'runtime': ('runtime', ''),

@@ -15,7 +15,10 @@ from urllib.request import url2pathname
 NAME = 'mmseg_bisenet'
 ROOT = Path(__file__).resolve().parents[1]  # the checkout, or site-packages
 # Modules that extras bring, and that the package imports without a check of its own.
-OPTIONAL = {'PIL', 'cv2', 'jinja2', 'matplotlib', 'mmcv', 'mmengine', 'mmseg', 'numpy', 'rich', 'safetensors', 'torch'}
+OPTIONAL = {
+    *('PIL', 'cv2', 'gradio', 'jinja2', 'matplotlib'),
+    *('mmcv', 'mmengine', 'mmseg', 'numpy', 'rich', 'safetensors', 'torch'),
+}
 
 
 @contextmanager

@@ -6,16 +6,23 @@ import os
 import select
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 
 
 class Browser:
-    """One page; ``events`` has what the browser told meanwhile. To be used in a ``with``."""
+    """One page; ``events`` has what the browser told meanwhile. To be used in a ``with``.
 
-    def __init__(self, profile: Path) -> None:
+    Args:
+        profile: folder for what the browser keeps.
+        flags: more of its command line.
+    """
+
+    def __init__(self, profile: Path, *flags: str) -> None:
         self.profile = profile
+        self.flags = flags
         self.events = []
         self.sent = 0
         self.session = {}
@@ -27,7 +34,7 @@ class Browser:
         # The browser reads descriptor 3 and writes descriptor 4, whatever they are here.
         moved = f'exec "$@" 3<&{read_command} 4>&{write_answer}'
         self.process = subprocess.Popen(
-            ['bash', '-c', moved, 'bash', CHROMIUM, *flags, f'--user-data-dir={self.profile}'],
+            ['bash', '-c', moved, 'bash', CHROMIUM, *flags, *self.flags, f'--user-data-dir={self.profile}'],
             pass_fds=[read_command, write_answer],
             stderr=subprocess.DEVNULL,
         )
@@ -59,20 +66,34 @@ class Browser:
                 assert 'error' not in message, message
                 return message['result']
 
-    def open(self, page: Path, width: int = 1280, dark: bool = False) -> None:
-        """Load a page of that width in CSS pixels, and wait until it is whole."""
+    def open(self, page: Path | str, width: int = 1280, dark: bool = False, height: int = 900) -> None:
+        """Load a file or an address in a window of that size in CSS pixels, and wait until it is whole."""
         scheme = [dict(name='prefers-color-scheme', value='dark' if dark else 'light')]
         self.call('Emulation.setEmulatedMedia', features=scheme)
-        size = dict(width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
+        size = dict(width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.call('Emulation.setDeviceMetricsOverride', **size)
         self.events.clear()
-        self.call('Page.navigate', url=page.resolve().as_uri())
+        self.call('Page.navigate', url=page if isinstance(page, str) else page.resolve().as_uri())
         while not any(event['method'] == 'Page.loadEventFired' for event in self.events):
             self._receive()
 
     def ask(self, expression: str) -> object:
         """What JavaScript gives."""
-        return self.call('Runtime.evaluate', expression=expression, returnByValue=True)['result']['value']
+        return self.call('Runtime.evaluate', expression=expression, returnByValue=True)['result'].get('value')
+
+    def wait(self, expression: str, seconds: float = 20) -> object:
+        """What JavaScript gives, once that is neither empty nor false."""
+        end = time.monotonic() + seconds
+        while not (value := self.ask(expression)):
+            assert time.monotonic() < end, f'after {seconds} s still nothing: {expression}'
+            time.sleep(0.05)
+        return value
+
+    def choose(self, selector: str, file: Path) -> None:
+        """Give a file to an input of the page, as its dialog does."""
+        root = self.call('DOM.getDocument')['root']['nodeId']
+        node = self.call('DOM.querySelector', nodeId=root, selector=selector)['nodeId']
+        self.call('DOM.setFileInputFiles', nodeId=node, files=[str(file)])
 
     def screenshot(self) -> bytes:
         """The whole page as PNG."""

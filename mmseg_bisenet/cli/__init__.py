@@ -23,6 +23,7 @@ GROUPS = {
     },
     'use a network': {
         'predict': 'label images, videos, cameras and streams',
+        'web': 'label photographs, videos and the camera on a page in the browser',
         'segment': 'the earlier name of predict',
         'export': 'write a network as one file for another runtime',
         'verify': 'check an exported file on this machine',

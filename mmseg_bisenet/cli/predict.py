@@ -88,9 +88,9 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
     for sink in sinks:
         for name in sink.names([source for source in sources if sink.takes(source)]):
             folder.file(name)
-    model = _model(args)
+    model = find_model(args.model, args.checkpoint)
     pipeline = Pipeline(sources, stop)
-    with _logged():
+    with logged():
         predictor = Predictor(
             model,
             args.checkpoint,
@@ -108,7 +108,7 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
     return int(bool(report.failures))
 
 
-def _model(args: argparse.Namespace) -> str:
+def find_model(model: str, checkpoint: str | None = None) -> str:
     """A name of the index, an exported file, or the path of a config.
 
     Raises:
@@ -117,17 +117,17 @@ def _model(args: argparse.Namespace) -> str:
     from mmseg_bisenet import model_index
     from mmseg_bisenet.deploy.metadata import is_exported
 
-    if args.checkpoint:
+    if checkpoint:
         from mmseg_bisenet.cli.preflight import require_checkpoint
 
-        require_checkpoint(args.checkpoint)
-    if is_exported(args.model) and not Path(args.model).is_file():
-        raise InputError(f'exported file {args.model} does not exist; write it with mmseg-bisenet export')
-    if args.model in model_index.entries() or is_exported(args.model):
-        return args.model
+        require_checkpoint(checkpoint)
+    if is_exported(model) and not Path(model).is_file():
+        raise InputError(f'exported file {model} does not exist; write it with mmseg-bisenet export')
+    if model in model_index.entries() or is_exported(model):
+        return model
     from mmseg_bisenet.cli.options import find
 
-    return str(find(args.model))
+    return str(find(model))
 
 
 def _sinks(args: argparse.Namespace, sources: Sequence['Source'], folder: Any, stop: Event) -> list['Sink']:
@@ -147,7 +147,7 @@ def _sinks(args: argparse.Namespace, sources: Sequence['Source'], folder: Any, s
 
 
 @contextmanager
-def _logged() -> Iterator[None]:
+def logged() -> Iterator[None]:
     """Print what the package logs: that a model is exported, which takes a while."""
     handler, logger = logging.StreamHandler(sys.stderr), logging.getLogger('mmseg_bisenet')
     level = logger.level

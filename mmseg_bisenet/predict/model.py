@@ -55,7 +55,7 @@ def load_model(
     of_index = checkpoint is None and name in model_index.entries()
     device = device or _device()
     if runtime is None:
-        runtime = fastest(device, {other: RUNTIMES[other].needs(False) for other in FASTEST}) if of_index else 'torch'
+        runtime = installed(device)[0] if of_index else 'torch'
     backend = RUNTIMES.get(runtime)
     if not isinstance(backend, FileBackend):
         segmentor = _segmentor(name, checkpoint)
@@ -70,16 +70,18 @@ def load_model(
         return load(_export(name, checkpoint, backend.format, precision, Path(passing)), device=device)
 
 
-def fastest(device: str, needs: dict[str, tuple[str, ...]]) -> str:
-    """The name of the fastest runtime whose packages are installed; ``torch`` on a GPU.
+def installed(device: str | None = None) -> list[str]:
+    """Names of the runtimes for a model of the index whose packages are installed, the fastest first.
 
     Args:
-        needs: packages by runtime.
+        device: ``cpu`` or ``cuda``, where it is ``torch`` only; by default a GPU if PyTorch sees one.
     """
-    if device == 'cuda':
-        return 'torch'
-    needs = needs | dict(torch=TORCH_NEEDS)
-    return next((name for name in FASTEST if all(map(find_spec, needs[name]))), 'torch')
+    from mmseg_bisenet.deploy.backends import RUNTIMES
+
+    if (device or _device()) == 'cuda':
+        return ['torch']
+    needs = {name: RUNTIMES[name].needs(False) for name in FASTEST} | dict(torch=TORCH_NEEDS)
+    return [name for name in FASTEST if all(map(find_spec, needs[name]))] or ['torch']
 
 
 def _device() -> str:

@@ -65,11 +65,14 @@ def frame_count(path: Path) -> int | None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A file as PyAV's container. Python opens it: its name may be any bytes, and is never taken for an address."""
+    """A file as PyAV's container. Python opens it: its name may be any bytes, and is never taken for an address.
+
+    FFmpeg opens no other file or address, which a playlist called ``.mp4`` could name.
+    """
     av = require_av()
     if not path.exists():
         raise InputError(f'{path} does not exist; give an image, a folder, a video, a camera or a stream')
-    with path.open('rb') as file, av.open(file) as container:
+    with path.open('rb') as file, av.open(file, options=dict(protocol_whitelist='none')) as container:
         yield container
 
 

@@ -138,19 +138,23 @@ def test_arguments_that_are_refused(small_onnx):
 
 
 @pytest.mark.parametrize(
-    'device, installed, runtime',
+    'device, packages, runtimes',
     [
-        ('cpu', 'torch mmseg numba onnx openvino onnxruntime', 'torch'),
-        ('cpu', 'torch mmseg onnx openvino onnxruntime', 'openvino'),  # without numba, torch convolves as others do
-        ('cpu', 'torch mmseg onnx onnxruntime', 'onnxruntime'),
-        ('cpu', 'torch mmseg openvino onnxruntime', 'torch'),  # nothing can be exported
-        ('cpu', '', 'torch'),
-        ('cuda', 'torch mmseg onnx openvino', 'torch'),
+        ('cpu', 'torch mmseg numba onnx onnxscript openvino onnxruntime', ['torch', 'openvino', 'onnxruntime']),
+        (
+            'cpu',
+            'torch mmseg onnx onnxscript openvino onnxruntime',
+            ['openvino', 'onnxruntime'],
+        ),  # slower without numba
+        ('cpu', 'torch mmseg onnx onnxscript onnxruntime', ['onnxruntime']),
+        ('cpu', 'torch mmseg onnxruntime', ['torch']),  # nothing can be exported
+        ('cpu', '', ['torch']),
+        ('cuda', 'torch mmseg onnx onnxscript openvino', ['torch']),
     ],
 )
-def test_the_fastest_runtime_that_is_installed(monkeypatch, device, installed, runtime):
-    monkeypatch.setattr(model, 'find_spec', lambda name: name in installed.split() or None)
-    assert model.fastest(device, {name: ('onnx', name) for name in model.FASTEST}) == runtime
+def test_the_runtimes_that_are_installed(monkeypatch, device, packages, runtimes):
+    monkeypatch.setattr(model, 'find_spec', lambda name: name in packages.split() or None)
+    assert model.installed(device) == runtimes
 
 
 def test_a_model_of_the_index_is_exported_once(small_segmentor, monkeypatch, tmp_path, caplog):

@@ -153,6 +153,14 @@ def test_what_is_no_video(tmp_path):
     assert refusal(VideoFile(tmp_path / 'sound.mp4', 'a')) == f'{tmp_path}/sound.mp4 has no video; give another'
 
 
+def test_a_playlist_opens_no_other_file(tmp_path):
+    write_video(tmp_path / 'other.mp4', greys(3))
+    playlist = tmp_path / 'list.mp4'
+    playlist.write_text("ffconcat version 1.0\nfile 'other.mp4'\n")
+    with pytest.raises(InputError, match=r'list\.mp4 cannot be read as a video '):
+        list(video.video_frames(playlist))
+
+
 def test_a_video_of_another_shape_than_is_read(tmp_path):
     path = write_video(tmp_path / 'a.mp4', [np.zeros((16, 512, 3), np.uint8)])
     assert refusal(VideoFile(path, 'a')) == f'{path} has 512x16 pixels; a side may be 16 times the other: crop it'

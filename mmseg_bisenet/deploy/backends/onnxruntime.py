@@ -9,9 +9,12 @@ cores from the labels, which come next.
 
 A file that ends in labels is cut at its logits, if ``onnx`` and Numba are installed: Numba's labels are faster. Without
 one of them, as in the extra ``run``, the file runs as it is.
+
+Deviation: nothing is reported. By default its wheels send events about each session to Microsoft (its Privacy.md).
 """
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     import torch
 
     from mmseg_bisenet.deploy.graph import Graph
+
+
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # it is read when ONNX Runtime is imported
 
 
 class ONNXRuntime(FileBackend):
