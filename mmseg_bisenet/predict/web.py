@@ -176,7 +176,7 @@ def run(
         last[:] = [result]
 
     try:
-        sinks = [SINKS[kind](Folder(folder, False, [source.path])) for kind in kinds]
+        sinks = [SINKS[kind](Folder(folder, False, filter(None, [source.path]))) for kind in kinds]
         report = Pipeline([source], stop).run(predictor.label, sinks, take)
     finally:
         stop.set()
