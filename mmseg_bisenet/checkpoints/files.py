@@ -35,7 +35,7 @@ from mmseg_bisenet.palette import fault_of_names
 SAFETENSORS = '.safetensors'
 # The key of the state dict in a training checkpoint: OpenMMLab's, TorchSeg's.
 WRAPPERS = ('state_dict', 'model')
-CHECKSUM = 'crc32'  # its key in the metadata of a .safetensors file
+META, CHECKSUM = 'meta', 'crc32'  # keys in the metadata of a .safetensors file, and in the object that META holds
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> 
         meta = json.dumps(checkpoint.meta, default=lambda value: value.tolist())
         checked = json.dumps(json.loads(meta) | {CHECKSUM: _checksum(meta, tensors)})
         # One text: safetensors writes several in random order.
-        content = safetensors.torch.save(tensors, {'meta': checked})
+        content = safetensors.torch.save(tensors, {META: checked})
     else:
         buffer = BytesIO()  # if PyTorch writes to a full disk, its error has no reason
         torch.save({'meta': checkpoint.meta, 'state_dict': checkpoint.state_dict}, buffer)
@@ -195,17 +195,18 @@ def check_target(path: Path, overwrite: bool = False, inputs: Iterable[str | Pat
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, 'pt') as file:
-            text = (file.metadata() or {}).get('meta', '{}')
+            texts = file.metadata() or {}
             state_dict = {key: file.get_tensor(key) for key in file.keys()}
-        meta = json.loads(text)
-        recorded = meta.pop(CHECKSUM, '') if isinstance(meta, dict) else ''
-        if recorded not in ('', _checksum(json.dumps(meta), state_dict)):
-            raise ValueError('wrong checksum')
+        meta: dict = {}
+        if len(texts) == 1 and next(iter(texts.values())).startswith('{'):  # `write` did; wrong bits may be in a key too
+            meta = json.loads(texts.get(META, '{}'))
+            if meta.pop(CHECKSUM, '') != _checksum(json.dumps(meta), state_dict):
+                raise ValueError('wrong checksum')
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f'checkpoint {path} is damaged or no safetensors file ({_reason(error)}); get it again'
         ) from error
-    return Checkpoint(_without_prefix(state_dict), meta if isinstance(meta, dict) else {})
+    return Checkpoint(_without_prefix(state_dict), meta)
 
 
 def _checksum(meta: str, tensors: dict[str, Tensor]) -> str:

@@ -61,8 +61,10 @@ def test_zeros_inside_a_pth(tmp_path):
         (b'"shape":[2,3]', b'"shape":[3,2]'),
         (b'"weight"', b'"wight_"'),
         (b'pavement', b'pavemeat'),
+        (b'crc32', b'brc32'),
+        (b'"meta"', b'"mesa"'),
     ],
-    ids=['value', 'type', 'shape', 'name', 'meta'],
+    ids=['value', 'type', 'shape', 'name', 'meta', 'key of the checksum', 'key of the meta'],
 )
 def test_a_bit_inside_a_safetensors(tmp_path, found, by):
     path = tmp_path / 'a.safetensors'
