@@ -18,7 +18,9 @@ def write(format, folder):
     parts = formats.FORMATS[format].parts(path)
     for part in parts:
         part.write_bytes(bytes(500_000))
-    write_beside(parts, dict(format_version=1, versions={format: '1.2'}))
+    about = dict(format_version=1, format=format, versions={format: '1.2'}, precision='fp32', output_kind='logits')
+    about |= dict(shape=[64, 96], dynamic=False, num_classes=1, align_corners=False, classes=['road'], palette=[])
+    write_beside(parts, about)
     return path
 
 
