@@ -20,12 +20,11 @@ import numpy as np
 
 from mmseg_bisenet.deploy.packages import require_packages
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.pixels import read_pixels
+from mmseg_bisenet.pixels import SUFFIXES, read_pixels
 
 logger = logging.getLogger(__name__)
 
 FEWEST, ENOUGH, MOST = 10, 100, 300  # images
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
 # -- images ------------------------------------------------------------------------------------------------------------
@@ -42,7 +41,7 @@ def find_images(folder: str | Path) -> list[Path]:
         raise InputError(f'calibration folder {folder} does not exist; give a folder of images, or train, val or test')
     paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise InputError(f'calibration folder {folder} has no image ({", ".join(SUFFIXES)}); give another')
+        raise InputError(f'calibration folder {folder} has no image ({", ".join(sorted(SUFFIXES))}); give another')
     return paths
 
 

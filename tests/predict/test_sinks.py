@@ -1,15 +1,14 @@
 """What is written: read back, whole or not at all, and never over a file of the user's."""
 
-import contextlib
 import json
 import os
-import resource
 from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
 import pytest
+from full_disk import largest_file
 from predict.media import picture
 from pycocotools import mask
 from pycocotools.coco import COCO
@@ -139,21 +138,13 @@ def test_links_are_not_followed(tmp_path):
     assert (tmp_path / 'mine/a_labels.png').read_text() == 'mine' and len(os.listdir(tmp_path / 'mine')) == 1
 
 
-@contextlib.contextmanager
-def full_disk(size: int):
-    """No file may be longer: writing fails as on a full disk, with another reason."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize('kind, name', [('labels', 'a_labels.png'), ('coco', 'coco.json'), ('video', 'v.mp4')])
 def test_a_full_disk_leaves_nothing(folder, kind, name):
     frames = [result(height=128, width=256, seed=i, time=i / 10) for i in range(40)]
-    with full_disk(100), pytest.raises(InputError, match=rf'{name} cannot be written \(File too large\); name another'):
+    with (
+        largest_file(100),
+        pytest.raises(InputError, match=rf'{name} cannot be written \(File too large\); name another'),
+    ):
         write(kind, folder, *frames, source=MOVING)
     assert os.listdir(folder.path) == []
 
