@@ -198,9 +198,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
             texts = file.metadata() or {}
             state_dict = {key: file.get_tensor(key) for key in file.keys()}
         meta: dict = {}
-        if len(texts) == 1 and next(iter(texts.values())).startswith(
-            '{'
-        ):  # `write` did; wrong bits may be in a key too
+        if len(texts) == 1 and next(iter(texts.values())).startswith('{'):  # from `write`, if with another key
             meta = json.loads(texts.get(META, '{}'))
             if meta.pop(CHECKSUM, '') != _checksum(json.dumps(meta), state_dict):
                 raise ValueError('wrong checksum')
