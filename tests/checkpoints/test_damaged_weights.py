@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from mmseg_bisenet.checkpoints import Checkpoint, convert, read, write
-from mmseg_bisenet.checkpoints.fit import mismatches
+from mmseg_bisenet.checkpoints.fit import classifiers_of_others, mismatches
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.deploy import load
@@ -130,6 +130,25 @@ def test_integers_do_not_fit():
         'weight torch.int64 instead of torch.float32',
         'num_batches_tracked torch.float32 instead of torch.int64',
     ]
+
+
+@pytest.mark.parametrize(
+    ('shape', 'of_others'),
+    [
+        ((19, 64, 1, 1), False),
+        ((7, 64, 1, 1), True),
+        ((20, 64, 1, 1), True),
+        ((7, 63, 1, 1), False),
+        ((7, 65, 1, 1), False),
+    ],
+)
+def test_a_classifier_of_other_classes_differs_in_nothing_else(shape, of_others):
+    key = 'decode_head.conv_seg.weight'
+    own, given = {key: torch.ones(19, 64, 1, 1)}, {key: torch.ones(shape)}
+    assert classifiers_of_others(given, own) == [key] * of_others
+    different = [] if shape == (19, 64, 1, 1) else [f'{key} {shape} instead of (19, 64, 1, 1)']
+    assert mismatches(given, own)['of another shape'] == different
+    assert mismatches(given, own, but=[key])['of another shape'] == []
 
 
 # -- where weights enter -----------------------------------------------------------------------------------------------

@@ -186,6 +186,14 @@ def test_a_size_that_is_not_the_inputs_uses_stocks_code():
     assert_same(*both(tiny(7), torch.randn(1, 3, 96, 160), samples(1, (96, 160), **meta)))
 
 
+def test_the_original_shape_may_have_channels():
+    maps = torch.randn(1, 5, 8, 12)
+    logits = labels.Logits([(slice(0, 64), slice(0, 96))], [maps], (64, 96), False, torch.float32)
+    want = F.interpolate(F.interpolate(maps, (64, 96), mode='bilinear'), (150, 170), mode='bilinear')
+    assert torch.equal(logits.full(0, dict(ori_shape=(150, 170, 3))), want[0])
+    assert torch.equal(logits.labels(0, dict(ori_shape=(150, 170, 3))), want.argmax(1))
+
+
 def test_never_more_than_single_maps_in_memory(monkeypatch):
     made = []
     interpolate = labels.F.interpolate

@@ -132,6 +132,18 @@ def test_the_tables_window_is_the_default():
     )
 
 
+@torch.no_grad()
+def test_windows_need_not_be_square():
+    seen: list[Tensor] = []
+    image = torch.ones(1, 3, 40, 50)
+    total = protocols.probabilities(
+        lambda x: seen.append(x) or x, image, protocols.check(dict(mode='ssc', crop_size=(64, 96)))
+    )
+    (window,) = seen
+    assert torch.equal(window, F.pad(image, (23, 23, 12, 12)))
+    assert torch.equal(total, image.softmax(1))
+
+
 @pytest.mark.parametrize('size', [(100, 100), (101, 170), (30, 200), (64, 64)])
 @pytest.mark.parametrize('crop, stride', [((64, 64), (43, 43)), ((64, 48), (64, 48)), ((50, 70), (49, 1))])
 def test_windows_cover_everything_and_lie_inside(size, crop, stride):

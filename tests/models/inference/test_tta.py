@@ -39,10 +39,10 @@ PREPROCESSOR = dict(type='SegDataPreProcessor', mean=[123.675, 116.28, 103.53], 
 
 
 @pytest.mark.parametrize('labels', [True, False])
-@pytest.mark.parametrize('n', [1, 2])
+@pytest.mark.parametrize('n, classes', [(1, 7), (2, 7), (1, 2)])
 @torch.no_grad()
-def test_equals_stock(n, labels):
-    segmentor = tiny(7, data_preprocessor=PREPROCESSOR)
+def test_equals_stock(n, classes, labels):
+    segmentor = tiny(classes, data_preprocessor=PREPROCESSOR)
     data = views(n, labels)
     ours = BiSeNetTTA(segmentor).test_step(copy.deepcopy(data))
     theirs = SegTTAModel(segmentor).test_step(copy.deepcopy(data))  # `keep_logits` is already set
@@ -97,8 +97,12 @@ def test_a_single_foreground_class_is_squashed_once():
     assert plain.pred_sem_seg.data.unique().tolist() == [0, 1]
     (stock,) = SegTTAModel(BiSeNetTTA(segmentor).module).test_step(copy.deepcopy(data))
     assert stock.pred_sem_seg.data.unique().tolist() == [1]
-    (ours,) = BiSeNetTTA(segmentor).test_step(data)
+    (ours,) = BiSeNetTTA(segmentor).test_step(copy.deepcopy(data))
     assert torch.equal(ours.pred_sem_seg.data, plain.pred_sem_seg.data)
+    for parameter in segmentor.decode_head.conv_seg.parameters():
+        parameter.zero_()
+    (tie,) = BiSeNetTTA(segmentor).test_step(data)  # a probability equal to the threshold is background
+    assert not tie.pred_sem_seg.data.any()
 
 
 @torch.no_grad()
