@@ -63,7 +63,9 @@ class Environment:
         (wheel,) = folder.glob('*.whl')
         subprocess.run([*pip, '--python', self.python, 'install', '--quiet', '--no-deps', wheel], **run)
         (self.site,) = folder.glob('venv/lib/python*/site-packages')
-        (self.site / 'stack.pth').write_text(sysconfig.get_path('purelib'))
+        # MMEngine imports distutils, which Python 3.12 has from setuptools alone, by a line that is read in its own folder.
+        stack = Path(sysconfig.get_path('purelib'))
+        (self.site / 'stack.pth').write_text(f'{stack}\n{(stack / "distutils-precedence.pth").read_text()}')
         # It comes before the stack's yapf, and leaves configs as they are: see unformatted.py.
         api = self.site / 'yapf' / 'yapflib' / 'yapf_api.py'
         api.parent.mkdir(parents=True)

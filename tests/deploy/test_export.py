@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_metadata_says_what_the_file_is(onnx_file, segmentor):
         mean=pytest.approx([123.675, 116.28, 103.53]), std=pytest.approx([58.395, 57.12, 57.375]),
     )  # fmt: skip
     assert {key: found[key] for key in wanted} == wanted
-    assert found['versions']['torch'] == torch.__version__
+    assert found['versions']['torch'] == version('torch')  # torch.__version__ may say more
 
 
 def test_a_network_that_is_deployed_already(onnx_file, segmentor, street, tmp_path):
