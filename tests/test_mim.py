@@ -63,7 +63,7 @@ class Environment:
         (wheel,) = folder.glob('*.whl')
         subprocess.run([*pip, '--python', self.python, 'install', '--quiet', '--no-deps', wheel], **run)
         (self.site,) = folder.glob('venv/lib/python*/site-packages')
-        # MMEngine imports distutils, which Python 3.12 has from setuptools alone, by a line that is read in its own folder.
+        # MMEngine imports distutils. Python 3.12 has it from setuptools alone, by a line that only its own folder runs.
         stack = Path(sysconfig.get_path('purelib'))
         (self.site / 'stack.pth').write_text(f'{stack}\n{(stack / "distutils-precedence.pth").read_text()}')
         # It comes before the stack's yapf, and leaves configs as they are: see unformatted.py.

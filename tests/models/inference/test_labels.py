@@ -203,3 +203,8 @@ def test_never_more_than_single_maps_in_memory(monkeypatch):
     with torch.no_grad():
         tiny(7).predict(torch.randn(2, 3, 96, 160), samples(2, (96, 160), ori_shape=(150, 170)))
     assert made == [1] * 28  # 2 images, 7 classes, 2 resizes
+    made.clear()
+    with torch.no_grad():
+        tiny(7).predict(torch.randn(1, 3, 64, 64))  # all classes at once: height + width is at most `SMALL`
+        tiny(7).predict(torch.randn(1, 3, 64, 65))
+    assert made == [7] + [1] * 7
