@@ -138,6 +138,7 @@ def _partial(path: Path) -> Iterator[Path]:
 
 def _partial_path(path: Path, kind: str = '') -> Path:
     """A hidden name beside ``path``, with the same ending, that another process does not take."""
+    path = path if path.name else path.absolute()  # `.` has none
     name = path.name
     if len(os.fsencode(name)) > LONGEST:
         name = hashlib.sha256(os.fsencode(name)).hexdigest() + name[-8:]

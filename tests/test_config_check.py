@@ -64,9 +64,9 @@ WRONG = [
     (
         'model.data_preprocessor.std',
         [0, 1, 1],
-        'model.data_preprocessor.std is [0, 1, 1]; give a list of numbers above 0',
+        'model.data_preprocessor.std is [0, 1, 1]; give a list of three numbers above 0',
     ),
-    ('model.data_preprocessor.mean', 'imagenet', "model.data_preprocessor.mean is 'imagenet'; give a list of numbers"),
+    ('model.data_preprocessor.mean', [1, 2], 'model.data_preprocessor.mean is [1, 2]; give a list of three numbers'),
     ('model.test_cfg.stride', (0, 64), 'model.test_cfg.stride is (0, 64); give two whole numbers, 1 or more'),
     ('model.test_cfg.crop_size', 64, 'model.test_cfg.crop_size is 64; give two whole numbers, 1 or more'),
     ('model.test_cfg.scales', [], 'model.test_cfg.scales is []; give a list of numbers above 0'),

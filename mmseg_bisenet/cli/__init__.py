@@ -45,6 +45,7 @@ GROUPS = {
 UNLISTED = {'demo': 'draw streets, then train, test and benchmark on them, in minutes'}
 COMMANDS = {command: summary for group in (*GROUPS.values(), UNLISTED) for command, summary in group.items()}
 MODULES = {'list': 'list_models'}  # a module `list` would hide the builtin in this file
+HINT = '; run with --debug for the traceback'
 LONGEST = 500  # characters of an unexpected error; some quote a whole config
 EXTRAS = {'verify': 'run', 'miniscapes': 'demo'}  # what brings a missing module; 'openmmlab' for the others
 
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 text, status = ending.line(signum), ending.STATUSES[signum]
             else:
                 text, status = _explained(error, argv)
-                text = f'mmseg-bisenet: error: {text}'
+                text = f'mmseg-bisenet: error: {text}'.removesuffix(HINT if '--debug' in argv else '')
             print(text, file=sys.stderr)
     return status
 
@@ -93,6 +94,12 @@ def _run(argv: Sequence[str]) -> int:
             module.add_arguments(subparser)
             subparser.add_argument('--debug', action='store_true', help='print the traceback of an error')
     args = parser.parse_args(argv)
+    for action in subparsers.choices[args.command]._actions:
+        value = getattr(args, action.dest, None)
+        # As a shell variable that is not set gives it.
+        if value != action.default and (value == '' or (isinstance(value, list) and '' in value)):
+            name = (action.option_strings or [action.dest])[0]
+            raise InputError(f'{name} is empty; give a value, or leave it out')
     return module.run(args)
 
 
@@ -112,7 +119,7 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
     if 'Traceback' in text:  # of a data worker
         text = text.strip().splitlines()[-1]
     text = ': '.join(filter(None, (type(error).__name__, ' '.join(text.split()))))
-    return f'{text[:LONGEST]}; run with --debug for the traceback', 1
+    return f'{text[:LONGEST]}{HINT}', 1
 
 
 def script(*command: str) -> int:

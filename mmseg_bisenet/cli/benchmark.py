@@ -121,6 +121,8 @@ def _check(args: argparse.Namespace, count: int) -> None:
     if args.picture and Path(args.picture).suffix not in ('.png', '.svg', '.pdf'):
         raise InputError(f'--picture {args.picture}: give a name that ends in .png, .svg or .pdf')
     inputs = identities(filter(None, (args.config, args.checkpoint, args.image, *images)))
+    if args.csv and args.picture and Path(args.csv) == Path(args.picture):
+        raise InputError(f'--csv and --picture are both {args.csv}; name two files')
     for option, path in (('--csv', args.csv), ('--picture', args.picture)):
         preflight.require_file(option, path, args.overwrite, inputs)
 

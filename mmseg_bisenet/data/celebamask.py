@@ -158,6 +158,8 @@ def _faces(source: Path) -> dict[int, str]:
     for number in numbers:
         if number not in originals:
             raise InputError(f'{images / f"{number}.jpg"}: {mapping} has no line for it; download that file again')
+        if not any(originals[number] in files for files in SPLITS.values()):
+            raise InputError(f'{mapping}: image {originals[number]} is not of CelebA; download that file again')
     return {n: next(split for split, files in SPLITS.items() if originals[n] in files) for n in numbers}
 
 

@@ -65,11 +65,12 @@ def check_classes(names: Sequence[str]) -> None:
     """
     seen: dict[str, str] = {}
     for name in names:
-        if not name.strip() or not name.isprintable():
+        if not name.strip() or not name.isprintable() or '{{' in name:  # MMEngine replaces {{...}} in configs
             raise InputError(f'--classes: {name!r} is no name; give a word for each class')
-        other = seen.setdefault(name.strip().casefold(), name)
-        if other is not name:
-            raise InputError(f'--classes: {other!r} and {name!r} are the same name; give each class one of its own')
+        key = name.strip().casefold()
+        if key in seen:
+            raise InputError(f'--classes: {seen[key]!r} and {name!r} are the same name; give each class one of its own')
+        seen[key] = name
     if not 2 <= len(names) <= MOST_CLASSES:
         raise InputError(
             f'--classes has {len(names)} names; give 2 to {MOST_CLASSES}, separated by spaces, such as background road'
@@ -82,6 +83,8 @@ def find_suffix(folder: Path) -> str:
     Raises:
         InputError: a folder is missing, a split has no image, or images have several suffixes.
     """
+    if '{{' in os.path.abspath(folder):
+        raise InputError(f'{folder}: MMEngine replaces {{{{ in configs; rename the folder')
     for name in (f'{kind}/{split}' for kind in ('images', 'masks') for split in SPLITS):
         if not (folder / name).is_dir():
             raise InputError(f'{folder} has no folder {name}; {LAYOUT}')

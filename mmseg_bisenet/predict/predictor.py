@@ -101,7 +101,9 @@ class Predictor:
             InputError: the file cannot be read, or the image is of another type, shape or size.
         """
         if isinstance(image, str | Path):
-            return self._result(read_image(image), Path(image).stem)
+            result = self._result(read_image(image), Path(image).stem)
+            result.path = Path(image)
+            return result
         if isinstance(image, Image.Image):
             check_size('image', *image.size)
             return self._result(to_bgr(image))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import replacing
+from mmseg_bisenet.files import check_output, identities, replacing
 from mmseg_bisenet.palette import paint
 
 BLEND = 0.6  # share of the colours in an overlay; the rest is the image
@@ -29,6 +29,7 @@ class Result:
         name: of the image, or of the video and the frame's number.
         time: seconds since the start of the video; None for an image.
         times: milliseconds by stage: ``decode``, ``network``, ``labels`` (resizing and argmax).
+        path: of the image's file, which :meth:`save` never replaces.
     """
 
     image: np.ndarray
@@ -38,6 +39,7 @@ class Result:
     name: str = 'image'
     time: float | None = None
     times: dict[str, float] = field(default_factory=dict)
+    path: Path | None = None
 
     def share(self) -> dict[str, float]:
         """The share of the pixels of each class, 0 to 1; together they are 1."""
@@ -92,13 +94,14 @@ class Result:
             overwrite: whether it may replace a file.
 
         Raises:
-            InputError: another kind or ending, a file of that name exists, or it cannot be written.
+            InputError: another kind or ending, the image's own file or another of that name, or it cannot be written.
         """
         path = Path(path)
         if kind not in KINDS:
             raise InputError(f'kind {kind!r} is not known; choose one of {", ".join(KINDS)}')
         if path.suffix.lower() not in KINDS[kind]:
             raise InputError(f'{path}: a file of kind {kind} ends in {" or ".join(KINDS[kind])}; rename it')
+        check_output(path, overwrite, inputs=identities([self.path] if self.path else []))
         content = self.encoded(kind, path.suffix)
         with replacing(path, overwrite) as partial:
             partial.write_bytes(content)

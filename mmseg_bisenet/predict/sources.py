@@ -25,6 +25,7 @@ from mmseg_bisenet.predict import image, video
 SCHEMES = 'rtsp', 'rtsps', 'rtmp', 'rtmps', 'http', 'https', 'udp', 'tcp', 'srt'
 URL = re.compile(rf'({"|".join(SCHEMES)})://')
 LIST = '.txt'
+LAST_CAMERA = 2**31 - 1  # OpenCV's type
 
 
 @dataclass
@@ -182,13 +183,15 @@ def _named(text: str, but: Path | None) -> list[Source]:
 
 def _single(text: str, but: Path | None) -> list[Source]:
     path = Path(text)
+    if not text:
+        raise InputError('a source is empty; give an image, a folder, a video, a camera or a stream')
     if URL.match(text):
         return [Stream(text)]
     check_input(path)
     if path.is_dir():
         return _files(path, sorted(path.rglob('*')), but, f'folder {text}')
     if not os.path.lexists(path):
-        if text.isdecimal():
+        if text.isdecimal() and int(text) <= LAST_CAMERA:
             return [Camera(int(text))]
         if re.match(r'\w\w+://', text):
             raise InputError(f'{text}: streams are read from {", ".join(SCHEMES)}; give one of these, or a path')

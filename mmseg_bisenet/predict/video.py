@@ -102,7 +102,7 @@ def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
     while True:
         try:
             with closing(container):
-                for image, seconds in _decoded(container, f'stream {url}'):
+                for image, seconds in _decoded(container, f'stream {url}', whole=not live):
                     attempts, number = 0, number + 1
                     yield image, time.monotonic() - start if live else seconds
             if not number:
@@ -149,15 +149,20 @@ def camera_frames(number: int) -> Iterator[Timed]:
         capture.release()
 
 
-def _decoded(container: Any, name: str) -> Iterator[Timed]:
+def _decoded(container: Any, name: str, whole: bool = True) -> Iterator[Timed]:
+    """Frames; ``whole``: damaged ones are refused. FFmpeg conceals the damage."""
     if not container.streams.video:
         raise InputError(f'{name} has no video; give another')
     stream = container.streams.video[0]
+    if not getattr(stream, 'width', 0):  # PyAV knows no codec
+        raise InputError(f'{name} has no video that is readable; replace it')
     check_size(name, stream.width, stream.height)
     stream.thread_type = 'AUTO'
     rate = float(stream.average_rate or FPS)
     first = None
     for number, frame in enumerate(container.decode(stream)):
+        if frame.is_corrupt and whole:  # frames that depend on it are not marked
+            raise InputError(f'{name} is damaged after frame {number}; replace the file')
         check_size(name, frame.width, frame.height)  # it may change midway
         image = frame.to_ndarray(format='bgr24')
         if frame.rotation:  # degrees, counter-clockwise

@@ -130,7 +130,7 @@ def _label(
         yield [None, '', *(gr.DownloadButton(value=None, interactive=False) for _ in kinds)]
         if upload is None:
             return
-        path = Path(upload['path'])
+        path = Path(upload.get('path') or '')
         if not path.resolve().is_relative_to(folder.resolve()):  # Gradio checks it too
             raise gr.Error('this is no file that was uploaded')
         predictor = _loaded(load, choice)

@@ -4,6 +4,7 @@ import csv
 from subprocess import CompletedProcess
 
 import pytest
+from deploy.about import ABOUT
 
 from benchmarks import formats, kinds
 from mmseg_bisenet.deploy.backends.base import write_beside
@@ -18,9 +19,7 @@ def write(format, folder):
     parts = formats.FORMATS[format].parts(path)
     for part in parts:
         part.write_bytes(bytes(500_000))
-    about = dict(format_version=1, format=format, versions={format: '1.2'}, precision='fp32', output_kind='logits')
-    about |= dict(shape=[64, 96], dynamic=False, num_classes=1, align_corners=False, classes=['road'], palette=[])
-    write_beside(parts, about)
+    write_beside(parts, ABOUT | dict(format=format, versions={format: '1.2'}))
     return path
 
 

@@ -243,16 +243,21 @@ def test_a_folder_that_is_wrong(folder, refused, damage, message):
         (['road', ' '], "' ' is no name; give a word for each class"),
         (['road', 'sky\n'], r"'sky\n' is no name; give a word for each class"),
         (['road', 'sky', 'Road '], "'road' and 'Road ' are the same name; give each class one of its own"),
+        (['a', 'a', 'b'], "'a' and 'a' are the same name; give each class one of its own"),
+        (['road', '{{ fileBasename }}'], "'{{ fileBasename }}' is no name; give a word for each class"),
         (['road,sky'], 'has 1 names; give 2 to 255, separated by spaces, such as background road'),
         ([f'c{i}' for i in range(256)], 'has 256 names; give 2 to 255, separated by spaces, such as background road'),
     ],
-    ids=['empty', 'line end', 'clash', 'one', 'too many'],
+    ids=['empty', 'line end', 'clash', 'twice', 'of MMEngine', 'one', 'too many'],
 )
 def test_classes_that_are_wrong(folder, refused, classes, message):
     assert re.sub('^--classes:? ', '', refused(new_config, folder, classes=classes)) == message
 
 
 def test_places_that_are_wrong(folder, refused):
+    odd = folder.rename(folder.with_name('{{ x }}'))
+    assert refused(new_config, odd) == f'{odd}: MMEngine replaces {{{{ in configs; rename the folder'
+    odd.rename(folder)
     assert refused(new_config, 'nowhere') == f'nowhere is no folder; {LAYOUT} of a folder, and name that'
     line = refused(new_config, folder, '--output', 'mine.yaml')
     assert line == '--output mine.yaml does not end in .py; name a file that does'

@@ -118,3 +118,16 @@ def test_an_old_name_of_no_config_is_refused(name):
     with pytest.raises(InputError, match=f'config {name} is neither a file nor the name of a config'):
         options.find(name)
     assert model_index.renamed(name) is None
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'name'),
+    [
+        (['train', 'c.py', '--from', ''], '--from'),
+        (['test', 'c.py', 'c.pth', '--out', ''], '--out'),
+        (['predict', ''], 'sources'),
+    ],
+)
+def test_a_value_that_is_empty_is_refused(arguments, name, capsys):
+    assert main(arguments) == 2
+    assert f'{name} is empty; give a value, or leave it out' in capsys.readouterr().err

@@ -209,6 +209,8 @@ def test_a_face_outside_the_mapping_is_named(source, tmp_path):
     mapping = source / 'CelebA-HQ-to-CelebA-mapping.txt'
     mapping.write_text(mapping.read_text().rpartition('\n')[0])
     assert f'2001.jpg: {mapping} has no line for it' in refused(source, tmp_path / 'out')
+    mapping.write_text(mapping.read_text() + '\n2001 202600 202600.jpg')
+    assert f'{mapping}: image 202600 is not of CelebA; download that file again' in refused(source, tmp_path / 'out')
 
 
 @pytest.mark.parametrize('path', ['CelebA-HQ-img/1.jpg', 'CelebAMask-HQ-mask-anno/0/00001_hair.png'])

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from deploy.about import ABOUT
 
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.deploy import load
@@ -19,17 +20,6 @@ from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict import Predictor
 
 GONE = object()
-ABOUT = dict(
-    format_version=1,
-    precision='fp32',
-    shape=[64, 128],
-    dynamic=False,
-    output_kind='logits',
-    num_classes=2,
-    align_corners=False,
-    classes=['a', 'b'],
-    palette=[],
-)
 
 
 @pytest.fixture

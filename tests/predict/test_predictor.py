@@ -66,6 +66,8 @@ def test_every_kind_of_image_gives_the_same_labels(predictor, small_onnx, tmp_pa
     ):
         np.testing.assert_array_equal(predictor(image).labels, labels)
     assert predictor(tmp_path / 'a.png').name == 'a'
+    with pytest.raises(InputError, match='is an input of this command, and would be overwritten'):
+        predictor(tmp_path / 'a.png').save(tmp_path / 'a.png', overwrite=True)
     swapped = Predictor(small_onnx, height=72, channel_order='rgb')
     np.testing.assert_array_equal(swapped(rgb).labels, labels)
     np.testing.assert_array_equal(swapped(rgb).image, PICTURE)

@@ -190,6 +190,31 @@ def test_a_stream_with_an_end(tmp_path, url):
         find_sources([f'{url}/none.mp4'])[0].live  # noqa: B018, which connects
 
 
+def test_no_source_and_no_such_camera():
+    with pytest.raises(InputError, match='a source is empty; give an image'):
+        find_sources([''])
+    (source,) = find_sources([str(10**20)])  # more than OpenCV's numbers
+    assert isinstance(source, ImageFile)
+
+
+def test_a_damaged_video_is_not_concealed(tmp_path):
+    path = tmp_path / 'a.mp4'
+    noise = np.random.default_rng(0)
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('mpeg4', rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, 'yuv420p'
+        for _ in range(12):
+            frame = av.VideoFrame.from_ndarray(noise.integers(0, 256, (64, 96, 3), np.uint8), format='bgr24')
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    third = len(content) // 3
+    path.write_bytes(content[:third] + bytes(third) + content[2 * third :])
+    (source,) = find_sources([path])
+    with pytest.raises(InputError, match=r'a.mp4 is damaged after frame \d; replace the file'):
+        list(source.frames())
+
+
 class Dropping:
     """A container of a live stream that fails, or ends, after three frames."""
 
