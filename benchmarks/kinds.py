@@ -131,6 +131,14 @@ KINDS = (
     ),
     Kind(
         {
+            'iterations': ('iterations', ''),
+            'resident_mb': ('resident, MB', '.0f'),
+            'slope_mb_per_1000': ('growth a 1,000, MB', '.1f'),
+        },
+        'python -m benchmarks.soak',
+    ),
+    Kind(
+        {
             'format': ('`--format`', ''),
             'precision': ('precision', ''),
             'runtime': ('runtime', ''),
