@@ -2,7 +2,7 @@
 
     pip install ".[run]" cvat-cli "cvat-sdk[masks]"
     cvat-cli --server-host HOST --auth USER task auto-annotate TASK --function-file examples/cvat_function.py \
-        -p model=str:exported/NAME_fp32_360x640.onnx --allow-unmatched-labels
+        -p model=str:exported/NAME_fp32_360x480.onnx --allow-unmatched-labels
 
 The task has labels of the model's class names, of type mask or any. With ``--conv-mask-to-poly`` it gets polygons.
 """

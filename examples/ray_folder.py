@@ -1,11 +1,11 @@
 """Label a folder of images on a cluster with Ray Data, from a thousand images to millions.
 
     pip install ".[run]" "ray[data]"    # about 500 MB, on every machine of the cluster
-    python examples/ray_folder.py frames labelled --model exported/NAME_fp32_360x640.onnx --workers 2
+    python examples/ray_folder.py frames labelled --model exported/NAME_fp32_360x480.onnx --workers 2
 
 All machines see both folders (a shared file system), and the model is a file there. With ``RAY_ADDRESS`` the work runs
 on that cluster, otherwise on this machine. ``labelled/a/b.jpg.png`` has the class indices of ``frames/a/b.jpg``, of the
-image's size. Workers read the images themselves: Ray's own readers need cores besides theirs, and wait forever
+image's size. Workers read the images themselves: Ray's own readers need more cores, and wait forever
 if the workers have all.
 
 Each file is written to a temporary name and renamed, and images that have labels are left out. So a run that was

@@ -1,7 +1,7 @@
 """A ROS 2 node that publishes the labels of a camera's images. **Not run on ROS yet**, only with a stand-in for rclpy.
 
     pip install ".[run]"    # into an environment that sees ROS's packages (python -m venv --system-site-packages)
-    python examples/ros2_node.py --ros-args -r image:=/camera/image_raw -p model:=exported/NAME_fp32_360x640.onnx
+    python examples/ros2_node.py --ros-args -r image:=/camera/image_raw -p model:=exported/NAME_fp32_360x480.onnx
 
 ``labels`` is a ``sensor_msgs/Image`` of encoding ``mono8``: class indices, of the image's size, stamp and frame. While
 an image is labelled, ROS keeps only the newest of those that arrive (a queue of one), so the delay does not grow.

@@ -1,7 +1,7 @@
 """An HTTP server that labels images with an exported file. It needs no PyTorch.
 
     pip install ".[run]" fastapi uvicorn
-    python examples/server.py exported/NAME_fp32_360x640.onnx --port 8000
+    python examples/server.py exported/NAME_fp32_360x480.onnx --port 8000
 
     curl --data-binary @street.jpg localhost:8000/labels > labels.png    # class indices, of the image's size
     curl --data-binary @street.jpg localhost:8000/shares                 # {"sky": 0.21, "building": 0.34, ...}
