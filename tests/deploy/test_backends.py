@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from base import randomise
+from deploy.about import ABOUT
 from small import shrunk
 from torch import nn
 
@@ -172,8 +173,9 @@ def test_the_parts_of_a_file_with_metadata_beside_it(tmp_path):
     assert RUNTIMES['ncnn'].parts(path) == [path, weights]
     path.write_bytes(bytes(10))
     weights.write_bytes(bytes(20))
-    base.write_beside([path, weights], dict(format_version=1))
-    assert read(path).metadata == dict(format_version=1, bytes=30)
+    about = ABOUT | dict(format='ncnn')
+    base.write_beside([path, weights], about)
+    assert read(path).metadata == about | dict(bytes=30)
     weights.write_bytes(bytes(19))
     with pytest.raises(InputError, match=r'net.param is cut short or damaged; copy it again'):
         read(path)
@@ -250,9 +252,7 @@ def test_loading_reads_and_opens_a_file_once(backend, segmentor, tmp_path, monke
     def engine(images: torch.Tensor) -> torch.Tensor:
         return torch.zeros(1, 19, 8, 16)
 
-    about = dict(format_version=1, precision='fp32', shape=SHAPE, dynamic=False, output_kind='logits', classes='ab')
-    about |= dict(align_corners=False, palette=None, num_classes=2)
-    counted('read', (json.dumps(about), None))
+    counted('read', (json.dumps(ABOUT | dict(format=backend.format, shape=SHAPE)), None))
     counted('open', engine)
     counted('write', None)
     for name in ('require_machine', 'require_build'):

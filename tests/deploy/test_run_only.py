@@ -12,6 +12,7 @@ import pytest
 import torch
 from base import randomise
 from clean import Clean
+from deploy.about import ABOUT
 from small import shrunk
 
 import mmseg_bisenet
@@ -28,7 +29,18 @@ pytest.importorskip('onnxruntime')
 SHAPE = (64, 128)
 HEAVY = ('torch', 'mmengine', 'mmcv', 'mmseg', 'onnx', 'numba', 'openvino')
 # Modules of `deploy` that are of PyTorch. All others are imported without it.
-TORCH = {'building', 'cuda_graph', 'export', 'graph', 'network', 'segmentor', 'tensor_predictor', 'verify', 'winograd'}
+TORCH = {
+    'building',
+    'cuda_graph',
+    'export',
+    'graph',
+    'network',
+    'segmentor',
+    'serving',
+    'tensor_predictor',
+    'verify',
+    'winograd',
+}
 
 LABELS = f"""
 import importlib.util, sys
@@ -109,19 +121,21 @@ def test_every_module_that_is_not_of_pytorch_is_imported(run_only):
 
 
 def test_another_runtime_that_is_missing(run_only):
-    about = dict(format_version=1, precision='fp32', shape=SHAPE, dynamic=False, output_kind='labels', references=['a'])
+    about = ABOUT | dict(bytes=0, output_kind='labels', references=['a'])
     root = ElementTree.Element('net')
-    ElementTree.SubElement(ElementTree.SubElement(root, 'rt_info'), 'mmseg_bisenet', value=json.dumps(about))
+    ElementTree.SubElement(
+        ElementTree.SubElement(root, 'rt_info'), 'mmseg_bisenet', value=json.dumps(about | dict(format='openvino'))
+    )
     ElementTree.ElementTree(root).write(run_only.folder / 'net.xml')
     (run_only.folder / 'net.bin').touch()
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.xml', status=2)
     assert done.stderr == 'mmseg-bisenet: error: openvino not installed; run: pip install openvino\n'
     (run_only.folder / 'net.tflite').touch()
-    (run_only.folder / 'net.tflite.json').write_text(json.dumps(about | dict(bytes=0)))
+    (run_only.folder / 'net.tflite.json').write_text(json.dumps(about | dict(format='litert')))
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.tflite', status=2)
     assert done.stderr == 'mmseg-bisenet: error: ai_edge_litert not installed; run: pip install ai_edge_litert\n'
     (run_only.folder / 'net.pt2').touch()
-    (run_only.folder / 'net.pt2.json').write_text(json.dumps(about | dict(bytes=0)))
+    (run_only.folder / 'net.pt2.json').write_text(json.dumps(about | dict(format='pt2')))
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.pt2', status=2)
     assert done.stderr == (
         'mmseg-bisenet: error: exported file net.pt2 needs torch, which is not installed; run: '
@@ -159,6 +173,8 @@ ARGUMENTS = {
     'convert-celebamask': ['CelebAMask-HQ', 'celebamask'],
     'miniscapes': ['streets'],
     'demo': [],
+    'new-config': ['images', '--classes', 'road', 'sky'],
+    'web': [],
 }
 EXTRAS = {'verify': 'run', 'miniscapes': 'demo'}
 

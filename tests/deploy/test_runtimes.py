@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from base import build, randomise, replace_sync_bn
+from deploy.about import ABOUT
 from mmengine.config import Config
 from mmseg.structures import SegDataSample
 from torch import nn
@@ -362,9 +363,7 @@ def test_a_pytorch_that_is_too_old(monkeypatch, segmentor):
 
 def test_a_package_for_another_device(monkeypatch, tmp_path):
     (tmp_path / 'net.pt2').write_bytes(b'abc')
-    about = dict(format_version=1, bytes=3, format='pt2', precision='fp32', shape=SHAPE, dynamic=False, device='cuda')
-    about |= dict(output_kind='logits', align_corners=False, num_classes=2, classes=['a', 'b'], palette=[])
-    (tmp_path / 'net.pt2.json').write_text(json.dumps(about))
+    (tmp_path / 'net.pt2.json').write_text(json.dumps(ABOUT | dict(format='pt2', bytes=3, device='cuda')))
     assert_refused(r"net\.pt2 runs on cuda, not on cpu; give device='cuda'$", load, tmp_path / 'net.pt2')
 
 
