@@ -22,7 +22,7 @@ import ray
 
 from mmseg_bisenet import Predictor
 from mmseg_bisenet.errors import InputError, line
-from mmseg_bisenet.files import remove_leftovers, replacing, require_writable
+from mmseg_bisenet.files import remove_leftovers, replacing, require_outside, require_writable
 from mmseg_bisenet.predict.sources import find_sources
 
 BATCH = 8  # images: what a worker that dies loses
@@ -58,6 +58,7 @@ def label_folder(folder: Path, output: Path, model: str, workers: int) -> tuple[
     folder, output = folder.resolve(), output.resolve()  # workers may have another current folder
     model = str(Path(model).resolve()) if Path(model).is_file() else model
     require_writable('OUTPUT', output)
+    require_outside(folder, output, 'name another OUTPUT')
     images = [source.path for source in find_sources([folder], output) if source.path and not source.moving]
     labels = {image: output / f'{image.relative_to(folder)}.png' for image in images}
     todo = [dict(image=str(image), labels=str(path)) for image, path in labels.items() if not path.exists()]
@@ -85,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--workers', type=int, default=2, help='processes of one core each (default: %(default)s)')
     args = parser.parse_args(argv)
     try:
+        if args.workers < 1:
+            raise InputError(f'--workers {args.workers}: give 1 or more')
         Predictor(args.model)  # what is wrong with it, a worker would say a hundred times
         count, problems = label_folder(args.source, args.output, args.model, args.workers)
     except InputError as error:

@@ -162,8 +162,8 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         return socket.create_server((host, port), backlog=2 * WAITING)
-    except OSError as error:
-        reason = str(error.strerror).partition(' (')[0]
+    except (OSError, OverflowError) as error:  # the second: no such number
+        reason = str(getattr(error, 'strerror', error)).partition(' (')[0]
         raise InputError(f'{host}:{port} cannot be used ({reason}); give another --port or --host') from error
 
 

@@ -198,7 +198,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
             texts = file.metadata() or {}
             state_dict = {key: file.get_tensor(key) for key in file.keys()}
         meta: dict = {}
-        if len(texts) == 1 and next(iter(texts.values())).startswith('{'):  # from `write`, if with another key
+        if [*map(len, texts)] == [len(META)] and next(iter(texts.values())).startswith('{'):  # from `write`
             meta = json.loads(texts.get(META, '{}'))
             if meta.pop(CHECKSUM, '') != _checksum(json.dumps(meta), state_dict):
                 raise ValueError('wrong checksum')

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import io
+import itertools
 import logging
 import signal
 import sys
@@ -94,12 +95,9 @@ def _run(argv: Sequence[str]) -> int:
             module.add_arguments(subparser)
             subparser.add_argument('--debug', action='store_true', help='print the traceback of an error')
     args = parser.parse_args(argv)
-    for action in subparsers.choices[args.command]._actions:
-        value = getattr(args, action.dest, None)
-        # As a shell variable that is not set gives it.
-        if value != action.default and (value == '' or (isinstance(value, list) and '' in value)):
-            name = (action.option_strings or [action.dest])[0]
-            raise InputError(f'{name} is empty; give a value, or leave it out')
+    for before, word in itertools.pairwise(argv):
+        if not word:  # a shell variable that is not set
+            raise InputError(f'{before if before.startswith("--") else "an argument"} is empty; give a value')
     return module.run(args)
 
 

@@ -113,6 +113,8 @@ def _check_serve(args: argparse.Namespace) -> None:
         raise InputError(f'--serve writes ONNX, which both servers read; leave --format {args.format} out')
     if args.output_kind == 'logits':
         raise InputError('--serve writes files that give labels; leave --output-kind logits out')
+    if args.overwrite:
+        raise InputError('--serve replaces no folder; leave --overwrite out')
     check_folder(args.serve)
     require_writable('--serve', args.serve)
 

@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
     if args.start and args.resume:
         raise InputError('--from starts a training, and --resume continues one; give one of them')
     cfg = options.load(args)
-    if args.start:
-        cfg.load_from = args.start
+    if args.start or args.resume:
+        cfg.load_from = args.start  # MMEngine would resume from it, not from the work dir
     require_writable('--work-dir', cfg.work_dir)
     require_utf8('--work-dir', cfg.work_dir)
     if not args.resume:

@@ -38,10 +38,11 @@ def run(args: argparse.Namespace) -> int:
     require_port(args.host, args.port)
     with logged():
         load = choices(args.model)
-    with tempfile.TemporaryDirectory(prefix='mmseg-bisenet-', ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix='mmseg-bisenet-', ignore_cleanup_errors=True) as place:
+        folder = Path(place)
         os.environ['GRADIO_TEMP_DIR'] = str(folder / 'gradio')
-        os.environ['NO_PROXY'] = f'{args.host},{os.environ.get("NO_PROXY", "")}'  # Gradio asks the page whether it runs
+        for name in ('NO_PROXY', 'no_proxy'):  # Gradio asks the page whether it runs
+            os.environ[name] = f'{args.host},localhost,{os.environ.get(name, "")}'
         with install.needing('web', 'mmseg-bisenet web'):
             from mmseg_bisenet.predict import web
         web.launch(web.build(load, draw_streets(folder), folder), args.host, args.port)

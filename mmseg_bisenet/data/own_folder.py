@@ -45,7 +45,7 @@ val_dataloader = dict(dataset=data)
 test_dataloader = val_dataloader
 model = dict(num_classes=len(classes))
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=learning_rate, weight_decay=0.01))
-warm_up, interval = iterations // 20, max(1, iterations // 10)
+warm_up, interval = max(2, iterations // 20), max(1, iterations // 10)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=warm_up, by_epoch=False),
     dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=warm_up, end=iterations, by_epoch=False),

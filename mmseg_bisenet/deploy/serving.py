@@ -36,7 +36,7 @@ output [ {{ name: "labels" data_type: TYPE_UINT8 dims: [ {labels} ] }} ]
 """
 
 CLIENT = """\
-\"\"\"pip install "tritonclient[{protocol}]" opencv-python; python client_{protocol}.py IMAGE: writes labels.png\"\"\"
+\"\"\"pip install "tritonclient[{protocol}]" opencv-python; python client_{protocol}.py IMAGE: writes labels.png, of the size that the model takes\"\"\"
 import sys
 import cv2
 import tritonclient.{protocol} as protocol
@@ -125,7 +125,8 @@ def _texts(name: str, metadata: dict) -> dict[str, str]:
     served: dict[str, object] = dict(name=name, base_path=name)
     if metadata['precision'] == 'fp32':
         served['plugin_config'] = dict(INFERENCE_PRECISION_HINT='f32')
-    resize = '' if metadata['dynamic'] else f'\nimage = cv2.resize(image, ({width}, {height}))'
+    resize = f'\nimage = cv2.resize(image, ({width}, {height}), interpolation=cv2.INTER_AREA)'
+    resize = '' if metadata['dynamic'] else resize
     rows = [
         f'| {index} | {label} | {", ".join(map(str, colour))} |'
         for index, (label, colour) in enumerate(zip_longest(metadata['classes'], metadata['palette'], fillvalue=()))

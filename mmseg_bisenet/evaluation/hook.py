@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,14 +52,19 @@ class EvaluationHook(Hook):
     def before_train(self, runner: Runner) -> None:
         if is_main_process() and runner.val_loop is not None:
             require_own(Path(runner.work_dir, FOLDER))
+            with suppress(InputError), _locked(runner):  # a test may be running
+                remove_leftovers(runner.work_dir, FOLDER)
 
     def before_val(self, runner: Runner) -> None:
         self._keep_samples(runner.val_evaluator)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         saved = Path(runner.work_dir, f'iter_{runner.iter}.pth')
+        if not is_main_process():
+            return
         try:
-            self._write(runner, runner.val_evaluator, str(saved) if saved.is_file() else None)
+            with _locked(runner):
+                self._write(runner, runner.val_evaluator, str(saved) if saved.is_file() else None)
         except InputError as error:
             runner.logger.warning(f'the results at iteration {runner.iter} are not written: {error}')
 
@@ -88,6 +95,17 @@ class EvaluationHook(Hook):
     def after_test(self, runner: Runner) -> None:
         if self.lock:
             self.lock.release()
+
+
+@contextmanager
+def _locked(runner: Runner) -> Iterator[None]:
+    """As a test in the same work dir does."""
+    held = lock(runner.work_dir, 'test')
+    try:
+        yield
+    finally:
+        if held:
+            held.release()
 
 
 def _metrics(evaluator: Evaluator) -> list[SegmentationMetric]:

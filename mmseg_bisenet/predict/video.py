@@ -91,7 +91,8 @@ def connect(url: str) -> Any:
 
 
 def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
-    """Frames of an open stream. A live stream that fails or ends is opened again, at most ``RECONNECTS`` times.
+    """Frames of an open stream. A live stream that fails is opened again, at most ``RECONNECTS`` times without a
+    frame between. So is one that ends, as when its server is restarted, but for HTTP: files that state no length end.
 
     Times of a live stream are those of arrival.
 
@@ -107,9 +108,9 @@ def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
                     yield image, time.monotonic() - start if live else seconds
             if not number:
                 raise InputError(f'stream {url} has no frames; check the address')
-            if not live:
+            if not live or url.startswith('http'):
                 return
-            reason = 'it ended'  # what a server that is restarted looks like
+            reason = 'it ended'
         except (require_av().FFmpegError, OSError) as error:
             reason = _reason(error)
             if not live:

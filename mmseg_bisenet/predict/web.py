@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from threading import Event
+from threading import Event, Lock
 
 import cv2
 import gradio as gr
@@ -38,6 +38,7 @@ HEIGHT = 'min(400px, 80vw)'  # of the pictures
 IMAGE = dict(labels='_labels.png', overlay='.jpg', json='.json')
 VIDEO = dict(labels='_labels.zip', video='.mp4', json='.json')
 PROGRESS = gr.Progress()
+LOADING = Lock()  # one model at a time: exports silence the whole process
 FONT = gr.themes.LocalFont('Source Sans Pro', weights=(400, 700)), 'system-ui', 'sans-serif'  # Gradio brings the file
 TITLE = 'BiSeNet: every pixel of a street, labelled'
 ABOUT = f"""# {TITLE}
@@ -139,9 +140,9 @@ def _label(
             try:
                 report, share, last = run(predictor, kind(path, path.stem), own, kinds, progress)
             except InputError as error:
-                raise gr.Error(_message(error, path), print_exception=False) from error
+                raise gr.Error(_message(error, path, own), print_exception=False) from error
             if report.failures:
-                gr.Warning(_message(InputError(report.failures[0]), path))
+                gr.Warning(_message(InputError(report.failures[0]), path, own))
             if (own / path.stem).is_dir():  # labels of the frames
                 shutil.make_archive(f'{own / path.stem}_labels', 'zip', own, path.stem)
             labels, overlay, shares = (next(own.glob(f'*{ending}')) for ending in kinds.values())
@@ -189,14 +190,15 @@ def _loaded(load: Mapping[str, Callable[[], Predictor]], choice: str) -> Predict
     if str(choice) not in load:
         raise gr.Error(f'{html.escape(str(choice))} is not offered; choose {" or ".join(load)}', print_exception=False)
     try:
-        return load[choice]()
+        with LOADING:
+            return load[choice]()
     except InputError as error:
         print(f'{choice}: {line(error)}', file=sys.stderr)
         raise gr.Error(f'{choice} does not run here; the program that serves the page says why') from error
 
 
-def _message(error: InputError, path: Path) -> str:
-    return html.escape(line(error).replace(str(path), path.name), quote=False)
+def _message(error: InputError, path: Path, own: Path) -> str:
+    return html.escape(line(error).replace(str(path), path.name).replace(f'{own}/', ''), quote=False)
 
 
 def _pair(result: Result, folder: Path) -> tuple[str, str]:

@@ -125,9 +125,9 @@ def test_an_old_name_of_no_config_is_refused(name):
     [
         (['train', 'c.py', '--from', ''], '--from'),
         (['test', 'c.py', 'c.pth', '--out', ''], '--out'),
-        (['predict', ''], 'sources'),
+        (['predict', ''], 'an argument'),
     ],
 )
 def test_a_value_that_is_empty_is_refused(arguments, name, capsys):
     assert main(arguments) == 2
-    assert f'{name} is empty; give a value, or leave it out' in capsys.readouterr().err
+    assert f'{name} is empty; give a value' in capsys.readouterr().err

@@ -141,6 +141,8 @@ def test_a_folder_that_exists(small_segmentor, tmp_path, capsys):
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'notes').write_text('mine')
     line = refusal(['--serve', tmp_path / 'mine', '--overwrite'], capsys)
+    assert line.endswith('--serve replaces no folder; leave --overwrite out')
+    line = refusal(['--serve', tmp_path / 'mine'], capsys)
     assert line.endswith(f'{tmp_path / "mine"} exists already; name a new folder with --serve, or remove it')
     with pytest.raises(InputError, match='mine exists already; name a new folder'):
         export_repository(small_segmentor, 'fp32', (64, 128), tmp_path / 'mine')

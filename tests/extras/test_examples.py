@@ -157,7 +157,7 @@ def test_triton_answers_the_client(triton, repository, protocol, tmp_path):
     done = subprocess.run([sys.executable, 'client.py', 'street.png'], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (file,) = repository.glob('*/1/model.onnx')
-    labels = load(file)(cv2.resize(image, SHAPE[::-1]))
+    labels = load(file)(cv2.resize(image, SHAPE[::-1], interpolation=cv2.INTER_AREA))
     assert len(np.unique(labels)) > 2
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'labels.png'), cv2.IMREAD_UNCHANGED), labels)
 
