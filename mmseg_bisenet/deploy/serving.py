@@ -36,7 +36,7 @@ output [ {{ name: "labels" data_type: TYPE_UINT8 dims: [ {labels} ] }} ]
 """
 
 CLIENT = """\
-\"\"\"pip install "tritonclient[{protocol}]" opencv-python; python client_{protocol}.py IMAGE: writes labels.png, of the size that the model takes\"\"\"
+\"\"\"pip install "tritonclient[{protocol}]" opencv-python; python client_{protocol}.py IMAGE: writes labels.png\"\"\"
 import sys
 import cv2
 import tritonclient.{protocol} as protocol
@@ -46,7 +46,7 @@ images = protocol.InferInput('images', [1, *image.shape], 'UINT8')
 images.set_data_from_numpy(image[None])
 server = protocol.InferenceServerClient('localhost:{port}')
 labels = server.infer('{name}', [images]).as_numpy('labels')[0]
-cv2.imwrite('labels.png', labels)
+cv2.imwrite('labels.png', labels)  # of the size that the model takes
 """
 
 README = """\
