@@ -179,10 +179,11 @@ def test_one_of_both(drawn, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / 'work').exists()
 
 
-def test_the_command_says_it(drawn, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('more', [[], ['--cfg-options', 'load_from=nowhere.pth']], ids=['', 'a config with load_from'])
+def test_the_command_says_it(drawn, tmp_path, monkeypatch, capsys, more):
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
     torch.save(dict(state_dict=OWN, meta=META, message_hub={}), tmp_path / 'iter_4.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_4.pth'))
-    assert main(['train', NAME, '--work-dir', str(tmp_path), '--resume']) == 2
+    assert main(['train', NAME, '--work-dir', str(tmp_path), '--resume', *more]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('mmseg-bisenet: error: ')]
     assert f'--resume: checkpoint {tmp_path}/iter_4.pth is not of this config' in line
