@@ -160,6 +160,8 @@ def _faces(source: Path) -> dict[int, str]:
             raise InputError(f'{images / f"{number}.jpg"}: {mapping} has no line for it; download that file again')
         if not any(originals[number] in files for files in SPLITS.values()):
             raise InputError(f'{mapping}: image {originals[number]} is not of CelebA; download that file again')
+    if without := originals.keys() - set(numbers):
+        print(f'faces without an image are left out: {len(without)}, the first {min(without)}.jpg', file=sys.stderr)
     return {n: next(split for split, files in SPLITS.items() if originals[n] in files) for n in numbers}
 
 

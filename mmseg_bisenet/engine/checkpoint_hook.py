@@ -85,6 +85,17 @@ class AtomicCheckpointHook(CheckpointHook):
         if self.lock:
             self.lock.release()
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint['meta']['batch_size'] = _batch_size(runner)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        before = checkpoint.get('meta', {}).get('batch_size')
+        if runner._resume and before and before != (now := _batch_size(runner)):
+            runner.logger.warning(
+                f'--resume: the checkpoint is of {before} images an iteration, and this run of {now}; iterations times '
+                'images is the position in the data, so some are seen again or left out'
+            )
+
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Save the best checkpoint, and write the scores into the checkpoint of this iteration if there is one.
 
@@ -126,6 +137,10 @@ class AtomicCheckpointHook(CheckpointHook):
             if pointer.is_fifo():  # no pipe is replaced by a file, but this name is ours
                 pointer.unlink()
             AtomicBackend().put_text(str(whole), str(pointer))
+        for path in found:
+            if _numbers(path) > _numbers(Path(whole)) and path.is_file() and not is_whole(path):  # it may be anything
+                runner.logger.warning(f'{path} is no whole checkpoint; it is kept as {path.name}.damaged')
+                path.replace(f'{path}.damaged')
 
 
 def require_utf8(option: str, folder: str | Path) -> None:
@@ -156,6 +171,11 @@ def _here(named: str, folders: Sequence[Path]) -> Path:
     path = Path(named)
     own = os.path.realpath(path.parent) in map(os.path.realpath, folders)
     return path if own else folders[0] / path.name
+
+
+def _batch_size(runner: Runner) -> int:
+    """Images an iteration, of all processes."""
+    return (runner.train_dataloader.batch_size or 0) * runner.world_size
 
 
 def is_whole(path: str | Path) -> bool:

@@ -205,6 +205,12 @@ def test_an_image_of_another_size_is_named(source, tmp_path):
     assert '00001_skin.png: the mask is 64x64 and the image 100x128 (width x height)' in refused(source, tmp_path / 'o')
 
 
+def test_faces_without_an_image_are_counted(source, tmp_path, capsys):
+    (source / 'CelebA-HQ-img' / '1.jpg').unlink()
+    convert_celebamask(source, tmp_path / 'out')
+    assert 'faces without an image are left out: 1, the first 1.jpg' in capsys.readouterr().err
+
+
 def test_a_face_outside_the_mapping_is_named(source, tmp_path):
     mapping = source / 'CelebA-HQ-to-CelebA-mapping.txt'
     mapping.write_text(mapping.read_text().rpartition('\n')[0])

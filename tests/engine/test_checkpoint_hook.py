@@ -146,6 +146,27 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, whole, damage):
     assert find_latest_checkpoint(tmp_path) == f'{tmp_path}/iter_12.pth'
 
 
+def test_a_file_with_the_name_of_a_later_checkpoint_is_kept(tmp_path, whole):
+    toy(tmp_path, max_iters=8).train()
+    (tmp_path / 'iter_12.pth').write_text('mine')
+    assert resume(tmp_path) == whole
+    assert (tmp_path / 'iter_12.pth.damaged').read_text() == 'mine' and is_whole(tmp_path / 'iter_12.pth')
+
+
+def test_another_batch_size_is_said(tmp_path, monkeypatch):
+    toy(tmp_path, max_iters=8).train()
+    for before, warns in ((None, False), (5, True)):
+        runner, warnings = toy(tmp_path, resume=True), []
+        monkeypatch.setattr(runner.logger, 'warning', warnings.append)
+        if before:
+            file = torch.load(tmp_path / 'iter_8.pth', weights_only=False)
+            file['meta']['batch_size'] = before
+            torch.save(file, tmp_path / 'iter_8.pth')
+        runner.train()
+        assert any('is of 5 images an iteration, and this run of' in text for text in warnings) == warns
+        (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_8.pth'))
+
+
 @pytest.mark.parametrize('damage', ['empty', 'gone', 'binary', 'a pipe'])
 def test_the_name_of_the_last_checkpoint_is_found_again(tmp_path, whole, damage):
     toy(tmp_path, max_iters=8).train()
