@@ -340,7 +340,15 @@ sys.exit(main())"""
         assert left == {'street1.png', 'street2.png', 'street3.png'}  # to try
 
 
-def test_the_end_leaves_no_file(file, street, tmp_path):
+@pytest.fixture
+def interruptible():
+    """A shell's & makes its commands, and theirs, ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_end_leaves_no_file(interruptible, file, street, tmp_path):
     folder = tmp_path / 'temporary'
     folder.mkdir()
     with serving(file, folder) as (page, process):
