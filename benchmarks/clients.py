@@ -8,7 +8,6 @@ and server share the cores of one machine.
 import argparse
 import http.client
 import os
-import re
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import numpy as np
 from benchmarks import command
 from mmseg_bisenet import Predictor
 from mmseg_bisenet.benchmark import machine
+from mmseg_bisenet.benchmark.memory import resident_bytes
 from mmseg_bisenet.benchmark.tables import markdown
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.scene import draw_scene
@@ -52,11 +52,6 @@ def serving(file: str) -> Iterator[tuple[int, int]]:
         process.wait(30)
 
 
-def resident_mb(process: int) -> float:
-    status = Path(f'/proc/{process}/status').read_text()
-    return int(re.findall(r'^VmRSS:\s*(\d+) kB', status, re.MULTILINE)[0]) / 1024
-
-
 def post(port: int, content: bytes) -> tuple[float, int, bytes]:
     """Milliseconds, status and body; status 0 if there is no answer."""
     start = time.perf_counter()
@@ -80,7 +75,7 @@ def load_server(
     Raises:
         InputError: an answer has other labels.
     """
-    before, start = resident_mb(process), time.perf_counter()
+    before, start = resident_bytes(process) / 1e6, time.perf_counter()
 
     def client(number: int) -> list[tuple[float, int, bytes]]:
         return [post(port, uploads[(number + request) % len(uploads)]) for request in range(requests)]
@@ -105,7 +100,7 @@ def load_server(
         p99_ms=float(np.percentile(times, 99)),
         images_s=len(times) / seconds,
         before_mb=before,
-        after_mb=resident_mb(process),
+        after_mb=resident_bytes(process) / 1e6,
     )
 
 

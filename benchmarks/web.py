@@ -6,7 +6,6 @@ second later. An answer has the labels. A refusal is a message: the queue is ful
 
 import argparse
 import json
-import re
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import numpy as np
 
 from benchmarks import command
 from mmseg_bisenet.benchmark import machine
+from mmseg_bisenet.benchmark.memory import resident_bytes
 from mmseg_bisenet.benchmark.tables import markdown
 from mmseg_bisenet.errors import InputError
 
@@ -103,11 +103,6 @@ def measure(page: str, photograph: bytes, clients: int, requests: int) -> dict[s
     return {kind: counts[kind] for kind in KINDS} | dict(p50_s=p50, p99_s=p99, images_s=counts['answered'] / seconds)
 
 
-def memory(process: int) -> float:
-    """Resident megabytes of a process."""
-    return int(re.findall(r'VmRSS:\s*(\d+) kB', Path(f'/proc/{process}/status').read_text())[0]) / 1e3
-
-
 # -- command -----------------------------------------------------------------------------------------------------------
 
 
@@ -132,9 +127,9 @@ def run(args: argparse.Namespace) -> list[dict]:
     with serving(args.script, args.model) as (page, process):
         measure(page, photograph, 1, 3)  # warm
         for clients in args.clients:
-            before = memory(process)
+            before = resident_bytes(process) / 1e6
             row = dict(clients=clients, requests=args.requests) | measure(page, photograph, clients, args.requests)
-            rows.append(row | dict(before_mb=before, after_mb=memory(process)))
+            rows.append(row | dict(before_mb=before, after_mb=resident_bytes(process) / 1e6))
     setting = machine.describe('cpu')
     print(machine.line(setting))
     print(markdown(list(rows[0]), 'r' * len(rows[0]), [[f'{value:.4g}' for value in row.values()] for row in rows]))

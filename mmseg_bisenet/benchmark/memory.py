@@ -101,11 +101,12 @@ def _used() -> int:
     return total - free
 
 
-def resident_bytes() -> int:
-    """What this process holds in memory; where the system does not tell, its peak."""
+def resident_bytes(process: int | None = None) -> int:
+    """What a process holds in memory, by default this one; where the system does not tell, this one's peak."""
     if not STATUS.exists():
         return _high_water()
-    found: Any = re.search(r'VmRSS:\s*(\d+) kB', STATUS.read_text())
+    status = Path(f'/proc/{process}/status') if process else STATUS
+    found: Any = re.search(r'VmRSS:\s*(\d+) kB', status.read_text())
     return 1024 * int(found[1])
 
 
