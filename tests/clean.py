@@ -23,6 +23,9 @@ class Clean:
         self.site = folder / 'site'
         self.site.mkdir()
         (self.site / 'mmseg_bisenet').symlink_to(ROOT / 'mmseg_bisenet')
+        own = importlib.metadata.distribution('mmseg_bisenet')  # its metadata say whether the installation is editable
+        (info,) = {file.parts[0] for file in own.files if file.parts[0].endswith('.dist-info')}
+        (self.site / info).symlink_to(own.locate_file(info))
         text = (ROOT / 'pyproject.toml').read_text()
         lists = [re.search(rf'^{name} = (\[.*?\])', text, re.M | re.S) for name in ('dependencies', *extras)]
         for name in needed([requirement for found in lists for requirement in ast.literal_eval(found[1])]):
