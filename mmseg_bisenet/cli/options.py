@@ -27,8 +27,14 @@ class CfgOptions(DictAction):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config, ``--work-dir`` and ``--cfg-options``, spelled as in MMSegmentation's scripts."""
-    parser.add_argument('config', help='path of a config, or the name of a model or config of this package')
+    add_config(parser)
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the config and ``--cfg-options``."""
+    parser.add_argument('config', help='path of a config, or the name of a model or config of this package')
+    parser.set_defaults(work_dir=None)
     parser.add_argument(
         '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE', help='override the config'
     )

@@ -274,7 +274,8 @@ def test_bad_input(tmp_path, capsys):
         ('--images', '0'): '--images 0 --warmup 5: give 1 or more images',
         ('--image', str(tmp_path / 'none.png')): 'none.png does not exist',
         ('--image', str(tmp_path / 'text.png')): 'text.png cannot be read',
-        ('--calibration', str(tmp_path / 'none')): 'does not exist; give a folder of images',
+        ('--calibration', str(tmp_path)): '--calibration is for int8, and the precision is fp32; leave it out',
+        ('--precision', 'int8', '--calibration', str(tmp_path / 'none')): 'does not exist; give a folder of images',
         ('--csv', str(tmp_path)): f'{tmp_path} is a folder; name another with --csv',
         ('--csv', str(tmp_path / 'text.png' / 'x.csv')): 'is no folder; name another folder',
         ('--picture', str(tmp_path / 'x.doc')): 'give a name that ends in .png',
@@ -284,6 +285,12 @@ def test_bad_input(tmp_path, capsys):
         assert main(['benchmark', V2, *arguments]) == 2, arguments
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+
+
+def test_the_benchmark_has_no_work_dir(capsys):
+    with pytest.raises(SystemExit):
+        main(['benchmark', V2, '--work-dir', 'w'])
+    assert 'unrecognized arguments: --work-dir w' in capsys.readouterr().err
 
 
 def test_a_missing_extra(capsys, monkeypatch):
