@@ -27,11 +27,13 @@ _partials: set[Path] = set()  # that this process is writing
 
 
 def check_input(path: str | Path) -> None:
-    """Refuse what reading would wait for.
+    """Refuse what reading would wait for, and links that lead to no file.
 
     Raises:
-        InputError: the path names a pipe, a socket or a device.
+        InputError: the path names a pipe, a socket, a device, or a symbolic link to nothing or to itself.
     """
+    if os.path.islink(path) and not os.path.exists(path):
+        raise InputError(f'{path} is a symbolic link that leads to nothing; fix it or remove it')
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise InputError(f'{path} is a pipe or a device; save what it gives to a file')
 

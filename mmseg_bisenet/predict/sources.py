@@ -204,13 +204,13 @@ def _single(text: str, but: Path | None) -> list[Source]:
 
 
 def _files(root: Path, paths: list[Path], but: Path | None, what: str) -> list[Source]:
-    """Images and videos, named relative to ``root``."""
+    """What has the name of an image or a video, named relative to ``root``: what cannot be read is reported then."""
     known = SUFFIXES | video.SUFFIXES
     found: list[Source] = []
     for path in paths:
         inner = path.relative_to(root)
         hidden = any(part.startswith('.') for part in inner.parts)
-        if path.suffix.lower() in known and not hidden and path.is_file() and not _is_output(path, root, but):
+        if path.suffix.lower() in known and not hidden and not path.is_dir() and not _is_output(path, root, but):
             found.append(_file(path, inner.with_suffix('').as_posix()))
     if not found:
         raise InputError(f'{what} has no image and no video ({" ".join(sorted(known))}); give another')
@@ -219,9 +219,10 @@ def _files(root: Path, paths: list[Path], but: Path | None, what: str) -> list[S
 
 def _is_output(path: Path, root: Path, outputs: Path | None) -> bool:
     """Whether the file lies in the folder of the outputs, and that inside of ``root``."""
-    if outputs is None or root.resolve() not in outputs.resolve().parents:
+    if outputs is None:
         return False
-    return outputs.resolve() in path.resolve().parents
+    place, above, file = (Path(os.path.realpath(name)) for name in (outputs, root, path))
+    return above in place.parents and place in file.parents
 
 
 def _file(path: Path, name: str) -> Source:

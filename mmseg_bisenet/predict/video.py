@@ -14,6 +14,7 @@ import numpy as np
 
 from mmseg_bisenet import install
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_input
 from mmseg_bisenet.sizes import check_size
 
 SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv'}
@@ -70,6 +71,7 @@ def opened(path: Path) -> Iterator[Any]:
     FFmpeg opens no other file or address, which a playlist called ``.mp4`` could name.
     """
     av = require_av()
+    check_input(path)
     if not path.exists():
         raise InputError(f'{path} does not exist; give an image, a folder, a video, a camera or a stream')
     with path.open('rb') as file, av.open(file, options=dict(protocol_whitelist='none')) as container:

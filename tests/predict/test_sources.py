@@ -59,6 +59,24 @@ def test_the_outputs_of_an_earlier_run_are_no_sources(here):
     assert len(named('in', but=here / 'in')) == len(named('in', but=here)) == 4
 
 
+def test_what_a_folder_holds_besides_files_is_a_source_that_cannot_be_read(here):
+    os.mkfifo('in/pipe.png')
+    os.mkfifo('in/pipe.mp4')
+    (here / 'in/gone.jpg').symlink_to('nowhere.jpg')
+    (here / 'in/loop.png').symlink_to('loop.png')
+    (here / 'in/folder.png').mkdir()
+    sources = {source.name: source for source in find_sources(['in'], but=here / 'in/out')}
+    assert sorted(sources) == ['a', 'b', 'deep/a', 'gone', 'loop', 'pipe.mp4', 'pipe.png', 'v']
+    assert sources['pipe.mp4'].count() is None
+    for name, reason in {
+        'pipe.png': 'in/pipe.png is a pipe or a device; save what it gives to a file',
+        'pipe.mp4': 'in/pipe.mp4 is a pipe or a device; save what it gives to a file',
+        'gone': 'in/gone.jpg is a symbolic link that leads to nothing; fix it or remove it',
+        'loop': 'in/loop.png is a symbolic link that leads to nothing; fix it or remove it',
+    }.items():
+        assert refusal(sources[name]) == reason
+
+
 def test_other_sources(here):
     assert named(0, '7') == [(Camera, 'camera0'), (Camera, 'camera7')]
     assert named('3') == [(ImageFile, '3')]  # because the file exists
