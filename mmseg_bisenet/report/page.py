@@ -35,9 +35,9 @@ def render(work_dir: Path, folder: Path) -> str:
     Raises:
         InputError: there are no scores, or they are damaged.
     """
-    charts = curves.charts(work_dir)
+    lines, damaged = curves.read(work_dir)
     with _scores(work_dir) as scores:
-        return _render(scores, charts, work_dir, folder)
+        return _render(scores, curves.charts(lines), damaged, work_dir, folder)
 
 
 def inputs(work_dir: Path) -> list[Path]:
@@ -65,7 +65,7 @@ def _scores(work_dir: Path) -> Iterator[dict]:
         raise InputError(f'{path} is damaged ({reason}); {again} again') from error
 
 
-def _render(scores: dict, charts: list[curves.Chart], work_dir: Path, folder: Path) -> str:
+def _render(scores: dict, charts: list[curves.Chart], damaged: str, work_dir: Path, folder: Path) -> str:
     """Raises one of many errors if the scores have other types or shapes than a test writes."""
     evaluation = work_dir / FOLDER
     classes = scores['classes']
@@ -90,6 +90,7 @@ def _render(scores: dict, charts: list[curves.Chart], work_dir: Path, folder: Pa
         most_pixels=max((row['pixels'] or 0 for row in scores['per_class']), default=0) or 1,
         confusion=_confusion(classes, np.array(scores['confusion'], np.int64)),
         charts=charts,
+        damaged=damaged,
         plot=curves.PLOT,
         samples={kind: [sample for sample in samples if sample['kind'] == kind] for kind in ('best', 'worst')},
         links={
