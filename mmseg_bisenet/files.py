@@ -21,6 +21,7 @@ from pathlib import Path
 from mmseg_bisenet.errors import InputError
 
 LIST = '.written.json'  # SHA-256 of each file that was written, by its name in the folder
+EVALUATION = 'evaluation'  # the folder of scores in a work dir, which tests and trainings write and reports read
 LONGEST = 200  # bytes of a name that has room for what temporary names add; file systems end at 255
 Identity = tuple[int, int]
 _partials: set[Path] = set()  # that this process is writing

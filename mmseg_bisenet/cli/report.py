@@ -14,11 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.files import check_output, identities, require_outside, write_text
+    from mmseg_bisenet.files import EVALUATION, check_output, identities, require_outside, write_text
     from mmseg_bisenet.report import curves, page
 
     out = args.out or args.work_dir / 'report.html'
-    require_outside(out, args.work_dir / page.FOLDER)
+    require_outside(out, args.work_dir / EVALUATION)
     check_output(out, args.overwrite, inputs=identities(page.inputs(args.work_dir)))
     write_text(out, page.render(args.work_dir, out.parent), args.overwrite)
     print(f'wrote {out}')

@@ -80,8 +80,9 @@ def convert_celebamask(source: str | os.PathLike, target: str | os.PathLike) -> 
 
     Raises:
         InputError: ``target`` exists or cannot be written; a folder or the mapping is missing, or the mapping lacks an
-            image; an image has no mask; a mask is in the wrong folder or of an unknown part; a file cannot be read; a mask has another size than the others of its image,
-            or one that its image's is no multiple of. The message names the file.
+            image; an image has no mask; a mask is in the wrong folder or of an unknown part; a file cannot be read; a
+            mask has another size than the others of its image, or one that its image's is no multiple of. The message
+            names the file.
     """
     source, target = Path(source), Path(target)
     check_output(target, folder=True, fix='name another folder')

@@ -18,7 +18,7 @@ from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.launch import _Runner, full_disk
 from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.evaluation.hook import FOLDER
+from mmseg_bisenet.files import EVALUATION
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 V2 = 'bisenetv2_camvid'
@@ -74,11 +74,13 @@ def test_a_work_dir_that_cannot_be(refused, command, place, reason):
 
 @pytest.mark.parametrize('name', ['scores.json', 'mine.txt'])
 def test_results_that_no_test_wrote_stay(refused, name):
-    Path(FOLDER).mkdir()
-    Path(FOLDER, name).write_text('{}')
+    Path(EVALUATION).mkdir()
+    Path(EVALUATION, name).write_text('{}')
     Path('some.pth').touch()
     line = refused('test', NAME, 'some.pth', '--work-dir', '.')
-    assert line.startswith(f'{FOLDER}/{name} is not as this command wrote it, and {FOLDER} would be replaced; move it')
+    assert line.startswith(
+        f'{EVALUATION}/{name} is not as this command wrote it, and {EVALUATION} would be replaced; move it'
+    )
 
 
 def test_pictures_of_another_test_stay(refused):
@@ -142,8 +144,9 @@ def test_no_output_replaces_an_input(refused):
         (exported, 'export', V2, exported, '--shape', '64', '128'),
         ('mine.pth', 'benchmark', V2, 'mine.pth', '--csv', 'mine.pth'),
         ('mine.png', 'benchmark', V2, '--image', 'mine.png', '--picture', 'mine.png'),
-        ('calibration/mine.png', 'benchmark', V2, '--calibration', 'calibration', '--csv', 'calibration/mine.png'),
-    ):
+        ('calibration/mine.png', 'benchmark', V2, '--precision', 'int8', '--calibration', 'calibration',
+         '--csv', 'calibration/mine.png'),
+    ):  # fmt: skip
         line = refused(*arguments, '--overwrite')
         assert f'{path} is an input of this command, and would be overwritten; name' in line
 
