@@ -154,15 +154,17 @@ def _job(args: argparse.Namespace, cfg: 'Config', device: str, folder: str) -> '
 
     from mmseg_bisenet.benchmark import latency
     from mmseg_bisenet.benchmark.methods import Job
+    from mmseg_bisenet.checkpoints.files import Checkpoint, write
+    from mmseg_bisenet.files import write_text
 
     path = Path(folder, f'{Path(args.config).stem}.py')
-    cfg.dump(path)
+    write_text(path, cfg.pretty_text)
     checkpoint = args.checkpoint
     if not checkpoint:
         checkpoint = str(Path(folder, 'random.pth'))
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            torch.save(dict(state_dict=latency.build(cfg, None, 'cpu').state_dict()), checkpoint)
+            write(checkpoint, Checkpoint(latency.build(cfg, None, 'cpu').state_dict()))
     return Job(str(path), checkpoint, _image(args), args.protocol, device, folder, args.calibration)
 
 

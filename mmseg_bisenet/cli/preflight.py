@@ -116,10 +116,15 @@ def _leaves(cfg: Config, *dataloaders: str) -> dict[str, ConfigDict]:
     """The cfg of each data set that is no wrapper, by its key."""
     found: dict[str, Any] = {}
     for name in dataloaders:
-        if not (cfg.get(name) and cfg[name].get('dataset')):
-            raise InputError(f'the config has no {name}.dataset; take one of configs/_base_/datasets among its bases')
+        require_dataset(cfg, name)
         replace_leaves(cfg[name].dataset, f'{name}.dataset', lambda key, leaf: found.setdefault(key, leaf))
     return found
+
+
+def require_dataset(cfg: Config, dataloader: str) -> None:
+    """Refuse a config without the data set of a dataloader."""
+    if not (cfg.get(dataloader) and cfg[dataloader].get('dataset')):
+        raise InputError(f'the config has no {dataloader}.dataset; take one of configs/_base_/datasets among its bases')
 
 
 def replace_leaves(dataset: dict, key: str, replace: Callable[[str, dict], dict]) -> dict:

@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     cfg = options.load(args)
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
+    preflight.require_dataset(cfg, 'test_dataloader')
     _apply(cfg, args)
     own = Path(cfg.work_dir, EVALUATION)
     for option, folder in [('--out', args.out), ('--show-dir', args.show_dir)]:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from full_disk import largest_file
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from test_latency import Clock
@@ -310,6 +311,15 @@ def test_a_shape_that_the_network_cannot_take(monkeypatch):
 
 
 # -- picture and machine -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('suffix', ['png', 'pdf'])
+def test_a_picture_on_a_full_disk(tmp_path, suffix):
+    rows = [dict(runtime='stock', precision='fp32', fps=3.5, same_labels=100)]
+    text = rf'^{tmp_path}/picture.{suffix} cannot be written \(File too large\)'
+    with largest_file(2000), pytest.raises(InputError, match=text):
+        picture.draw(rows, 'title', tmp_path / f'picture.{suffix}')
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('last', [100, 40])

@@ -23,6 +23,7 @@ from mmseg.datasets import CityscapesDataset
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.options import find
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
@@ -147,6 +148,29 @@ def test_a_checkpoint_of_another_network(data, tmp_path):
     line = fail(data, tmp_path, 'test', NAME, str(tmp_path / 'deeplab.ckpt'), '--out', str(tmp_path / 'labels') + '/')
     assert 'deeplab.ckpt is not of this config' in line and '1 unexpected: backbone.conv1.weight' in line
     assert not list(tmp_path.glob('*labels*'))
+
+
+@pytest.mark.parametrize('options', [[], ['--aug-test'], ['--keep-going'], ['--out', 'labels']])
+def test_config_whose_test_data_are_deleted(data, tmp_path, options):
+    config = tmp_path / 'mine.py'
+    config.write_text(f'_base_ = {str(find(NAME))!r}\ntest_dataloader = dict(_delete_=True)')
+    (tmp_path / 'some').touch()
+    line = fail(data, tmp_path, 'test', str(config), str(tmp_path / 'some'), *options)
+    assert 'the config has no test_dataloader.dataset; take one of configs/_base_/datasets among its bases' in line
+    assert get_model(config).dataset_meta['classes'][0] == '0'
+
+
+def test_a_head_that_reads_no_output(data, tmp_path):
+    option, text = (
+        'model.decode_head.in_index=9',
+        'model.decode_head.in_index is 9, and the backbone has 5 outputs; give',
+    )
+    assert text in train(data, tmp_path, option)
+    arguments = ['--shape', '64', '64', '--images', '1', '--vs', 'none', '--cfg-options', option]
+    assert text in fail(data, tmp_path, 'benchmark', NAME, *arguments)
+    (tmp_path / 'mine.py').write_text(f'_base_ = {str(find(NAME))!r}\nmodel = dict(decode_head=dict(in_index=5))')
+    with pytest.raises(InputError, match=r'^config: model.decode_head.in_index is 5, and the backbone has 5 outputs'):
+        get_model(tmp_path / 'mine.py')
 
 
 def test_config_that_does_not_parse(data, tmp_path):

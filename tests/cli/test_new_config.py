@@ -68,6 +68,21 @@ def steps(cfg: Config, name: str) -> list:
     return [step for loader in loaders for step in loader.dataset.pipeline if step.type == name]
 
 
+@pytest.mark.parametrize('place', ['images/train/loop.jpg', 'images/val/loop.jpg'])
+def test_an_image_that_is_a_link_to_itself(folder, capsys, place):
+    (folder / place).symlink_to('loop.jpg')
+    assert new_config(folder) == 2
+    reason = 'cannot be read or written (Too many levels of symbolic links); repair it, or name another'
+    assert capsys.readouterr().err == f'mmseg-bisenet: error: {folder / place} {reason}\n'
+    assert not list(Path().glob('*.py'))
+
+
+def test_a_folder_that_is_a_link_to_itself(folder, capsys):
+    Path('loop').symlink_to('loop')
+    assert new_config('loop') == 2
+    assert 'loop is no folder; put images in images/train' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(('model', 'heads'), [('v2', 5), ('v1', 3)])
 def test_the_config(folder, capsys, model, heads):
     assert new_config(folder, '--output', 'mine.py', '--model', model) == 0
