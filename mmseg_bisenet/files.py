@@ -79,6 +79,8 @@ def check_output(
         raise InputError(f'{path} is a symbolic link, which is not followed; {fix}')
     if folder and os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f'{path} exists already; {fix}, or remove it')
+    if folder and path.is_dir() and (os.path.samefile(path, '.') or os.path.ismount(path)):
+        raise InputError(f'{path} is the current folder, or where a disk is mounted, and cannot be replaced; {fix}')
     if not folder and path.is_dir():
         raise InputError(f'{path} is a folder; {fix}')
     if not folder and path.exists() and not path.is_file():  # a file would take its place, for all programs

@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from mmseg_bisenet import model_index
     from mmseg_bisenet.checkpoints.files import fetch
     from mmseg_bisenet.cli import options, preflight
     from mmseg_bisenet.deploy import quantize
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.zoo import get_model
 
     quantize.require_int8(args.precision, args.calibration or (), args.keep_float)
-    path = options.find(args.config)
+    path = model_index.find_config(args.config)
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     args.checkpoint = fetch(args.checkpoint)

@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 from torch import nn
 
+from mmseg_bisenet.checkpoints import files as checkpoint_files
 from mmseg_bisenet.checkpoints.files import Checkpoint, fetch, listed, read
 from mmseg_bisenet.checkpoints.fit import (
     AUXILIARY,
@@ -47,8 +48,8 @@ def require_file(option: str, path: str | None, overwrite: bool, inputs: Collect
 
 def require_checkpoint(path: str) -> None:
     """Refuse a local checkpoint that does not exist."""
-    if not Path(path).is_file() and '://' not in path:
-        raise InputError(f'checkpoint {path} does not exist; give the path of a .pth or .safetensors file')
+    if '://' not in path:
+        checkpoint_files.require_file(path)
 
 
 def require_display() -> None:
