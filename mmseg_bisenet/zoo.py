@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,7 +150,7 @@ def _quiet() -> Iterator[None]:
 
 def _metas_of_data(cfg: Config) -> list[dict]:
     """Names and colours of the data set that the config tests on, if it is known."""
-    kind = ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('type')
+    kind: Any = ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('type')
     kind = DATASETS.get(kind) if kind and isinstance(kind, str) else kind
     return [kind.METAINFO] if hasattr(kind, 'METAINFO') else []
 
