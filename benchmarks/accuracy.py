@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from benchmarks import command
+from mmseg_bisenet import model_index
 from mmseg_bisenet.benchmark import machine
 from mmseg_bisenet.benchmark.tables import markdown
 from mmseg_bisenet.cli import options
@@ -112,7 +113,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     passed_on = ['--amp', '--amp-dtype', args.amp_dtype] if args.amp else []
     passed_on += ['--ema'] if args.ema else []
     changes = [f'{key}={value}' for key, value in args.cfg_options.items()]
-    configs = [options.find(name) for name in args.configs]
+    configs = [model_index.find_config(name) for name in args.configs]
     rows = measure(configs, args.seeds, Path(args.work_dir), passed_on, changes)
     header = ['config', *(f'seed {seed}' for seed in args.seeds), 'mean', 'standard deviation']
     print(markdown(header, 'l' + 'r' * (len(args.seeds) + 2), spread(rows)))

@@ -57,7 +57,8 @@ def measure(model: str, shape: tuple[int, int], names: Sequence[str], rounds: in
         for name in names:
             format, _, precision = name.partition(':')
             arguments = ['export', model, '--format', format, '--precision', precision, '--output-kind', 'logits']
-            arguments += ['--shape', *map(str, shape), '--output', folder, '--calibration', str(streets)]
+            arguments += ['--shape', *map(str, shape), '--output', folder]
+            arguments += ['--calibration', str(streets)] if precision == 'int8' else []
             done = call(format, *arguments)
             file = read(Path(found(r'^(.+)  [\d.]+ MB$', done.stdout)))
             runtime = file.backend.packages[0]

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from benchmarks import command, complexity
+from mmseg_bisenet import model_index
 from mmseg_bisenet.benchmark import latency, machine
 from mmseg_bisenet.benchmark.tables import markdown
-from mmseg_bisenet.cli import options
 from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     if min(args.shape) < 1:
         raise InputError('--shape must be 1 or more')
     height, width = args.shape
-    segmentor = get_model(str(options.find(args.config)))
+    segmentor = get_model(str(model_index.find_config(args.config)))
     device = command.device()
     setting = machine.describe(device)
     setting.pop('tf32', None)  # the precision of each row says it

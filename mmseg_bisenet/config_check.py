@@ -61,8 +61,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'model.data_preprocessor.size': SIZE,
     'model.data_preprocessor.mean': (_list(_number(-math.inf), 3), 'a list of three numbers'),
     'model.data_preprocessor.std': (_list(POSITIVE[0], 3), 'a list of three numbers above 0'),
-    'model.test_cfg.crop_size': SIZE,
-    'model.test_cfg.stride': SIZE,
+    **dict.fromkeys(('model.test_cfg.crop_size', 'model.test_cfg.stride'), SIZE),
     'model.test_cfg.scales': POSITIVES,
     'model.channels_last': FLAG,
     'model.**.align_corners': FLAG,
@@ -71,8 +70,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'model.**.loss_weight': RATE,
     'model.**.dropout_ratio': (_number(-1, 1), 'a number from 0 to 1'),  # stock switches it off by -1
     'model.**.ignore_index': (_number(0, 255, whole=True), 'a whole number from 0 to 255'),
-    'crop_size': SIZE_OR_OTHER,
-    'scale': SIZE_OR_OTHER,
+    **dict.fromkeys(('crop_size', 'scale'), SIZE_OR_OTHER),
     '*_dataloader': DICT,
     '*_dataloader.batch_size': COUNT,
     '*_dataloader.num_workers': FROM_ZERO,
@@ -157,7 +155,10 @@ def read(path: str | Path) -> Config:
         InputError: it cannot be read.
     """
     with explained(f'config {path} cannot be read', 'fix it'):
-        return Config.fromfile(path)
+        try:
+            return Config.fromfile(path)
+        except RecursionError as error:
+            raise InputError(f'config {path}: its _base_ leads back to itself; fix it') from error
 
 
 def check(cfg: Config, *keys: str) -> None:

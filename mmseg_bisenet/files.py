@@ -21,17 +21,20 @@ from pathlib import Path
 from mmseg_bisenet.errors import InputError
 
 LIST = '.written.json'  # SHA-256 of each file that was written, by its name in the folder
+EVALUATION = 'evaluation'  # the folder of scores in a work dir, which tests and trainings write and reports read
 LONGEST = 200  # bytes of a name that has room for what temporary names add; file systems end at 255
 Identity = tuple[int, int]
 _partials: set[Path] = set()  # that this process is writing
 
 
 def check_input(path: str | Path) -> None:
-    """Refuse what reading would wait for.
+    """Refuse what reading would wait for, and links that lead to no file.
 
     Raises:
-        InputError: the path names a pipe, a socket or a device.
+        InputError: the path names a pipe, a socket, a device, or a symbolic link to nothing or to itself.
     """
+    if os.path.islink(path) and not os.path.exists(path):
+        raise InputError(f'{path} is a symbolic link that leads to nothing; fix it or remove it')
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise InputError(f'{path} is a pipe or a device; save what it gives to a file')
 
@@ -76,6 +79,8 @@ def check_output(
         raise InputError(f'{path} is a symbolic link, which is not followed; {fix}')
     if folder and os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f'{path} exists already; {fix}, or remove it')
+    if folder and path.is_dir() and (os.path.samefile(path, '.') or os.path.ismount(path)):
+        raise InputError(f'{path} is the current folder, or where a disk is mounted, and cannot be replaced; {fix}')
     if not folder and path.is_dir():
         raise InputError(f'{path} is a folder; {fix}')
     if not folder and path.exists() and not path.is_file():  # a file would take its place, for all programs

@@ -135,6 +135,26 @@ def find(name: str) -> Entry:
     return everything[name]
 
 
+def find_config(name: str) -> Path:
+    """The path of a config: ``name`` itself, or the package's own config of that file name, model name or 0.x name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    root = folder() / 'configs'
+    known = {path.stem: path for path in root.glob('bisenet*/*.py')}
+    known |= {name: entry.config for name, entry in entries().items()}
+    name = today(name)
+    if name.removesuffix('.py') in known:
+        return known[name.removesuffix('.py')]
+    raise InputError(
+        f'config {name} is neither a file nor the name of a config in {root}; the nearest names are '
+        f'{nearest(Path(name).stem, known)}, and mmseg-bisenet list shows the models'
+    )
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """The three names that are most like a wrong one, in one line."""
     return ', '.join(difflib.get_close_matches(name, names, n=3, cutoff=0))

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from torch import Tensor
 from mmseg_bisenet import config_check, model_index
 from mmseg_bisenet.checkpoints import read
 from mmseg_bisenet.checkpoints.files import fetch, listed, require_names
-from mmseg_bisenet.checkpoints.fit import classifiers_of_others, mismatches, without_boosters
+from mmseg_bisenet.checkpoints.fit import classifiers_of_others, mismatches, require_outputs, without_boosters
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.registry import DATASETS, MODELS
@@ -70,6 +71,7 @@ def get_model(
     with DefaultScope.overwrite_default_scope('mmseg'):
         with _quiet(), config_check.building('model'):
             model = MODELS.build(cfg.model)
+            require_outputs(model)
             model.init_weights()  # a Runner that gets this model does not initialise it again
         metas = _metas_of_data(cfg)
     if source:
@@ -148,7 +150,8 @@ def _quiet() -> Iterator[None]:
 
 def _metas_of_data(cfg: Config) -> list[dict]:
     """Names and colours of the data set that the config tests on, if it is known."""
-    kind = DATASETS.get(cfg.get('test_dataloader', {}).get('dataset', {}).get('type', ''))
+    kind: Any = ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('type')
+    kind = DATASETS.get(kind) if kind and isinstance(kind, str) else kind
     return [kind.METAINFO] if hasattr(kind, 'METAINFO') else []
 
 

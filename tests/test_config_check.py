@@ -1,6 +1,8 @@
 """A wrong field of a config is named by its path, before anything is built."""
 
 import copy
+import inspect
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,8 @@ from mmengine.config import Config
 
 from mmseg_bisenet import config_check
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
@@ -18,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1] / 'configs'
 
 @pytest.fixture(scope='module')
 def base() -> Config:
-    return Config.fromfile(find(NAME))
+    return Config.fromfile(find_config(NAME))
 
 
 @pytest.fixture
@@ -147,6 +149,18 @@ def test_only_some_keys(cfg):
 # -- keys that nobody reads --------------------------------------------------------------------------------------------
 
 
+def test_bases_in_a_circle(tmp_path):
+    (tmp_path / 'a.py').write_text("_base_ = 'b.py'")
+    (tmp_path / 'b.py').write_text("_base_ = 'a.py'")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)  # each file is parsed anew, 1000 calls deep
+    try:
+        with pytest.raises(InputError, match=rf'^config {tmp_path}/a.py: its _base_ leads back to itself; fix it$'):
+            config_check.read(tmp_path / 'a.py')
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def test_a_mistyped_key_of_a_file(cfg):
     cfg.trian_cfg = dict(max_iters=5)
     cfg.my_own_variable = 5
@@ -191,7 +205,7 @@ def test_an_option_without_a_key(option, capsys):
 
 
 def test_notes(tmp_path, monkeypatch, capsys):
-    (tmp_path / 'own.py').write_text(f"_base_ = '{find(NAME)}'\ntrian_cfg = dict(max_iters=5)\n")
+    (tmp_path / 'own.py').write_text(f"_base_ = '{find_config(NAME)}'\ntrian_cfg = dict(max_iters=5)\n")
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(tmp_path / 'nowhere'))
     assert main(['train', str(tmp_path / 'own.py'), '--cfg-options', 'norm_cfg.type=BN']) == 2
     lines = capsys.readouterr().err.splitlines()

@@ -123,8 +123,8 @@ def compare(job: Job, pairs: Sequence[Pair], vs: str, images: int, warmup: int) 
         try:
             method = methods.prepare(job, *pair)
             latency.lap(method, clock)
-        # Some failures show only now: a file that is not verified, a compiler that fails, memory that is full.
-        except (InputError, RuntimeError, MemoryError) as error:
+        # Some failures show only now: a file that is not verified, a compiler that fails, a full memory or disk.
+        except (InputError, RuntimeError, MemoryError, OSError) as error:
             left_out.append(f'{pair[0]} {pair[1]} left out: {reason(error)}')
             continue
         compared.append(method)

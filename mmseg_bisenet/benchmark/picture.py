@@ -1,6 +1,7 @@
 """Accuracy against speed of the methods that were compared."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,13 @@ def draw(rows: Sequence[dict], title: str, path: str | Path, overwrite: bool = F
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_formatter('{x:g}')
     axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
+    content = BytesIO()  # if Matplotlib writes to a full disk, its error may have no reason
+    try:
+        figure.savefig(content, format=Path(path).suffix[1:])
+    except ValueError as error:
+        raise InputError(f'--picture {path} cannot be written ({error}); name another file') from error
     with replacing(path, overwrite) as partial:
-        try:
-            figure.savefig(partial, format=Path(path).suffix[1:])
-        except ValueError as error:
-            raise InputError(f'--picture {path} cannot be written ({error}); name another file') from error
+        partial.write_bytes(content.getvalue())
 
 
 def _style(runtime: str) -> dict:

@@ -16,7 +16,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack
+from mmseg_bisenet.deploy.backends.openvino import kept_signal_stack, save
 from mmseg_bisenet.deploy.quiet import quiet
 
 # Modules that each method needs, and its precisions.
@@ -67,7 +67,7 @@ def quantize(path: Path, images: Sequence[np.ndarray], target: Path) -> None:
     data = nncf.Dataset([image[None] for image in images])
     with quiet():
         model = nncf.quantize(model, data, subset_size=len(images))
-    openvino.save_model(model, target, compress_to_fp16=False)
+    save(model, target, compress_to_fp16=False)
 
 
 def run_onnxruntime(path: Path, precision: str) -> Callable[[np.ndarray], np.ndarray]:

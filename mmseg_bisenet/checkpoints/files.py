@@ -9,6 +9,7 @@ and ``.safetensors`` files of others have none.
 
 import hashlib
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ from torch import Tensor
 from mmseg_bisenet import compat
 from mmseg_bisenet.checkpoints import pdparams, sane
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_output, identities, replacing
+from mmseg_bisenet.files import check_output, identities, replacing, require_writable
 from mmseg_bisenet.palette import fault_of_names
 
 SAFETENSORS = '.safetensors'
@@ -65,14 +66,22 @@ def read(path: str | Path) -> Checkpoint:
             that no network has, such as NaN.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f'checkpoint {path} does not exist; give the path of a .pth or {SAFETENSORS} file')
+    require_file(path)
     checkpoint = _read(path)
     if text := listed(sane.faults(checkpoint.state_dict)):
         raise InputError(f'checkpoint {path} has weights that no network can have: {text}; give another file')
     if fault := fault_of_names(checkpoint.dataset_meta):
         raise InputError(f'checkpoint {path}: its meta {fault}; save it with other meta, or its state dict alone')
     return checkpoint
+
+
+def require_file(path: str | Path) -> None:
+    """Raises:
+    InputError: there is no such checkpoint.
+    """
+    if not Path(path).is_file():
+        state = 'is a folder' if Path(path).is_dir() else 'is no file' if os.path.lexists(path) else 'does not exist'
+        raise InputError(f'checkpoint {path} {state}; give the path of a .pth or {SAFETENSORS} file')
 
 
 def _read(path: Path) -> Checkpoint:
@@ -183,13 +192,13 @@ def check_target(path: Path, overwrite: bool = False, inputs: Iterable[str | Pat
     """Refuse a path that :func:`write` would refuse. For use before the work.
 
     Raises:
-        InputError: the path exists already, is one of ``inputs``, its folder does not exist, or its suffix is unknown.
+        InputError: the path exists already, is one of ``inputs``, or has an unknown suffix; or its folder cannot be
+            written.
     """
     if path.suffix not in ('.pth', SAFETENSORS):
         raise InputError(f'{path} ends in neither .pth nor {SAFETENSORS}; name a file of one of these formats')
     check_output(path, overwrite, inputs=identities(inputs))
-    if not path.parent.is_dir():
-        raise InputError(f'folder {path.parent} does not exist; make it first')
+    require_writable('folder', path.parent)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -24,7 +24,28 @@ def build_model(model: ConfigDict, scope: str = 'mmseg') -> nn.Module:
     """
     with building('model'), DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of losses, which do not matter here
-        return MODELS.build(model)
+        built = MODELS.build(model)
+        require_outputs(built)
+        return built
+
+
+def require_outputs(model: nn.Module) -> None:
+    """Refuse heads that read an output that the backbone of a network does not have.
+
+    Raises:
+        InputError: it names the head.
+    """
+    outputs = getattr(getattr(model, 'backbone', None), 'out_indices', None)
+    if outputs is None or getattr(model, 'neck', None) is not None:
+        return
+    for name, head in model.named_modules():
+        index = getattr(head, 'in_index', None)
+        for number in index if isinstance(index, list | tuple) else [index] if isinstance(index, int) else []:
+            if not -len(outputs) <= number < len(outputs):
+                raise InputError(
+                    f'config: model.{name}.in_index is {index}, and the backbone has {len(outputs)} outputs; give 0 to '
+                    f'{len(outputs) - 1}'
+                )
 
 
 def own_tensors(model: ConfigDict, scope: str = 'mmseg') -> dict[str, Tensor]:

@@ -98,6 +98,9 @@ def _run(argv: Sequence[str]) -> int:
     for before, word in itertools.pairwise(argv):
         if not word:  # a shell variable that is not set
             raise InputError(f'{before if before.startswith("--") else "an argument"} is empty; give a value')
+    for word in argv:
+        if '\0' in word:  # only from Python: the system's commands take none
+            raise InputError(f'{word!r} contains a NUL byte, as no name of a file may; remove it')
     return module.run(args)
 
 
@@ -110,6 +113,8 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
             return str(error), 2
         command = install.command(EXTRAS.get(argv[0], 'openmmlab'))
         return f'{error.name} is not installed; run: {command} (mmseg-bisenet env checks the installation)', 2
+    if isinstance(error, OSError) and isinstance(error.filename, str):  # what the system refuses, as a link to itself
+        return f'{error.filename} cannot be read or written ({error.strerror}); repair it, or name another', 2
     # MMEngine reports whatever is raised while it formats a config, a lost worker too, as an error of the config.
     if isinstance(error, SyntaxError) and error.__context__:
         error = error.__context__

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.deploy.backends import RUNTIMES
     from mmseg_bisenet.deploy.precision import NAMES
 
-    options.add_arguments(parser)
+    options.add_config(parser)
     parser.add_argument('checkpoint', nargs='?', help='default: the weights in the package, if any; otherwise random')
     parser.add_argument(
         '--shape', type=int, nargs=2, default=(1024, 2048), metavar=('H', 'W'), help='of the image (default: 1024 2048)'
@@ -117,6 +117,7 @@ def _check(args: argparse.Namespace, count: int) -> None:
         raise InputError(f'--images {count} --warmup {args.warmup}: give 1 or more images, and 0 or more to warm up')
     if args.image and not Path(args.image).is_file():
         raise InputError(f'--image {args.image} does not exist; give the path of a .png or .jpg file')
+    quantize.require_int8(args.precision, args.calibration)
     images = quantize.find_images(args.calibration) if args.calibration else []
     if args.picture and Path(args.picture).suffix not in ('.png', '.svg', '.pdf'):
         raise InputError(f'--picture {args.picture}: give a name that ends in .png, .svg or .pdf')
@@ -153,15 +154,17 @@ def _job(args: argparse.Namespace, cfg: 'Config', device: str, folder: str) -> '
 
     from mmseg_bisenet.benchmark import latency
     from mmseg_bisenet.benchmark.methods import Job
+    from mmseg_bisenet.checkpoints.files import Checkpoint, write
+    from mmseg_bisenet.files import write_text
 
     path = Path(folder, f'{Path(args.config).stem}.py')
-    cfg.dump(path)
+    write_text(path, cfg.pretty_text)
     checkpoint = args.checkpoint
     if not checkpoint:
         checkpoint = str(Path(folder, 'random.pth'))
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            torch.save(dict(state_dict=latency.build(cfg, None, 'cpu').state_dict()), checkpoint)
+            write(checkpoint, Checkpoint(latency.build(cfg, None, 'cpu').state_dict()))
     return Job(str(path), checkpoint, _image(args), args.protocol, device, folder, args.calibration)
 
 

@@ -136,10 +136,10 @@ def _shorter(iters: int) -> list[str]:
 
 def _config(name: str) -> Path:
     """The path of a config: the short relative path in a checkout, else that of the installed package."""
-    from mmseg_bisenet.cli.options import find
+    from mmseg_bisenet.model_index import find_config
 
     typed = Path('configs', 'bisenetv2', f'{name}.py')
-    return typed if typed.is_file() else find(name)
+    return typed if typed.is_file() else find_config(name)
 
 
 def _miou(work_dir: Path) -> float:

@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--calibration',
         nargs='+',
-        default=['train'],
         metavar='DIR',
         help='for int8: folders of images, or train, val or test for those of the config (default: train)',
     )
@@ -51,15 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from mmseg_bisenet import model_index
     from mmseg_bisenet.checkpoints.files import fetch
     from mmseg_bisenet.cli import options, preflight
+    from mmseg_bisenet.deploy import quantize
     from mmseg_bisenet.deploy.backends import FORMATS
     from mmseg_bisenet.deploy.export import checked_target, export
     from mmseg_bisenet.deploy.serving import export_repository
     from mmseg_bisenet.files import require_writable
     from mmseg_bisenet.zoo import get_model
 
-    path = options.find(args.config)
+    quantize.require_int8(args.precision, args.calibration or (), args.keep_float)
+    path = model_index.find_config(args.config)
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     args.checkpoint = fetch(args.checkpoint)
@@ -124,7 +126,7 @@ def _calibration(args: argparse.Namespace):
     from mmseg_bisenet.deploy import quantize
 
     paths: list[str | Path] = []
-    for name in args.calibration:
+    for name in args.calibration or ['train']:
         paths += _of_split(args, name) if name in SPLITS and not Path(name).is_dir() else quantize.find_images(name)
     return quantize.read_images(paths, tuple(args.shape))
 

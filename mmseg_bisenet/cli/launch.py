@@ -22,7 +22,7 @@ from mmseg.datasets import BaseSegDataset
 from torch import Tensor, nn
 
 from mmseg_bisenet.checkpoints.files import listed
-from mmseg_bisenet.checkpoints.fit import completed
+from mmseg_bisenet.checkpoints.fit import completed, require_outputs
 from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
 from mmseg_bisenet.config_check import building, explained
 from mmseg_bisenet.engine.vis_backend import AnyNameVisBackend
@@ -133,6 +133,7 @@ class _Runner(Runner):
         self._model_is_loaded = isinstance(model, nn.Module)
         with building('model'):
             built = super().build_model(model)
+            require_outputs(built)
         # SyncBN exists on GPUs only.
         return built if torch.cuda.is_available() else revert_sync_batchnorm(built)
 

@@ -1,6 +1,7 @@
 """``mmseg-bisenet new-config DIR --classes NAME…``: write a short config for a folder of images and masks."""
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.data import own_folder
     from mmseg_bisenet.files import check_output, write_text
 
-    out = args.output or Path(f'{args.folder.resolve().name or "own"}.py')
+    out = args.output or Path(f'{Path(os.path.abspath(args.folder)).name or "own"}.py')
     if out.suffix != '.py':
         raise InputError(f'--output {out} does not end in .py; name a file that does')
     check_output(out, args.overwrite, fix='name another with --output')

@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
@@ -27,8 +26,14 @@ class CfgOptions(DictAction):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config, ``--work-dir`` and ``--cfg-options``, spelled as in MMSegmentation's scripts."""
-    parser.add_argument('config', help='path of a config, or the name of a model or config of this package')
+    add_config(parser)
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the config and ``--cfg-options``."""
+    parser.add_argument('config', help='path of a config, or the name of a model or config of this package')
+    parser.set_defaults(work_dir=None)
     parser.add_argument(
         '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE', help='override the config'
     )
@@ -49,7 +54,7 @@ def load(args: argparse.Namespace) -> Config:
     Raises:
         InputError: there is no such config, it cannot be read, or a field is wrong.
     """
-    path = find(args.config)
+    path = model_index.find_config(args.config)
     cfg = config_check.read(path)
     sizes = {name: tuple(cfg[name]) for name in ('crop_size', 'scale') if isinstance(cfg.get(name), list | tuple)}
     notes = [f'config {path}: {text}' for text in config_check.unread(cfg)]
@@ -103,26 +108,6 @@ def _set_num_classes(node: object, num_classes: int) -> None:
     for step in _steps(node):
         if step['type'] == 'LoadAnnotations' and 'num_classes' in step:
             step['num_classes'] = num_classes
-
-
-def find(name: str) -> Path:
-    """The path of a config: ``name`` itself, or the package's own config of that file name, model name or 0.x name.
-
-    Raises:
-        InputError: there is none.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    root = model_index.folder() / 'configs'
-    known = {path.stem: path for path in root.glob('bisenet*/*.py')}
-    known |= {name: entry.config for name, entry in model_index.entries().items()}
-    name = model_index.today(name)
-    if name.removesuffix('.py') in known:
-        return known[name.removesuffix('.py')]
-    raise InputError(
-        f'config {name} is neither a file nor the name of a config in {root}; the nearest names are '
-        f'{model_index.nearest(Path(name).stem, known)}, and mmseg-bisenet list shows the models'
-    )
 
 
 def find_checkpoint(args: argparse.Namespace) -> str:

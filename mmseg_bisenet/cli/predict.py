@@ -125,9 +125,7 @@ def find_model(model: str, checkpoint: str | None = None) -> str:
         raise InputError(f'exported file {model} does not exist; write it with mmseg-bisenet export')
     if model in model_index.entries() or is_exported(model):
         return model
-    from mmseg_bisenet.cli.options import find
-
-    return str(find(model))
+    return str(model_index.find_config(model))
 
 
 def _sinks(args: argparse.Namespace, sources: Sequence['Source'], folder: Any, stop: Event) -> list['Sink']:

@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 from torch import nn
 
+from mmseg_bisenet.checkpoints import files as checkpoint_files
 from mmseg_bisenet.checkpoints.files import Checkpoint, fetch, listed, read
 from mmseg_bisenet.checkpoints.fit import (
     AUXILIARY,
@@ -47,8 +48,8 @@ def require_file(option: str, path: str | None, overwrite: bool, inputs: Collect
 
 def require_checkpoint(path: str) -> None:
     """Refuse a local checkpoint that does not exist."""
-    if not Path(path).is_file() and '://' not in path:
-        raise InputError(f'checkpoint {path} does not exist; give the path of a .pth or .safetensors file')
+    if '://' not in path:
+        checkpoint_files.require_file(path)
 
 
 def require_display() -> None:
@@ -116,10 +117,15 @@ def _leaves(cfg: Config, *dataloaders: str) -> dict[str, ConfigDict]:
     """The cfg of each data set that is no wrapper, by its key."""
     found: dict[str, Any] = {}
     for name in dataloaders:
-        if not (cfg.get(name) and cfg[name].get('dataset')):
-            raise InputError(f'the config has no {name}.dataset; take one of configs/_base_/datasets among its bases')
+        require_dataset(cfg, name)
         replace_leaves(cfg[name].dataset, f'{name}.dataset', lambda key, leaf: found.setdefault(key, leaf))
     return found
+
+
+def require_dataset(cfg: Config, dataloader: str) -> None:
+    """Refuse a config without the data set of a dataloader."""
+    if not (cfg.get(dataloader) and cfg[dataloader].get('dataset')):
+        raise InputError(f'the config has no {dataloader}.dataset; take one of configs/_base_/datasets among its bases')
 
 
 def replace_leaves(dataset: dict, key: str, replace: Callable[[str, dict], dict]) -> dict:

@@ -1,6 +1,7 @@
 """``mmseg-bisenet report WORK_DIR``: the scores, curves, best and worst images of a test as one HTML page."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmseg_bisenet.cli.overwrite import add_overwrite
@@ -13,12 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.files import check_output, identities, require_outside, write_text
-    from mmseg_bisenet.report import page
+    from mmseg_bisenet.files import EVALUATION, check_output, identities, require_outside, write_text
+    from mmseg_bisenet.report import curves, page
 
     out = args.out or args.work_dir / 'report.html'
-    require_outside(out, args.work_dir / page.FOLDER)
+    require_outside(out, args.work_dir / EVALUATION)
     check_output(out, args.overwrite, inputs=identities(page.inputs(args.work_dir)))
     write_text(out, page.render(args.work_dir, out.parent), args.overwrite)
     print(f'wrote {out}')
+    if damaged := curves.read(args.work_dir)[1]:
+        print(f'note: {damaged}', file=sys.stderr)
     return 0

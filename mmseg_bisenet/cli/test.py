@@ -43,14 +43,14 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.checkpoints.files import fetch
     from mmseg_bisenet.cli import launch, options, preflight
     from mmseg_bisenet.deploy.metadata import is_exported
-    from mmseg_bisenet.evaluation.hook import FOLDER
-    from mmseg_bisenet.files import check_output, require_outside, require_own, require_writable
+    from mmseg_bisenet.files import EVALUATION, check_output, require_outside, require_own, require_writable
 
     cfg = options.load(args)
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
+    preflight.require_dataset(cfg, 'test_dataloader')
     _apply(cfg, args)
-    own = Path(cfg.work_dir, FOLDER)
+    own = Path(cfg.work_dir, EVALUATION)
     for option, folder in [('--out', args.out), ('--show-dir', args.show_dir)]:
         if folder:
             require_writable(option, folder)

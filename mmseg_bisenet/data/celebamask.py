@@ -80,8 +80,9 @@ def convert_celebamask(source: str | os.PathLike, target: str | os.PathLike) -> 
 
     Raises:
         InputError: ``target`` exists or cannot be written; a folder or the mapping is missing, or the mapping lacks an
-            image; an image has no mask; a file cannot be read; a mask has another size than the others of its image,
-            or one that its image's is no multiple of. The message names the file.
+            image; an image has no mask; a mask is in the wrong folder or of an unknown part; a file cannot be read; a
+            mask has another size than the others of its image, or one that its image's is no multiple of. The message
+            names the file.
     """
     source, target = Path(source), Path(target)
     check_output(target, folder=True, fix='name another folder')
@@ -115,7 +116,7 @@ def draw_parts(image: Path, folder: Path, number: int) -> np.ndarray:
     """
     width, height = _open(image).size
     masks = {index: folder / f'{number:05d}_{part}.png' for index, part in enumerate(PARTS, 1)}
-    masks = {index: path for index, path in masks.items() if path.exists()}
+    masks = {index: path for index, path in masks.items() if os.path.lexists(path)}
     if not masks:
         raise InputError(f'{image}: there is no mask such as {folder / f"{number:05d}_skin.png"}; add its masks')
     first = next(iter(masks.values()))
@@ -148,6 +149,7 @@ def _faces(source: Path) -> dict[int, str]:
             f'{source}: no {" and no ".join(missing)}; give the folder CelebAMask-HQ, with CelebA-HQ-img, '
             'CelebAMask-HQ-mask-anno and CelebA-HQ-to-CelebA-mapping.txt'
         )
+    _require_parts(masks)
     numbers = sorted(int(path.stem) for path in images.glob('*.jpg') if path.stem.isdecimal())
     if not numbers:
         raise InputError(f'{images}: the folder contains no image such as 0.jpg; give the images of the data set')
@@ -163,6 +165,18 @@ def _faces(source: Path) -> dict[int, str]:
     if without := originals.keys() - set(numbers):
         print(f'faces without an image are left out: {len(without)}, the first {min(without)}.jpg', file=sys.stderr)
     return {n: next(split for split, files in SPLITS.items() if originals[n] in files) for n in numbers}
+
+
+def _require_parts(folder: Path) -> None:
+    """Refuse masks that no face would get."""
+    for path in sorted(folder.rglob('[!.]*.png')):
+        number, _, part = path.stem.partition('_')
+        place = number.isdecimal() and f'{int(number) // FOLDER_SIZE}/{int(number):05d}_{part}.png'
+        if part not in PARTS or path.relative_to(folder).as_posix() != place:
+            raise InputError(
+                f'{path} is no mask of the data set, and would be left out; name it as {folder}/0/00000_skin.png, with '
+                f'one of the parts {", ".join(PARTS)}, in the folder of its {FOLDER_SIZE} faces'
+            )
 
 
 def _open(path: Path) -> Image.Image:

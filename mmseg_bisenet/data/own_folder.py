@@ -48,7 +48,7 @@ optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=learning_rat
 warm_up, interval = max(2, iterations // 20), max(1, iterations // 10)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=warm_up, by_epoch=False),
-    dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=warm_up, end=iterations, by_epoch=False),
+    dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=warm_up, end=max(iterations, warm_up + 1), by_epoch=False),
 ]
 train_cfg = dict(max_iters=iterations, val_interval=interval)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=interval, max_keep_ckpts=1))

@@ -15,6 +15,7 @@ from mmseg_bisenet.deploy.backends.base import Engine
 from mmseg_bisenet.deploy.export import checked_shape, write
 from mmseg_bisenet.deploy.network import describe
 from mmseg_bisenet.deploy.precision import switch_tf32_off
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.zoo import get_model
 
@@ -32,8 +33,11 @@ def build(
 ) -> tuple[Engine, dict]:
     """The engine and its metadata; the arguments are those of :func:`mmseg_bisenet.deploy.load`."""
     device = torch.device(device)
+    if checkpoint and isinstance(source, BiSeNetSegmentor):
+        raise InputError(f'the segmentor has its weights; leave checkpoint {checkpoint} out')
     if threads and backend.needs_torch:
         forks.set_threads(threads)
+    quantize.require_int8(precision, calibration)
     images = quantize.checked(calibration, shape) if precision == 'int8' else []
     backend.require_build(precision, device)
     switch_tf32_off(precision, device)

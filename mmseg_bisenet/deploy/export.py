@@ -55,8 +55,8 @@ def export(
         output: the folder, which is made if it does not exist.
         dynamic: whether N, H and W are free; otherwise N is 1.
         output_kind: ``labels`` or ``logits``; by default labels if the format has them.
-        calibration: images (H, W, 3) uint8 BGR of that shape, for int8.
-        keep_float: modules that stay float in int8.
+        calibration: images (H, W, 3) uint8 BGR of that shape, for int8 only.
+        keep_float: modules that stay float, for int8 only.
         overwrite: whether an earlier file of that name may be replaced.
 
     Raises:
@@ -67,6 +67,7 @@ def export(
     shape = checked_shape(shape)
     own = next(segmentor.parameters()).device
     device = own if backend.traced_on_device else torch.device(backend.devices[0])
+    quantize.require_int8(precision, calibration, keep_float)
     backend.require_build(precision, device)
     images = quantize.checked(calibration, shape) if precision == 'int8' else []
     target = checked_target(output, _config_name(segmentor), backend, precision, shape, overwrite)

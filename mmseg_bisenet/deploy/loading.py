@@ -70,7 +70,7 @@ def load(
             use one of PyTorch's threads, which do not survive a fork; spawned ones use as many as they ask for.
         throughput: run images of a batch at the same time, each in few threads, if the runtime gains by it
             (``onnxruntime`` and ``openvino``).
-        calibration: for ``int8`` of a config: images (H, W, 3) uint8 BGR of ``shape``, which set its ranges.
+        calibration: for ``int8`` of a config only: images (H, W, 3) uint8 BGR of ``shape``, which set its ranges.
 
     Raises:
         InputError: options contradict each other or the file; this machine lacks what they need; a package is not
@@ -89,6 +89,8 @@ def load(
         file = config_or_exported
         if checkpoint:
             raise InputError(f'exported file {config_or_exported} has its weights; leave checkpoint {checkpoint} out')
+        if any(True for _ in calibration):
+            raise InputError(f'exported file {config_or_exported} has its ranges; leave calibration out')
         with install.needing('openmmlab', f'exported file {config_or_exported}'):
             backend, engine, metadata = _from_file(
                 config_or_exported, runtime, precision, shape and _checked(shape), device, throughput, threads

@@ -32,6 +32,14 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     'dynamic': lambda value: isinstance(value, bool),
     'align_corners': lambda value: isinstance(value, bool),
 }
+# The same of values that not every file has.
+OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    'config': lambda value: isinstance(value, str),
+    'device': lambda value: value in ('cpu', 'cuda'),
+    'channel_order': lambda value: value == 'bgr',
+    'versions': lambda value: isinstance(value, dict),
+    'references': lambda value: isinstance(value, list) and all(map(_is_reference, value)),
+}
 SUFFIXES = {name: backend.suffix for name, backend in FORMATS.items()}
 
 
@@ -104,6 +112,9 @@ def _fault(metadata: dict, backend: FileBackend) -> str | None:
             return f'it has no {name}'
         if not test(metadata[name]):
             return f'{name} is {str(metadata[name])[:100]!r}'
+    for name, test in OPTIONAL.items():
+        if name in metadata and not test(metadata[name]):
+            return f'{name} is {str(metadata[name])[:100]!r}'
     fault = fault_of_names(metadata)
     return f'it {fault}' if fault else None
 
@@ -136,6 +147,10 @@ def _is_count(value: Any) -> bool:
 def _is_shape(value: Any) -> bool:
     is_pair = isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))
     return is_pair and value[0] * value[1] <= MEGAPIXELS * 1e6
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ('image', 'labels'))
 
 
 def _files(backend: FileBackend, path: Path) -> list[Path]:

@@ -61,6 +61,18 @@ def read_images(paths: Sequence[str | Path], shape: tuple[int, int], most: int =
         yield cv2.resize(image, shape[::-1])
 
 
+def require_int8(precisions: str | Sequence[str], calibration: Iterable = (), keep_float: Iterable = ()) -> None:
+    """Refuse what only int8 uses.
+
+    Raises:
+        InputError: it is given, and the precision, or none of several, is int8.
+    """
+    for option, given in (('--calibration', calibration), ('--keep-float', keep_float)):
+        if 'int8' not in precisions and any(True for _ in given):
+            asked = precisions if isinstance(precisions, str) else ' '.join(precisions)
+            raise InputError(f'{option} is for int8, and the precision is {asked}; leave it out, or take int8')
+
+
 def checked(images: Iterable[np.ndarray], shape: tuple[int, int]) -> list[np.ndarray]:
     """The images as a list, if there are enough and all have the shape. Logs a warning if more would be better.
 

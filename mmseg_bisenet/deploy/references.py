@@ -65,7 +65,14 @@ def verify(path: str | Path, device: str | None = None, threads: int | None = No
     segment = load(path, device=device, threads=threads)
     right, ties, times = [], [], []
     for reference in exported.references:
-        image, wanted = enlarged(_decoded(reference['image']), segment.shape), _decoded(reference['labels'])
+        try:
+            image, wanted = enlarged(_decoded(reference['image']), segment.shape), _decoded(reference['labels'])
+            if image.shape != (*segment.shape, 3) or wanted.shape != segment.shape:
+                raise ValueError('of another shape')
+        except ValueError as error:
+            raise InputError(
+                f'exported file {path} has reference images that are damaged ({error}); export it again'
+            ) from error
         for _ in range(ROUNDS):
             start = time.perf_counter()
             labels = segment(image)
@@ -98,4 +105,15 @@ def _png(array: np.ndarray) -> str:
 
 
 def _decoded(text: str) -> Any:
-    return cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_UNCHANGED)
+    """(H, W, 3) uint8 or (H, W) uint16.
+
+    Raises:
+        ValueError: the text holds no image.
+    """
+    try:
+        array = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError('empty') from error
+    if array is None:
+        raise ValueError('no PNG')
+    return array

@@ -16,11 +16,20 @@ from mmseg_bisenet.pixels import write_pixels
 
 
 class AnyNameVisBackend(LocalVisBackend):
-    """The stock backend with the stock arguments and files. If the disk is full, its error names the config."""
+    """The stock backend with the stock arguments and files. If the disk is full, its error names the config.
 
-    @force_init_env
+    The config is written with the first result, so that a run that fails before leaves no folder.
+    """
+
+    _config = ''
+
+    def _init_env(self) -> None:
+        super()._init_env()
+        if self._config:
+            write_text(self._config_save_file, self._config, overwrite=True)
+
     def add_config(self, config: Config, **kwargs) -> None:
-        write_text(self._config_save_file, config.pretty_text, overwrite=True)
+        self._config = config.pretty_text
 
     @force_init_env
     def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:

@@ -22,14 +22,12 @@ from mmengine.runner import Runner
 import mmseg_bisenet
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
-from mmseg_bisenet.files import remove_leftovers, replacing_own, require_outside, require_own
+from mmseg_bisenet.files import EVALUATION, remove_leftovers, replacing_own, require_outside, require_own
 from mmseg_bisenet.locks import lock
 from mmseg_bisenet.registry import HOOKS
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
-
-FOLDER = 'evaluation'
 
 
 @HOOKS.register_module()
@@ -51,9 +49,9 @@ class EvaluationHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if is_main_process() and runner.val_loop is not None:
-            require_own(Path(runner.work_dir, FOLDER))
+            require_own(Path(runner.work_dir, EVALUATION))
             with suppress(InputError), _locked(runner):  # a test may be running
-                remove_leftovers(runner.work_dir, FOLDER)
+                remove_leftovers(runner.work_dir, EVALUATION)
 
     def before_val(self, runner: Runner) -> None:
         self._keep_samples(runner.val_evaluator)
@@ -70,7 +68,7 @@ class EvaluationHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         if is_main_process():
-            folder = Path(runner.work_dir, FOLDER)
+            folder = Path(runner.work_dir, EVALUATION)
             require_own(folder)
             for metric in _metrics(runner.test_evaluator):
                 if metric.folder:
@@ -90,7 +88,7 @@ class EvaluationHook(Hook):
     def _write(self, runner: Runner, evaluator: Evaluator, checkpoint: str | None) -> None:
         for metric in _metrics(evaluator):
             if is_main_process() and not metric.format_only:
-                write(Path(runner.work_dir, FOLDER), _about(runner, checkpoint), metric)
+                write(Path(runner.work_dir, EVALUATION), _about(runner, checkpoint), metric)
 
     def after_test(self, runner: Runner) -> None:
         if self.lock:

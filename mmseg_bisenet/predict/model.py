@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmseg_bisenet import __version__, model_index
+from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
     from mmseg_bisenet.deploy.predictor import Predictor as Segment
@@ -39,7 +40,7 @@ def load_model(
         model: a name of the model index, the path of a config, or an exported file.
         checkpoint: weights; by default those of the index.
         runtime: by default the file's; for a name the fastest that is installed, for a config ``torch``.
-        precision: by default the file's, or ``fp32``.
+        precision: by default the file's, or ``fp32``; ``int8`` of a file only.
         device: ``cpu`` or ``cuda``; by default a GPU if PyTorch sees one, for a name or a config.
 
     Raises:
@@ -51,6 +52,11 @@ def load_model(
 
     if is_exported(model):
         return load(model, checkpoint, runtime, precision, device=device or 'cpu')
+    if precision == 'int8':
+        raise InputError(
+            '--precision int8 needs images to calibrate with; write a file with mmseg-bisenet export --precision int8, '
+            'and give it with --model'
+        )
     name, precision = str(model), precision or 'fp32'
     of_index = checkpoint is None and name in model_index.entries()
     device = device or _device()

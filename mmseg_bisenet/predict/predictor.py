@@ -45,7 +45,7 @@ class Predictor:
         checkpoint: weights; by default those of the model index.
         runtime: as in :func:`mmseg_bisenet.deploy.load`. By default that of the exported file, ``torch`` for a config,
             and for a name the fastest that is installed: ``torch``, ``openvino``, ``onnxruntime``.
-        precision: ``fp32`` (the default), ``bf16``, ``fp16`` or ``int8``; an exported file has its own.
+        precision: ``fp32`` (the default), ``bf16`` or ``fp16``; an exported file has its own, which may be ``int8``.
         height: of the network's input, in pixels; the width follows from the image. By default that of the test
             pipeline. An exported file of a fixed shape has its own, which images are resized to.
         device: ``cpu`` or ``cuda``; by default a GPU if PyTorch sees one. Exported files run on the CPU by default.

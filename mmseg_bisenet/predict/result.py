@@ -1,6 +1,7 @@
 """The labels of one image, and what is made of them: shares, pictures, polygons, files."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,8 +95,11 @@ class Result:
             overwrite: whether it may replace a file.
 
         Raises:
-            InputError: another kind or ending, the image's own file or another of that name, or it cannot be written.
+            InputError: no path, another kind or ending, the image's own file or another of that name, or it cannot be
+                written.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(f'path={path!r}: give the name of a file')
         path = Path(path)
         if kind not in KINDS:
             raise InputError(f'kind {kind!r} is not known; choose one of {", ".join(KINDS)}')

@@ -6,7 +6,7 @@ A source is an image, a video, a stream or a camera. A folder, a glob and a list
 import glob
 import os
 import re
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -121,7 +121,8 @@ class Stream(Source):
     """A stream by its address. It is live if it has no length."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(re.sub(r'\W+', '_', url.partition('://')[2].partition('?')[0]).strip('_') or 'stream')
+        place = re.sub('://[^/]*@', '://', url).partition('://')[2].partition('?')[0]  # without user and password
+        super().__init__(re.sub(r'\W+', '_', place).strip('_') or 'stream')
         self.url = url
 
     @cached_property
@@ -193,8 +194,12 @@ def _single(text: str, but: Path | None) -> list[Source]:
     if not os.path.lexists(path):
         if text.isdecimal() and int(text) <= LAST_CAMERA:
             return [Camera(int(text))]
+        if re.fullmatch(r'-\d+', text):
+            raise InputError(f'{text} is no number of a camera; give 0 or more')
         if re.match(r'\w\w+://', text):
-            raise InputError(f'{text}: streams are read from {", ".join(SCHEMES)}; give one of these, or a path')
+            raise InputError(
+                f'{video.masked(text)}: streams are read from {", ".join(SCHEMES)}; give one of these, or a path'
+            )
         if glob.has_magic(text):
             found = sorted(map(Path, glob.glob(text, recursive=True)))
             parts = path.parts
@@ -204,13 +209,13 @@ def _single(text: str, but: Path | None) -> list[Source]:
 
 
 def _files(root: Path, paths: list[Path], but: Path | None, what: str) -> list[Source]:
-    """Images and videos, named relative to ``root``."""
+    """What has the name of an image or a video, named relative to ``root``: what cannot be read is reported then."""
     known = SUFFIXES | video.SUFFIXES
     found: list[Source] = []
     for path in paths:
         inner = path.relative_to(root)
         hidden = any(part.startswith('.') for part in inner.parts)
-        if path.suffix.lower() in known and not hidden and path.is_file() and not _is_output(path, root, but):
+        if path.suffix.lower() in known and not hidden and not path.is_dir() and not _is_output(path, root, but):
             found.append(_file(path, inner.with_suffix('').as_posix()))
     if not found:
         raise InputError(f'{what} has no image and no video ({" ".join(sorted(known))}); give another')
@@ -219,9 +224,10 @@ def _files(root: Path, paths: list[Path], but: Path | None, what: str) -> list[S
 
 def _is_output(path: Path, root: Path, outputs: Path | None) -> bool:
     """Whether the file lies in the folder of the outputs, and that inside of ``root``."""
-    if outputs is None or root.resolve() not in outputs.resolve().parents:
+    if outputs is None:
         return False
-    return outputs.resolve() in path.resolve().parents
+    place, above, file = (Path(os.path.realpath(name)) for name in (outputs, root, path))
+    return above in place.parents and place in file.parents
 
 
 def _file(path: Path, name: str) -> Source:
@@ -235,6 +241,8 @@ def _lines(path: Path) -> list[str]:
         lines = [line for line in map(os.fsdecode, content.splitlines()) if line.strip()]
     except OSError as error:
         raise InputError(f'list {path} cannot be read ({error.strerror}); give a file with a path a line') from error
+    if b'\0' in content or content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise InputError(f'list {path} is no text in UTF-8; save it as UTF-8, with a path on each line')
     if not lines:
         raise InputError(f'list {path} is empty; write a path on each line')
     return lines

@@ -3,6 +3,7 @@
 Each generator yields ``(image, seconds)``: (H, W, 3) uint8 BGR, upright, and the time since the video's start.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 
 from mmseg_bisenet import install
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_input
 from mmseg_bisenet.sizes import check_size
 
 SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv'}
@@ -22,6 +24,11 @@ TIMEOUT = 10.0  # seconds to connect, and to wait for data
 FPS = 25  # of a video that states no frame rate
 
 Timed = tuple[np.ndarray, float]
+
+
+def masked(url: str) -> str:
+    """The address without its password, for messages."""
+    return re.sub('://([^/:]*):[^/]*@', r'://\1:***@', url)
 
 
 def require_av() -> Any:
@@ -70,6 +77,7 @@ def opened(path: Path) -> Iterator[Any]:
     FFmpeg opens no other file or address, which a playlist called ``.mp4`` could name.
     """
     av = require_av()
+    check_input(path)
     if not path.exists():
         raise InputError(f'{path} does not exist; give an image, a folder, a video, a camera or a stream')
     with path.open('rb') as file, av.open(file, options=dict(protocol_whitelist='none')) as container:
@@ -82,17 +90,17 @@ def connect(url: str) -> Any:
     Raises:
         InputError: nothing answers, or what answers is no video.
     """
-    av = require_av()
+    av, name = require_av(), masked(url)
     options = {'rtsp_transport': 'tcp'} if url.startswith('rtsp') else {}
     try:
         return av.open(url, options=options, timeout=TIMEOUT)
     except (av.FFmpegError, OSError) as error:
-        raise InputError(f'stream {url} cannot be opened ({_reason(error)}); check the address') from error
+        raise InputError(f'stream {name} cannot be opened ({_reason(error)}); check the address') from error
 
 
 def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
-    """Frames of an open stream. A live stream that fails is opened again, at most ``RECONNECTS`` times without a
-    frame between. So is one that ends, as when its server is restarted, but for HTTP: files that state no length end.
+    """Frames of an open stream. A live stream that fails is opened again, at most ``RECONNECTS`` times without two
+    frames between. So is one that ends, as when its server is restarted, but for HTTP: files that state no length end.
 
     Times of a live stream are those of arrival.
 
@@ -100,21 +108,23 @@ def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
         InputError: the stream failed, and, if it is live, all attempts to open it again.
     """
     start, attempts, number = time.monotonic(), 0, 0
+    name = f'stream {masked(url)}'
     while True:
         try:
             with closing(container):
-                for image, seconds in _decoded(container, f'stream {url}', whole=not live):
-                    attempts, number = 0, number + 1
+                for of_this, (image, seconds) in enumerate(_decoded(container, name, whole=not live), 1):
+                    number += 1
+                    attempts = attempts if of_this < 2 else 0  # some servers give one frame, and close
                     yield image, time.monotonic() - start if live else seconds
             if not number:
-                raise InputError(f'stream {url} has no frames; check the address')
+                raise InputError(f'{name} has no frames; check the address')
             if not live or url.startswith('http'):
                 return
             reason = 'it ended'
         except (require_av().FFmpegError, OSError) as error:
             reason = _reason(error)
             if not live:
-                raise InputError(f'stream {url} failed after frame {number} ({reason}); try again') from error
+                raise InputError(f'{name} failed after frame {number} ({reason}); try again') from error
         container, attempts = _connect_again(url, attempts, reason)
 
 
@@ -126,7 +136,7 @@ def _connect_again(url: str, attempts: int, reason: str) -> tuple[Any, int]:
             return connect(url), attempts
         except InputError:
             continue
-    raise InputError(f'stream {url} failed ({reason}), and {RECONNECTS} attempts to reconnect; try again later')
+    raise InputError(f'stream {masked(url)} failed ({reason}), and {RECONNECTS} attempts to reconnect; try again later')
 
 
 def camera_frames(number: int) -> Iterator[Timed]:

@@ -14,6 +14,7 @@ from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
 PLOT = dict(left=44, right=378, top=10, bottom=190)  # the area of the curve, in an SVG of 400 x 220
 MOST_POINTS = 600
+SHOWN = ('loss', 'mIoU', 'lr')
 
 
 @dataclass
@@ -28,9 +29,8 @@ class Chart:
     dots: list[tuple[float, float, str]]  # x, y, tooltip
 
 
-def charts(work_dir: Path) -> list[Chart]:
-    """The charts of the trainings in ``work_dir``; a chart without values is left out."""
-    lines = read(work_dir)
+def charts(lines: list[dict]) -> list[Chart]:
+    """The charts of what :func:`read` gives; a chart without values is left out."""
     shown = []
     if len(loss := _series(lines, 'loss')):
         summary = f'{loss[0, 1]:.4g} at step {loss[0, 0]:.0f}, {loss[-1, 1]:.4g} at step {loss[-1, 0]:.0f}'
@@ -44,19 +44,29 @@ def charts(work_dir: Path) -> list[Chart]:
     return shown
 
 
-def read(work_dir: Path) -> list[dict]:
+def read(work_dir: Path) -> tuple[list[dict], str]:
     """Read the lines that MMEngine logged, each with its ``step``.
 
-    Each later run, resumed or started again, replaces the lines from its first step on. If a run was killed, its last
-    line may be incomplete, and is left out.
+    Each later run, resumed or started again, replaces the lines from its first step on. Damaged lines are left out,
+    such as the last one of a run that was killed.
+
+    Returns:
+        The lines; and how many were left out, with the first, or ''.
     """
     lines: list[dict] = []
+    damaged = []
     for path in logs(work_dir):
-        run = [line for text in path.read_text(errors='replace').splitlines() if (line := _parse(text))]
+        run = []
+        for number, text in enumerate(path.read_text(errors='replace').splitlines(), 1):
+            if line := _parse(text):
+                run.append(line)
+            else:
+                damaged.append(f'line {number} of {path}')
         training = [line['step'] for line in run if 'loss' in line]
         if training:  # a test without training also logs its scores, at step 0
             lines = [line for line in lines if line['step'] < training[0]] + run
-    return lines
+    told = f'damaged lines of logs are left out: {len(damaged)}, the first is {damaged[0]}' if damaged else ''
+    return lines, told
 
 
 def logs(work_dir: Path) -> list[Path]:
@@ -69,17 +79,15 @@ def _parse(text: str) -> dict | None:
         line = json.loads(text)
     except ValueError:
         return None
-    return line if isinstance(line, dict) and isinstance(line.get('step'), int) else None
+    if not isinstance(line, dict) or not isinstance(line.get('step'), int):
+        return None
+    return line if all(isinstance(line.get(key, 0), int | float) for key in SHOWN) else None
 
 
 def _series(lines: list[dict], key: str) -> np.ndarray:
     """(N, 2) steps and finite values."""
-    points = [(line['step'], line[key]) for line in lines if _is_finite(line.get(key))]
+    points = [(line['step'], line[key]) for line in lines if math.isfinite(line.get(key, math.nan))]
     return np.array(points, float).reshape(-1, 2)
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _chart(title: str, summary: str, values: np.ndarray, log: bool = False, dots: bool = False) -> Chart:

@@ -11,10 +11,9 @@ import jinja2
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_input
+from mmseg_bisenet.files import EVALUATION, check_input
 from mmseg_bisenet.report import curves, pictures
 
-FOLDER = 'evaluation'
 TABLE_CLASSES = 30  # with more classes, the confusion matrix is a picture
 LARGEST = 15  # confusions in the list
 KEYS = {
@@ -35,9 +34,9 @@ def render(work_dir: Path, folder: Path) -> str:
     Raises:
         InputError: there are no scores, or they are damaged.
     """
-    charts = curves.charts(work_dir)
+    lines, damaged = curves.read(work_dir)
     with _scores(work_dir) as scores:
-        return _render(scores, charts, work_dir, folder)
+        return _render(scores, curves.charts(lines), damaged, work_dir, folder)
 
 
 def inputs(work_dir: Path) -> list[Path]:
@@ -55,7 +54,7 @@ def inputs(work_dir: Path) -> list[Path]:
 @contextmanager
 def _scores(work_dir: Path) -> Iterator[dict]:
     """The content of ``scores.json``; what the block raises because of other types or shapes becomes one line."""
-    path = work_dir / FOLDER / 'scores.json'
+    path = work_dir / EVALUATION / 'scores.json'
     again = f'run mmseg-bisenet test CONFIG CHECKPOINT --work-dir {work_dir}'
     scores = _load(path, again)
     try:
@@ -65,9 +64,9 @@ def _scores(work_dir: Path) -> Iterator[dict]:
         raise InputError(f'{path} is damaged ({reason}); {again} again') from error
 
 
-def _render(scores: dict, charts: list[curves.Chart], work_dir: Path, folder: Path) -> str:
+def _render(scores: dict, charts: list[curves.Chart], damaged: str, work_dir: Path, folder: Path) -> str:
     """Raises one of many errors if the scores have other types or shapes than a test writes."""
-    evaluation = work_dir / FOLDER
+    evaluation = work_dir / EVALUATION
     classes = scores['classes']
     # Not every data set has a palette.
     palette = scores['palette'] or np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
@@ -90,6 +89,7 @@ def _render(scores: dict, charts: list[curves.Chart], work_dir: Path, folder: Pa
         most_pixels=max((row['pixels'] or 0 for row in scores['per_class']), default=0) or 1,
         confusion=_confusion(classes, np.array(scores['confusion'], np.int64)),
         charts=charts,
+        damaged=damaged,
         plot=curves.PLOT,
         samples={kind: [sample for sample in samples if sample['kind'] == kind] for kind in ('best', 'worst')},
         links={

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from full_disk import largest_file
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from test_latency import Clock
@@ -274,7 +275,8 @@ def test_bad_input(tmp_path, capsys):
         ('--images', '0'): '--images 0 --warmup 5: give 1 or more images',
         ('--image', str(tmp_path / 'none.png')): 'none.png does not exist',
         ('--image', str(tmp_path / 'text.png')): 'text.png cannot be read',
-        ('--calibration', str(tmp_path / 'none')): 'does not exist; give a folder of images',
+        ('--calibration', str(tmp_path)): '--calibration is for int8, and the precision is fp32; leave it out',
+        ('--precision', 'int8', '--calibration', str(tmp_path / 'none')): 'does not exist; give a folder of images',
         ('--csv', str(tmp_path)): f'{tmp_path} is a folder; name another with --csv',
         ('--csv', str(tmp_path / 'text.png' / 'x.csv')): 'is no folder; name another folder',
         ('--picture', str(tmp_path / 'x.doc')): 'give a name that ends in .png',
@@ -284,6 +286,12 @@ def test_bad_input(tmp_path, capsys):
         assert main(['benchmark', V2, *arguments]) == 2, arguments
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+
+
+def test_the_benchmark_has_no_work_dir(capsys):
+    with pytest.raises(SystemExit):
+        main(['benchmark', V2, '--work-dir', 'w'])
+    assert 'unrecognized arguments: --work-dir w' in capsys.readouterr().err
 
 
 def test_a_missing_extra(capsys, monkeypatch):
@@ -303,6 +311,15 @@ def test_a_shape_that_the_network_cannot_take(monkeypatch):
 
 
 # -- picture and machine -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('suffix', ['png', 'pdf'])
+def test_a_picture_on_a_full_disk(tmp_path, suffix):
+    rows = [dict(runtime='stock', precision='fp32', fps=3.5, same_labels=100)]
+    text = rf'^{tmp_path}/picture.{suffix} cannot be written \(File too large\)'
+    with largest_file(2000), pytest.raises(InputError, match=text):
+        picture.draw(rows, 'title', tmp_path / f'picture.{suffix}')
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('last', [100, 40])

@@ -130,6 +130,12 @@ def test_the_command_ends_with_the_config(saved, tmp_path, capsys):
     assert meta == dict(mmseg_bisenet_version=mmseg_bisenet.__version__, source='openmmlab', config=X39, num_classes=19)
 
 
+def test_the_folder_of_the_target_is_made(saved, x39, tmp_path):
+    target = tmp_path / 'new' / 'deep' / 'b.pth'
+    convert(saved, target)
+    assert read(target).state_dict.keys() == x39.keys()
+
+
 def test_boosters_are_left_out_on_demand(saved, x39, tmp_path, capsys):
     assert main(['convert', str(saved), str(tmp_path / 'out.pth'), '--inference', '--source', 'openmmlab']) == 0
     assert 'auxiliary_head.0, auxiliary_head.1 (' in capsys.readouterr().err
@@ -444,7 +450,9 @@ def test_targets(saved, tmp_path, capsys):
     assert 'ends in neither .pth nor .safetensors; name a file of one of these formats' in refused(
         capsys, saved, target='out.onnx'
     )
-    assert f'folder {tmp_path / "nowhere"} does not exist' in refused(capsys, saved, target='nowhere/out.pth')
+    (tmp_path / 'file').touch()
+    assert f'folder {tmp_path}/file: {tmp_path}/file is no folder' in refused(capsys, saved, target='file/out.pth')
+    assert f'checkpoint {tmp_path} is a folder; give the path of a .pth' in refused(capsys, tmp_path)
     assert 'does not exist; give the path' in refused(capsys, tmp_path / 'missing.pth')
     with pytest.raises(SystemExit, match='2'):
         main(['convert', str(saved), str(tmp_path / 'out.pth'), '--source', 'paddle'])

@@ -12,14 +12,14 @@ import torch
 from mmseg_bisenet.checkpoints import Checkpoint, convert, read, write
 from mmseg_bisenet.checkpoints.fit import classifiers_of_others, mismatches
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.deploy import load
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.predict import Predictor
 from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
-CONFIG = find(NAME)
+CONFIG = find_config(NAME)
 WEIGHTS = Path(__file__).parents[2] / 'mmseg_bisenet/weights/bisenetv2_camvid.safetensors'
 STATE = dict(weight=torch.arange(6.0).reshape(2, 3), running_var=torch.ones(3), num_batches_tracked=torch.tensor(7))
 

@@ -22,7 +22,8 @@ from mmseg.datasets import CityscapesDataset
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.options import find
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
@@ -149,6 +150,31 @@ def test_a_checkpoint_of_another_network(data, tmp_path):
     assert not list(tmp_path.glob('*labels*'))
 
 
+@pytest.mark.parametrize('options', [[], ['--aug-test'], ['--keep-going'], ['--out', 'labels']])
+def test_config_whose_test_data_are_deleted(data, tmp_path, options):
+    config = tmp_path / 'mine.py'
+    config.write_text(f'_base_ = {str(find_config(NAME))!r}\ntest_dataloader = dict(_delete_=True)')
+    (tmp_path / 'some').touch()
+    line = fail(data, tmp_path, 'test', str(config), str(tmp_path / 'some'), *options)
+    assert 'the config has no test_dataloader.dataset; take one of configs/_base_/datasets among its bases' in line
+    assert get_model(config).dataset_meta['classes'][0] == '0'
+
+
+def test_a_head_that_reads_no_output(data, tmp_path):
+    option, text = (
+        'model.decode_head.in_index=9',
+        'model.decode_head.in_index is 9, and the backbone has 5 outputs; give',
+    )
+    assert text in train(data, tmp_path, option)
+    arguments = ['--shape', '64', '64', '--images', '1', '--vs', 'none', '--cfg-options', option]
+    assert text in fail(data, tmp_path, 'benchmark', NAME, *arguments)
+    (tmp_path / 'mine.py').write_text(
+        f'_base_ = {str(find_config(NAME))!r}\nmodel = dict(decode_head=dict(in_index=5))'
+    )
+    with pytest.raises(InputError, match=r'^config: model.decode_head.in_index is 5, and the backbone has 5 outputs'):
+        get_model(tmp_path / 'mine.py')
+
+
 def test_config_that_does_not_parse(data, tmp_path):
     (tmp_path / 'broken.py').write_text('model = dict(')
     line = train(data, tmp_path, config=str(tmp_path / 'broken.py'))
@@ -183,7 +209,7 @@ def refused(data, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope='module')
 def trained() -> dict[str, torch.Tensor]:
-    return get_model(str(find(NAME))).state_dict()
+    return get_model(str(find_config(NAME))).state_dict()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from mmseg.datasets import CityscapesDataset
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.options import find
+from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.zoo import get_model
 
@@ -23,7 +23,7 @@ TEST = [f'test_dataloader.{option}' for option in LOADERS]
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp('checkpoint') / 'random.pth'
-    write(path, Checkpoint(randomise(get_model(str(find(NAME)))).state_dict()))
+    write(path, Checkpoint(randomise(get_model(str(find_config(NAME)))).state_dict()))
     return path
 
 

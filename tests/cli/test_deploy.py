@@ -11,9 +11,9 @@ from mmengine.config import Config
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.cli.test import use_exported
 from mmseg_bisenet.deploy import load, metadata
+from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
@@ -25,7 +25,7 @@ OPTIONS += ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp('checkpoint') / 'random.pth'
-    write(path, Checkpoint(randomise(get_model(str(find(NAME)))).state_dict()))
+    write(path, Checkpoint(randomise(get_model(str(find_config(NAME)))).state_dict()))
     return path
 
 
@@ -104,7 +104,7 @@ def test_segment_writes_labels_and_a_picture(checkpoint, tmp_path, capsys):
     arguments = ['--model', NAME, '--checkpoint', str(checkpoint), '--height', '96', '--output', str(tmp_path / 'out')]
     assert main(['segment', str(tmp_path / 'street.png'), *arguments]) == 0
     labels = cv2.imread(str(tmp_path / 'out' / 'street_labels.png'), cv2.IMREAD_UNCHANGED)
-    segment = load(find(NAME), checkpoint, runtime='torch', shape=(96, 160))
+    segment = load(find_config(NAME), checkpoint, runtime='torch', shape=(96, 160))
     assert np.array_equal(labels, segment(photo))
     picture = cv2.imread(str(tmp_path / 'out' / 'street.jpg'))
     assert picture.shape == photo.shape

@@ -164,7 +164,8 @@ DEBUG = 'run with --debug for the traceback'
     'error, status, text',
     [
         (InputError('a is wrong; fix it'), 2, 'a is wrong; fix it'),
-        (OSError(28, 'No space left on device', 'a.log'), 1, "OSError: [Errno 28] No space left on device: 'a.log'"),
+        (OSError(28, 'No space left on device'), 1, 'OSError: [Errno 28] No space left on device'),
+        (OSError(28, 'Full', 'a.log'), 2, 'a.log cannot be read or written (Full); repair it, or name another'),
         (KeyError('meta'), 1, "KeyError: 'meta'"),
         (MemoryError(), 1, 'MemoryError'),
         (RuntimeError('two\n  lines'), 1, 'RuntimeError: two lines'),
@@ -178,6 +179,11 @@ def test_an_error_is_one_line(ends, error, status, text):
     assert found == status
     assert err.startswith('mmseg-bisenet: error: ') and err.count('\n') == 1
     assert err.endswith(f'{text}; {DEBUG}\n' if status == 1 else f'{text}\n')
+
+
+def test_a_nul_byte_in_an_argument(ends):
+    text = "'a\\x00b' contains a NUL byte, as no name of a file may; remove it"
+    assert ends(lambda: pytest.fail('it ran'), 'a\0b') == (2, f'mmseg-bisenet: error: {text}\n')
 
 
 def test_a_lost_worker_is_no_error_of_the_config(ends):

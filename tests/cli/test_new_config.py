@@ -13,6 +13,7 @@ import pytest
 import torch
 from base import outline
 from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
 
 from mmseg_bisenet import config_check
 from mmseg_bisenet.checkpoints.files import read
@@ -68,6 +69,21 @@ def steps(cfg: Config, name: str) -> list:
     return [step for loader in loaders for step in loader.dataset.pipeline if step.type == name]
 
 
+@pytest.mark.parametrize('place', ['images/train/loop.jpg', 'images/val/loop.jpg'])
+def test_an_image_that_is_a_link_to_itself(folder, capsys, place):
+    (folder / place).symlink_to('loop.jpg')
+    assert new_config(folder) == 2
+    reason = 'cannot be read or written (Too many levels of symbolic links); repair it, or name another'
+    assert capsys.readouterr().err == f'mmseg-bisenet: error: {folder / place} {reason}\n'
+    assert not list(Path().glob('*.py'))
+
+
+def test_a_folder_that_is_a_link_to_itself(folder, capsys):
+    Path('loop').symlink_to('loop')
+    assert new_config('loop') == 2
+    assert 'loop is no folder; put images in images/train' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(('model', 'heads'), [('v2', 5), ('v1', 3)])
 def test_the_config(folder, capsys, model, heads):
     assert new_config(folder, '--output', 'mine.py', '--model', model) == 0
@@ -105,6 +121,23 @@ def test_a_change_in_one_place_is_enough(folder):
     assert outline(cfg.model).decode_head.conv_seg.out_channels == 4
     assert [step.num_classes for step in steps(cfg, 'LoadAnnotations')] == [4] * 3
     assert (cfg.train_cfg.max_iters, cfg.train_cfg.val_interval, cfg.param_scheduler[1].end) == (5, 1, 5)
+
+
+@pytest.mark.parametrize('iterations', [1, 2, 3, 1000])
+def test_the_learning_rate_of_a_training_of_any_length(folder, iterations):
+    assert new_config(folder, '--output', 'mine.py') == 0
+    text = Path('mine.py').read_text().replace('iterations = 1000', f'iterations = {iterations}')
+    Path('mine.py').write_text(text)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+    schedulers = [PARAM_SCHEDULERS.build(dict(step, optimizer=optimizer)) for step in load('mine.py').param_scheduler]
+    rates = []
+    for _ in range(iterations):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[0] == pytest.approx(0.1) and min(rates) > 0
+    assert max(rates) <= 1 and (iterations < 1000 or rates[50] == pytest.approx(1, abs=0.02))
 
 
 def test_stock_scripts_read_it(folder):

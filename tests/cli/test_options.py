@@ -77,7 +77,7 @@ def test_a_model_of_the_index_brings_its_weights(tmp_path):
 
 def test_an_unknown_config_is_answered_with_the_nearest():
     with pytest.raises(InputError, match=r'bisenetv2_camvit is neither .*; the nearest names are bisenetv2_camvid, '):
-        options.find('bisenetv2_camvit')
+        model_index.find_config('bisenetv2_camvit')
 
 
 # -- names of MMSegmentation 0.x ---------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def test_there_are_fifteen_old_names():
 @pytest.mark.parametrize('form', ['{}', '{}.py', 'configs/bisenetv1/{}.py'])
 @pytest.mark.parametrize('old', OLD)
 def test_old_names_mean_the_config_of_today(old, form, caplog):
-    assert options.find(form.format(old)) == options.find(OLD[old])
+    assert model_index.find_config(form.format(old)) == model_index.find_config(OLD[old])
     assert caplog.messages == [
         f'{form.format(old)} is a name of MMSegmentation 0.x; the config is called {OLD[old]} now'
     ]
@@ -116,7 +116,7 @@ def test_commands_and_get_model_take_old_names(caplog, capsys):
 @pytest.mark.parametrize('name', ['bisenetv1_r18-d32_9x9_1024x1024_160k_cityscapes', 'bisenetv1_r99_4x4_1024x1024'])
 def test_an_old_name_of_no_config_is_refused(name):
     with pytest.raises(InputError, match=f'config {name} is neither a file nor the name of a config'):
-        options.find(name)
+        model_index.find_config(name)
     assert model_index.renamed(name) is None
 
 

@@ -16,9 +16,9 @@ from mmengine.config import Config
 import mmseg_bisenet.zoo
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.launch import _Runner, full_disk
-from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.evaluation.hook import FOLDER
+from mmseg_bisenet.files import EVALUATION
+from mmseg_bisenet.model_index import find_config
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 V2 = 'bisenetv2_camvid'
@@ -74,11 +74,13 @@ def test_a_work_dir_that_cannot_be(refused, command, place, reason):
 
 @pytest.mark.parametrize('name', ['scores.json', 'mine.txt'])
 def test_results_that_no_test_wrote_stay(refused, name):
-    Path(FOLDER).mkdir()
-    Path(FOLDER, name).write_text('{}')
+    Path(EVALUATION).mkdir()
+    Path(EVALUATION, name).write_text('{}')
     Path('some.pth').touch()
     line = refused('test', NAME, 'some.pth', '--work-dir', '.')
-    assert line.startswith(f'{FOLDER}/{name} is not as this command wrote it, and {FOLDER} would be replaced; move it')
+    assert line.startswith(
+        f'{EVALUATION}/{name} is not as this command wrote it, and {EVALUATION} would be replaced; move it'
+    )
 
 
 def test_pictures_of_another_test_stay(refused):
@@ -102,7 +104,7 @@ def test_the_config_of_a_user_stays(tmp_path, own):
 
 @pytest.mark.parametrize('format, suffix', [('onnx', 'onnx'), ('openvino', 'xml'), ('openvino', 'bin')])
 def test_an_exported_file_stays_unless_told(refused, format, suffix, monkeypatch, capsys):
-    Path(f'{find(V2).stem}_fp32_64x128.{suffix}').write_text('mine')
+    Path(f'{find_config(V2).stem}_fp32_64x128.{suffix}').write_text('mine')
     options = ['export', V2, '--format', format, '--shape', '64', '128']
     assert f'.{suffix} {OVERWRITE} folder with --output, or give --overwrite' in refused(*options)
 
@@ -131,7 +133,7 @@ def test_a_file_stays_unless_told(refused, link):
 
 
 def test_no_output_replaces_an_input(refused):
-    exported = f'{find(V2).stem}_fp32_64x128.onnx'
+    exported = f'{find_config(V2).stem}_fp32_64x128.onnx'
     Path(exported).write_text('mine')
     Path('mine.pth').write_text('mine')
     Path('calibration').mkdir()
@@ -142,8 +144,9 @@ def test_no_output_replaces_an_input(refused):
         (exported, 'export', V2, exported, '--shape', '64', '128'),
         ('mine.pth', 'benchmark', V2, 'mine.pth', '--csv', 'mine.pth'),
         ('mine.png', 'benchmark', V2, '--image', 'mine.png', '--picture', 'mine.png'),
-        ('calibration/mine.png', 'benchmark', V2, '--calibration', 'calibration', '--csv', 'calibration/mine.png'),
-    ):
+        ('calibration/mine.png', 'benchmark', V2, '--precision', 'int8', '--calibration', 'calibration',
+         '--csv', 'calibration/mine.png'),
+    ):  # fmt: skip
         line = refused(*arguments, '--overwrite')
         assert f'{path} is an input of this command, and would be overwritten; name' in line
 
@@ -185,6 +188,13 @@ def test_an_output_that_cannot_be(refused, place):
     ):
         line = refused(*arguments)
         assert 'is no folder' in line or 'cannot be written' in line or 'is a symbolic link' in line
+
+
+@pytest.mark.parametrize('place', ['.', '{here}'])
+def test_the_current_folder_is_not_replaced(refused, place):
+    place = place.format(here=os.getcwd())
+    for arguments in (['miniscapes', place, '--train', '1'], ['export', V2, '--serve', place]):
+        assert f'{place} is the current folder, or where a disk is mounted, and cannot be' in refused(*arguments)
 
 
 def test_a_full_disk_leaves_no_scenes(refused):

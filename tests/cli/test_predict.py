@@ -72,9 +72,14 @@ def test_what_is_saved(here, small_onnx):
 
 def test_a_wrong_file_among_others(here, small_onnx, capsys):
     (here / 'in/b.jpg').write_bytes(b'words')
+    os.mkfifo('in/c.png')
+    (here / 'in/d.png').symlink_to('nowhere')
     assert main(['predict', 'in', '--model', str(small_onnx), '--save', 'labels']) == 1
-    message = 'mmseg-bisenet: error: in/b.jpg is no image of a format that is read; give a PNG or JPEG file\n'
-    assert capsys.readouterr().err == message
+    assert capsys.readouterr().err.splitlines() == [
+        'mmseg-bisenet: error: in/b.jpg is no image of a format that is read; give a PNG or JPEG file',
+        'mmseg-bisenet: error: in/c.png is a pipe or a device; save what it gives to a file',
+        'mmseg-bisenet: error: in/d.png is a symbolic link that leads to nothing; fix it or remove it',
+    ]
     assert len(written('predicted')) == 14
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import os
 import re
 from pathlib import Path
@@ -145,13 +146,14 @@ def test_confusion_of_many_classes_is_a_picture(tmp_path):
 def test_curves_are_of_the_run_that_took_over(work_dir):
     assert '<svg' not in page(work_dir)
     train(work_dir)
-    assert curves.read(work_dir) == [
+    lines, _ = curves.read(work_dir)
+    assert lines == [
         dict(loss=8.0, lr=0.01, step=10),
         dict(mIoU=50.0, step=10),
         dict(loss=2.0, lr=0.005, step=20),
         dict(mIoU=60.0, step=20),
     ]
-    loss, miou, rate = curves.charts(work_dir)
+    loss, miou, rate = curves.charts(lines)
     assert [chart.summary for chart in (loss, miou, rate)] == [
         '8 at step 10, 2 at step 20',
         'best 60.00 at step 20',
@@ -259,9 +261,21 @@ def test_scores_of_other_types(work_dir, capsys, key, value):
     assert line.count('\n') == 1 and not (work_dir / 'report.html').exists()
 
 
-def test_logs_of_other_types(work_dir):
-    log(work_dir, '20260101_000000', dict(loss='high', step=1), dict(loss=2.0, step='two'), dict(loss=1.0, step=3))
-    assert '1 at step 3, 1 at step 3' in page(work_dir)
+def test_damaged_lines_of_logs_are_counted(work_dir, capsys):
+    log(work_dir, '20260101_000000', dict(loss=math.nan, step=1), dict(loss='high', step=2), dict(loss=2.0, step='two'))
+    log(work_dir, '20260101_000001', dict(loss=1.0, step=3), [], dict(step=4))
+    with (work_dir / '20260101_000001/vis_data/scalars.json').open('a') as file:
+        file.write('{"loss": 1.0, "st')  # killed
+    told = f'damaged lines of logs are left out: 4, the first is line 2 of {work_dir}/20260101_000000/vis_data/scalars'
+    text = page(work_dir)
+    assert '1 at step 3, 1 at step 3' in text and f'<p>Note: {told}.json.</p>' in text
+    assert capsys.readouterr().err == f'note: {told}.json\n'
+    assert len(curves.read(work_dir)[0]) == 3
+
+
+def test_whole_logs_leave_nothing_out(work_dir, capsys):
+    log(work_dir, '20260101_000000', dict(loss=1.0, step=3), dict(mIoU=math.nan, step=3))
+    assert 'left out' not in page(work_dir) and not capsys.readouterr().err
 
 
 def test_a_work_dir_with_a_name_of_any_bytes(work_dir):

@@ -12,9 +12,9 @@ from processes import launch
 
 from mmseg_bisenet.checkpoints import Checkpoint, read, write
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.data import SkipUnreadableDataset
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
@@ -25,7 +25,7 @@ SPLIT = [f'{SPLIT[0]}=leftImg8bit/train', f'{SPLIT[1]}=gtFine/train', 'scale=(12
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp('checkpoint') / 'random.pth'
-    write(path, Checkpoint(randomise(get_model(str(find(NAME)))).state_dict()))
+    write(path, Checkpoint(randomise(get_model(str(find_config(NAME)))).state_dict()))
     return path
 
 

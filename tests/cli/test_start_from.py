@@ -10,11 +10,11 @@ from torch import nn
 from mmseg_bisenet.checkpoints.files import read
 from mmseg_bisenet.checkpoints.fit import completed, own_tensors
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.options import find
 from mmseg_bisenet.cli.preflight import check_resumed
 from mmseg_bisenet.cli.start_from import read_load_from
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.model_index import find as find_model
+from mmseg_bisenet.model_index import find_config
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 
@@ -26,7 +26,7 @@ class Attack:
 
 @pytest.fixture(scope='module')
 def cfg() -> Config:
-    return Config.fromfile(find(NAME))
+    return Config.fromfile(find_config(NAME))
 
 
 @pytest.fixture(scope='module')

@@ -66,6 +66,14 @@ def test_a_port_in_use(capsys):
     assert capsys.readouterr().err == f'mmseg-bisenet: error: 127.0.0.1:{port} {reason}\n'
 
 
+def test_a_model_that_is_not_needs_no_other_package(monkeypatch, capsys):
+    monkeypatch.setattr(web, 'require_port', lambda *_: None)
+    monkeypatch.delitem(sys.modules, 'mmseg_bisenet.cli.options', raising=False)
+    monkeypatch.setitem(sys.modules, 'mmengine', None)
+    assert main(['web', '--model', 'nope']) == 2
+    assert 'error: config nope is neither a file nor the name of a config in ' in capsys.readouterr().err
+
+
 def test_without_gradio(loaded, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'gradio', None)
     monkeypatch.setattr(web, 'require_port', lambda *_: None)

@@ -193,6 +193,21 @@ def test_a_face_without_masks_is_named(source, tmp_path):
     assert line.endswith('02001_skin.png; add its masks')
 
 
+@pytest.mark.parametrize('name', ['0/00001_ear_l.png', '1/00001_hat.png', '0/1_hat.png', 'hat.png'])
+def test_a_mask_of_an_unknown_part_or_place_is_named(source, tmp_path, name):
+    folder = source / 'CelebAMask-HQ-mask-anno'
+    (folder / '0' / '00001_skin.png').rename(folder / name)
+    expected = f'{folder / name} is no mask of the data set, and would be left out; name it as {folder}/0/00000_skin'
+    assert refused(source, tmp_path / 'out').startswith(expected)
+
+
+def test_a_mask_that_is_a_link_to_nothing_is_named(source, tmp_path):
+    path = source / 'CelebAMask-HQ-mask-anno' / '0' / '00001_skin.png'
+    path.unlink()
+    path.symlink_to('gone.png')
+    assert refused(source, tmp_path / 'out').startswith(f'{path} is a symbolic link that leads to nothing')
+
+
 def test_a_mask_of_another_size_is_named(source, tmp_path):
     path = source / 'CelebAMask-HQ-mask-anno' / '0' / '00001_nose.png'
     Image.new('L', (32, 64)).save(path)

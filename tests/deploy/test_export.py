@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 import torch
 from deploy.about import ABOUT
+from full_disk import largest_file
 from small import shrunk
 
 import mmseg_bisenet
 from mmseg_bisenet import install
 from mmseg_bisenet.deploy import packages, verify
-from mmseg_bisenet.deploy.backends import FORMATS, pt2
+from mmseg_bisenet.deploy.backends import FORMATS, openvino, pt2
 from mmseg_bisenet.deploy.backends.base import beside
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.graph import bilinear
 from mmseg_bisenet.deploy.metadata import read, read_metadata
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import scratch
 from mmseg_bisenet.miniscapes.scene import draw_scene
 from mmseg_bisenet.models.inference.upsample_argmax import reference
 
@@ -313,6 +315,15 @@ def test_files_of_others(tmp_path):
     (tmp_path / 'net.xml').write_text('<net/>')
     with pytest.raises(InputError, match='no metadata of mmseg_bisenet: another program wrote it'):
         read_metadata(tmp_path / 'net.xml')
+
+
+def test_openvino_on_a_full_disk(tmp_path):
+    pixels = ov.opset13.parameter([1, 8])
+    model = ov.Model([ov.opset13.matmul(pixels, np.ones((8, 9000), np.float32), False, False)], [pixels])
+    text = rf'^{tmp_path}/net.xml cannot be written \(OpenVINO: .*, as on a full disk\); name another place$'
+    with largest_file(100_000), pytest.raises(InputError, match=text), scratch(tmp_path / 'net.xml') as folder:
+        openvino.save(model, folder / 'net.xml', compress_to_fp16=False)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.gpu

@@ -104,6 +104,24 @@ def test_a_module_that_is_not(segmentor, streets, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_only_int8_uses_is_refused_without_it(segmentor, streets, tmp_path):
+    with pytest.raises(InputError, match=r'^--calibration is for int8, and the precision is fp16; leave it out, or'):
+        export(segmentor, 'onnx', 'fp16', SHAPE, tmp_path, calibration=iter(streets))
+    with pytest.raises(InputError, match=r'^--keep-float is for int8, and the precision is fp32'):
+        export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path, calibration=[], keep_float=['decode_head'])
+    with pytest.raises(InputError, match=r'^--calibration is for int8, and the precision is fp32'):
+        load(segmentor, shape=SHAPE, calibration=streets)
+    quantize.require_int8(['fp32', 'int8'], streets, ['decode_head'])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_segmentor_or_a_file_has_already_is_refused(segmentor, streets, tmp_path):
+    with pytest.raises(InputError, match=r'^the segmentor has its weights; leave checkpoint a.pth out$'):
+        load(segmentor, 'a.pth', shape=SHAPE)
+    with pytest.raises(InputError, match=r'^exported file .*a.onnx has its ranges; leave calibration out$'):
+        load(tmp_path / 'a.onnx', calibration=streets)
+
+
 # -- Winograd's convolutions ------------------------------------------------------------------------------------------
 
 

@@ -121,7 +121,7 @@ def test_every_module_that_is_not_of_pytorch_is_imported(run_only):
 
 
 def test_another_runtime_that_is_missing(run_only):
-    about = ABOUT | dict(bytes=0, output_kind='labels', references=['a'])
+    about = ABOUT | dict(bytes=0, output_kind='labels', references=[dict(image='a', labels='b')])
     root = ElementTree.Element('net')
     ElementTree.SubElement(
         ElementTree.SubElement(root, 'rt_info'), 'mmseg_bisenet', value=json.dumps(about | dict(format='openvino'))
@@ -222,6 +222,17 @@ def test_labels_that_are_wrong_and_files_of_earlier_versions(run_only, tmp_path,
     for name, references in (('wrong', [metadata['references'][0], wrong]), ('old', [])):
         item.value = json.dumps(metadata | dict(references=references))
         onnx.save(model, tmp_path / f'{name}.onnx')
+    small = encoded(np.zeros((*SHAPE, 3), np.uint8), np.zeros((3, 4), np.uint16))
+    for reason, reference in {
+        'no PNG': dict(image='AAAA', labels='AAAA'),
+        'empty': dict(image='', labels=''),
+        'of another shape': small,
+    }.items():
+        item.value = json.dumps(metadata | dict(references=[reference]))
+        onnx.save(model, tmp_path / 'damaged.onnx')
+        assert main(['verify', str(tmp_path / 'damaged.onnx')]) == 2
+        expected = f'damaged.onnx has reference images that are damaged ({reason}); export it again\n'
+        assert capsys.readouterr().err.endswith(expected)
     assert main(['verify', str(tmp_path / 'wrong.onnx')]) == 1
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 3 and len(err.splitlines()) == 1

@@ -198,3 +198,8 @@ def test_a_config_with_a_checkpoint(small_segmentor, monkeypatch, tmp_path):
     assert asked == [('config.py', 'weights.pth')] * 2 and not list(tmp_path.iterdir())
     assert (through_torch.runtime, through_onnx.runtime) == ('torch', 'onnxruntime')
     np.testing.assert_array_equal(through_torch(PICTURE).labels, through_onnx(PICTURE).labels)
+
+
+def test_int8_needs_a_file_that_was_calibrated():
+    with pytest.raises(InputError, match=r'^--precision int8 needs images to calibrate with; write a file with mmseg'):
+        Predictor('bisenetv2_camvid', precision='int8')

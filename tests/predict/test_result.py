@@ -79,3 +79,9 @@ def test_what_is_not_saved(result, tmp_path, name, kind, reason):
         result.save(tmp_path / name, kind)
     assert (tmp_path / 'old.png').read_text() == 'mine'
     assert sorted(path.name for path in tmp_path.iterdir()) == ['link.png', 'old.png']
+
+
+@pytest.mark.parametrize('path', [None, 7])
+def test_what_is_no_path(result, path):
+    with pytest.raises(InputError, match=rf'^path={path}: give the name of a file$'):
+        result.save(path)

@@ -59,10 +59,29 @@ def test_the_outputs_of_an_earlier_run_are_no_sources(here):
     assert len(named('in', but=here / 'in')) == len(named('in', but=here)) == 4
 
 
+def test_what_a_folder_holds_besides_files_is_a_source_that_cannot_be_read(here):
+    os.mkfifo('in/pipe.png')
+    os.mkfifo('in/pipe.mp4')
+    (here / 'in/gone.jpg').symlink_to('nowhere.jpg')
+    (here / 'in/loop.png').symlink_to('loop.png')
+    (here / 'in/folder.png').mkdir()
+    sources = {source.name: source for source in find_sources(['in'], but=here / 'in/out')}
+    assert sorted(sources) == ['a', 'b', 'deep/a', 'gone', 'loop', 'pipe.mp4', 'pipe.png', 'v']
+    assert sources['pipe.mp4'].count() is None
+    for name, reason in {
+        'pipe.png': 'in/pipe.png is a pipe or a device; save what it gives to a file',
+        'pipe.mp4': 'in/pipe.mp4 is a pipe or a device; save what it gives to a file',
+        'gone': 'in/gone.jpg is a symbolic link that leads to nothing; fix it or remove it',
+        'loop': 'in/loop.png is a symbolic link that leads to nothing; fix it or remove it',
+    }.items():
+        assert refusal(sources[name]) == reason
+
+
 def test_other_sources(here):
     assert named(0, '7') == [(Camera, 'camera0'), (Camera, 'camera7')]
     assert named('3') == [(ImageFile, '3')]  # because the file exists
     assert named('rtsp://10.0.0.1:554/live?user=me') == [(Stream, '10_0_0_1_554_live')]
+    assert named('rtsp://me:se@cret@10.0.0.1/live@2') == [(Stream, '10_0_0_1_live_2')]
     (here / 'list.txt').write_bytes(b'\xef\xbb\xbfin/b.png\n\nhttp://host/cam\n5\nin/deep\n' + b'\xff.png\n')
     assert named('list.txt') == [
         (ImageFile, 'b'),
@@ -88,11 +107,19 @@ def test_files_of_one_stem_keep_their_suffix(here):
         (['none/*.png'], r'glob none/\*.png has no image and no video \(.* .jpg .*\); give another'),
         (['empty'], 'folder empty has no image and no video'),
         (['in/notes.txt'], 'list in/notes.txt is empty; write a path on each line'),
+        (['utf16.txt'], 'list utf16.txt is no text in UTF-8; save it as UTF-8, with a path on each line'),
+        (['wide.txt'], 'list wide.txt is no text in UTF-8'),
+        (['binary.txt'], 'list binary.txt is no text in UTF-8'),
+        (['-1'], '-1 is no number of a camera; give 0 or more'),
+        (['ftp://me:secret@host/a.mp4'], r'^ftp://me:\*\*\*@host/a.mp4: streams are read from'),
         (['none.txt'], 'list none.txt cannot be read .No such file or directory.; give a file'),
     ],
 )
 def test_what_names_no_source(here, texts, reason):
     (here / 'empty').mkdir()
+    (here / 'utf16.txt').write_text('in/b.png\n', encoding='utf-16-be')
+    (here / 'wide.txt').write_text('\u4e00\u4e01', encoding='utf-16')
+    (here / 'binary.txt').write_bytes(b'\x7fELF\x02\0\0in/b.png')
     with pytest.raises(InputError, match=reason):
         find_sources(texts)
 
@@ -254,6 +281,36 @@ def test_a_live_stream_is_opened_again(ends, reason, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=rf'stream rtsp://host/live failed \({reason}\), and 5 attempts'):
         next(frames)
     assert waits == [1, 2, 4, 1, 2, 4, 8, 16]
+
+
+def test_a_live_stream_of_one_frame_is_not_opened_for_ever(tmp_path, monkeypatch):
+    path = write_video(tmp_path / 'a.mp4', greys(1))
+    waits: list[float] = []
+    monkeypatch.setattr(video, 'connect', lambda url: Dropping(path, True))
+    monkeypatch.setattr(video.time, 'sleep', waits.append)
+    frames = Stream('rtsp://me:secret@host/live').frames()
+    assert brightness(next(frames) for _ in range(6)) == [10] * 6
+    with pytest.raises(InputError, match=r'^stream rtsp://me:\*\*\*@host/live failed \(it ended\), and 5 attempts'):
+        next(frames)
+    assert waits == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize(
+    'url, expected',
+    [
+        ('rtsp://me:secret@host:554/live', 'rtsp://me:***@host:554/live'),
+        ('rtsp://:se@cr:et@host/live', 'rtsp://:***@host/live'),
+        ('rtsp://me@host:554/a@b', 'rtsp://me@host:554/a@b'),
+        ('http://host:80/a@b', 'http://host:80/a@b'),
+    ],
+)
+def test_a_password_is_masked(url, expected):
+    assert video.masked(url) == expected
+
+
+def test_a_password_is_not_in_an_error():
+    with pytest.raises(InputError, match=r'^stream http://me:\*\*\*@127.0.0.1:9/live cannot be opened \('):
+        video.connect('http://me:secret@127.0.0.1:9/live')
 
 
 class FakeCamera:

@@ -71,6 +71,19 @@ def kept_signal_stack() -> Iterator[None]:
         libc.sigaltstack(before, None)
 
 
+def save(model: Any, path: Path, compress_to_fp16: bool) -> None:
+    """Write a model as two files.
+
+    Raises:
+        OSError: it cannot be written. OpenVINO's own error says neither what nor why.
+    """
+    (ov,) = require_packages('openvino')
+    try:
+        ov.save_model(model, path, compress_to_fp16=compress_to_fp16)
+    except RuntimeError as error:
+        raise OSError(f'OpenVINO: {error}, as on a full disk') from error
+
+
 class OpenVINO(FileBackend):
     """OpenVINO."""
 
@@ -103,7 +116,7 @@ class OpenVINO(FileBackend):
         if metadata['precision'] == 'int8':
             model = quantize.quantize(model, images, keep_float)
         model.set_rt_info(json.dumps(metadata), [KEY])
-        ov.save_model(model, path, compress_to_fp16=metadata['precision'] in ('fp16', 'bf16'))
+        save(model, path, compress_to_fp16=metadata['precision'] in ('fp16', 'bf16'))
 
     def parts(self, path: Path) -> list[Path]:
         return [path, path.with_suffix('.bin')]
