@@ -1,6 +1,7 @@
 """If a job loses a process, it ends with an error on all its nodes, instead of waiting forever."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -97,5 +98,8 @@ def test_a_killed_data_worker_ends_the_job_on_every_node(job):
     (worker,) = children(killed.processes()[1])
     os.kill(worker, signal.SIGKILL)
     assert [launcher.wait(60) for launcher in killed.launchers] == [1, 1]
-    assert f'DataLoader worker (pid {worker}) is killed by signal: Killed' in killed.logs[1].read_text()
-    assert 'Connection closed by peer' in killed.logs[0].read_text()
+    # PyTorch has two messages; which one comes depends on where its process is when the worker ends.
+    signalled, missed = f'(pid {worker}) is killed by signal: Killed', f'(pid(s) {worker}) exited unexpectedly'
+    assert re.search(re.escape(signalled) + '|' + re.escape(missed), killed.logs[1].read_text())
+    # Likewise the transport: it reads from a closed connection, or from one that was reset, or writes to it.
+    assert re.search('gloo.*(Connection (closed|reset) by peer|Broken pipe)', killed.logs[0].read_text())
