@@ -54,19 +54,19 @@ FLAG = (lambda value: isinstance(value, bool), 'True or False')
 TEXT = (lambda value: isinstance(value, str), 'a text')
 
 VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    'model': DICT,
-    'model.backbone': DICT,
-    'model.decode_head': (lambda value: isinstance(value, dict | list | tuple), 'a dict'),
+    **dict.fromkeys(('model', 'model.backbone'), DICT),
+    **dict.fromkeys(
+        ('model.decode_head', '*_evaluator'), (lambda value: isinstance(value, dict | list | tuple), 'a dict')
+    ),
     'model.num_classes': COUNT,
+    'model.backbone.out_indices': (_list(_number(0, 4, whole=True)), 'a list of whole numbers from 0 to 4'),
     'model.data_preprocessor.size': SIZE,
     'model.data_preprocessor.mean': (_list(_number(-math.inf), 3), 'a list of three numbers'),
     'model.data_preprocessor.std': (_list(POSITIVE[0], 3), 'a list of three numbers above 0'),
     **dict.fromkeys(('model.test_cfg.crop_size', 'model.test_cfg.stride'), SIZE),
     'model.test_cfg.scales': POSITIVES,
-    'model.channels_last': FLAG,
-    'model.**.align_corners': FLAG,
-    'model.**.in_channels': COUNTS,
-    'model.**.channels': COUNTS,
+    **dict.fromkeys(('model.channels_last', 'model.**.align_corners'), FLAG),
+    **dict.fromkeys(('model.**.in_channels', 'model.**.channels'), COUNTS),
     'model.**.loss_weight': RATE,
     'model.**.dropout_ratio': (_number(-1, 1), 'a number from 0 to 1'),  # stock switches it off by -1
     'model.**.ignore_index': (_number(0, 255, whole=True), 'a whole number from 0 to 255'),
@@ -77,7 +77,11 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     '*_dataloader.dataset': DICT,
     '*_dataloader.dataset.pipeline': STEPS,
     '*_dataloader.**.data_prefix': DICT,
-    **{f'*_dataloader.**.{key}': TEXT for key in ('data_root', 'ann_file', 'img_suffix', 'seg_map_suffix')},
+    '*_dataloader.**.max_refetch': FROM_ZERO,
+    **{
+        f'*_dataloader.**.{key}': TEXT
+        for key in ('data_root', 'data_prefix.*', 'ann_file', 'img_suffix', 'seg_map_suffix')
+    },
     '*_dataloader.**.crop_size': CROP,
     '*_pipeline': STEPS,
     '*_pipeline.**.crop_size': CROP,
@@ -92,18 +96,15 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'optim_wrapper.optimizer.weight_decay': RATE,
     'param_scheduler.#.begin': FROM_ZERO,
     'param_scheduler.#.start_factor': (_number(1e-30, 1), 'a number above 0, up to 1'),
-    'train_cfg.max_iters': COUNT,
-    'train_cfg.max_epochs': COUNT,
-    'train_cfg.val_interval': COUNT,
+    **{f'train_cfg.{key}': COUNT for key in ('max_iters', 'max_epochs', 'val_interval')},
     'default_hooks.logger.interval': COUNT,
     'default_hooks.checkpoint.interval': (_number(-1, whole=True), 'a whole number; -1 saves none'),
     'auto_scale_lr': DICT,
     'auto_scale_lr.base_batch_size': COUNT,
     'default_scope': TEXT,
-    'default_hooks': DICT,
+    **dict.fromkeys(('default_hooks', 'log_processor', 'visualizer', 'randomness', 'env_cfg'), DICT),
     'custom_hooks': (lambda value: isinstance(value, list | tuple), 'a list of dicts'),
     'custom_hooks.#': DICT,
-    'log_processor': DICT,
     'load_from': TEXT,
     'work_dir': TEXT,
 }

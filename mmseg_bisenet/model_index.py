@@ -174,5 +174,11 @@ def weights(entry: Entry) -> str | Path:
 
 
 def list_models(pattern: str = '*') -> list[str]:
-    """Names for :func:`mmseg_bisenet.get_model` that match a shell pattern such as ``'*v2*cityscapes*'``."""
+    """Names for :func:`mmseg_bisenet.get_model` that match a shell pattern such as ``'*v2*cityscapes*'``.
+
+    Raises:
+        InputError: the pattern is no text.
+    """
+    if not isinstance(pattern, str):
+        raise InputError(f"pattern={pattern!r}: give a text such as '*v2*'")
     return [name for name in entries() if fnmatch.fnmatchcase(name, pattern)]

@@ -62,8 +62,10 @@ def get_model(
 
     Raises:
         InputError: there is no such name; the config is wrong; the index has no weights, or they cannot be fetched;
-            the file is no checkpoint of this network.
+            the file is no checkpoint of this network; there is no GPU for ``device``.
     """
+    if str(device).partition(':')[0] == 'cuda' and not torch.cuda.is_available():
+        raise InputError(f"device '{device}': PyTorch sees no GPU; install its build for CUDA, or give device='cpu'")
     entry = _entry(name)
     source = _weights(entry, pretrained)
     cfg = _config(entry, num_classes, boosters)

@@ -51,6 +51,11 @@ WRONG = [
         (8, 8, 8),
         "model.backbone takes no 'detail_chanels'; did you mean detail_channels?",
     ),
+    (
+        'model.backbone.out_indices',
+        (9,),
+        'model.backbone.out_indices is (9,); give a list of whole numbers from 0 to 4',
+    ),
     ('model.decode_head.align_corners', 'no', "model.decode_head.align_corners is 'no'; give True or False"),
     ('model.decode_head.channels', 0, 'model.decode_head.channels is 0; give a whole number, 1 or more'),
     ('model.decode_head.in_channels', -1, 'model.decode_head.in_channels is -1; give a whole number'),
@@ -76,6 +81,10 @@ WRONG = [
     ('crop_size', (0, 0), 'crop_size is (0, 0); give two whole numbers, 1 or more'),
     ('scale', (5, 0), 'scale is (5, 0); give two whole numbers, 1 or more'),
     ('scale', 5, None),  # a variable of a user
+    ('visualizer', 5, 'visualizer is 5; give a dict'),
+    ('test_evaluator', 5, 'test_evaluator is 5; give a dict'),
+    ('test_dataloader.dataset.data_prefix.img_path', 5, 'data_prefix.img_path is 5; give a text'),
+    ('test_dataloader.dataset.max_refetch', -1, 'max_refetch is -1; give a whole number, 0 or more'),
     ('train_dataloader', 5, 'train_dataloader is 5; give a dict'),
     ('train_dataloader.batch_size', -1, 'train_dataloader.batch_size is -1; give a whole number, 1 or more'),
     ('train_dataloader.num_workers', -1, 'train_dataloader.num_workers is -1; give a whole number, 0 or more'),

@@ -44,11 +44,19 @@ def test_lists_the_names_of_the_index():
     assert mmseg_bisenet.list_models('*v1_r50*coco*') == [name for name in names if 'v1_r50' in name and 'coco' in name]
     assert mmseg_bisenet.list_models(V2) == [V2]
     assert mmseg_bisenet.list_models('deeplab*') == []
+    with pytest.raises(InputError, match=r"^pattern=5: give a text such as '\*v2\*'$"):
+        mmseg_bisenet.list_models(5)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(InputError, match=rf"'{V2}s' is not in the model index; the nearest names are {V2}, .*list_mod"):
         mmseg_bisenet.get_model(f'{V2}s')
+
+
+def test_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(InputError, match=r"^device 'cuda:1': PyTorch sees no GPU; install its build for CUDA, or give"):
+        mmseg_bisenet.get_model(V2, device=torch.device('cuda', 1))
 
 
 def test_the_index_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch):

@@ -107,6 +107,9 @@ def _apply(cfg: 'Config', args: argparse.Namespace) -> None:
     for key in ('tta_model', 'tta_pipeline') if args.tta else ():
         if not cfg.get(key):
             raise InputError(f'--aug-test: the config has no {key}; test without it, or take one of configs/_base_')
+    for key in ('load_from', 'resume'):
+        if key in args.cfg_options:
+            print(f'note: --cfg-options {key} changes nothing in a test', file=sys.stderr)
     for key in args.cfg_options if args.tta else ():
         if key.startswith(('test_dataloader.dataset.pipeline', 'test_pipeline')):
             raise InputError(
@@ -158,6 +161,12 @@ def use_exported(cfg: 'Config', args: argparse.Namespace) -> None:
     for option, wanted in options.items():
         if wanted:
             raise InputError(f'{option} needs a checkpoint, and {args.checkpoint} is exported; test it without')
+    for key in args.cfg_options:
+        if key == 'test_cfg.fp16' or key.partition('.')[0] in ('model', 'data_preprocessor'):
+            raise InputError(
+                f'--cfg-options {key}: the network of {args.checkpoint} is exported and cannot change; test the '
+                'checkpoint, or export again'
+            )
     metadata = read_metadata(args.checkpoint)
     classes, expected = metadata['num_classes'], cfg.model.get('num_classes')
     if classes != expected:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from mmengine.fileio import list_dir_or_file
 from mmseg.datasets import BaseSegDataset
 
 from mmseg_bisenet.data import label_check
 from mmseg_bisenet.data.transforms import LoadAnnotations
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_input
 from mmseg_bisenet.palette import distinct
 from mmseg_bisenet.pixels import SUFFIXES
 
@@ -81,7 +81,8 @@ def find_suffix(folder: Path) -> str:
     """The one suffix of the images in ``folder``.
 
     Raises:
-        InputError: a folder is missing, a split has no image, or images have several suffixes.
+        InputError: a folder is missing; a split has no image, or a pipe or a link to nothing among them; or images have
+            several suffixes.
     """
     if '{{' in os.path.abspath(folder):
         raise InputError(f'{folder}: MMEngine replaces {{{{ in configs; rename the folder')
@@ -90,8 +91,10 @@ def find_suffix(folder: Path) -> str:
             raise InputError(f'{folder} has no folder {name}; {LAYOUT}')
     counts: Counter[str] = Counter()
     for split in SPLITS:
-        files = map(Path, list_dir_or_file(folder / 'images' / split, list_dir=False, recursive=True))
-        found = Counter(file.suffix for file in files if file.suffix.lower() in SUFFIXES)
+        files = [file for file in (folder / 'images' / split).rglob('[!.]*') if file.suffix.lower() in SUFFIXES]
+        for file in files:
+            check_input(file)  # the data set would leave out what is no file
+        found = Counter(file.suffix for file in files if file.is_file())
         if not found:
             raise InputError(f'{folder}/images/{split} has no image; {LAYOUT}')
         counts += found

@@ -87,7 +87,7 @@ def load(
     file: str | Path | None = None
     if isinstance(config_or_exported, str | Path) and is_exported(config_or_exported):
         file = config_or_exported
-        if checkpoint:
+        if checkpoint is not None:
             raise InputError(f'exported file {config_or_exported} has its weights; leave checkpoint {checkpoint} out')
         if any(True for _ in calibration):
             raise InputError(f'exported file {config_or_exported} has its ranges; leave calibration out')
@@ -137,7 +137,7 @@ def load(
 
 def _checked(shape: Sequence[int]) -> tuple[int, int]:
     try:
-        height, width = map(operator.index, shape)
+        height, width = map(operator.index, () if isinstance(shape, set | frozenset | dict) else shape)
     except (TypeError, ValueError) as error:
         raise InputError(f'shape={shape!r}: give (height, width) in pixels') from error
     if min(height, width) < 1:

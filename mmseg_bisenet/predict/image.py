@@ -82,7 +82,7 @@ def to_bgr(image: Image.Image, name: str | Path = 'the image') -> np.ndarray:
     Raises:
         InputError: its pixels have 32 bits.
     """
-    sixteen = image.mode.startswith('I;16') or (image.mode == 'I' and image.format == 'PNG')
+    sixteen = image.mode.startswith('I;16') or (image.mode == 'I' and image.format in ('PNG', 'PPM'))
     upright = ImageOps.exif_transpose(image)
     if sixteen:
         return cv2.cvtColor((np.asarray(upright) >> 8).astype(np.uint8), cv2.COLOR_GRAY2BGR)

@@ -24,6 +24,13 @@ logger = logging.getLogger(__name__)
 # In the order of their fp32 times in `results/runtimes_*_2-core-epyc*.csv`. Backends say what they need; `torch`
 # convolves by numba.
 TORCH_NEEDS = ('torch', 'mmseg', 'numba')
+# Steps of a test pipeline whose work is done here or not needed, with the values that their arguments must have.
+STEPS: dict[str, dict] = {
+    'LoadImageFromFile': dict(color_type='color', to_float32=False),
+    'Resize': {},
+    'LoadAnnotations': {},
+    'PackSegInputs': {},
+}
 FASTEST = ('torch', 'openvino', 'onnxruntime')
 
 
@@ -115,11 +122,23 @@ def _export(model: str, checkpoint: str | Path | None, format: str, precision: s
 
 
 def tested_shape(cfg) -> tuple[int, int]:
-    """Height and width that the test pipeline of a config resizes landscape images to."""
-    for step in cfg.test_pipeline:
-        if step['type'] == 'Resize':
-            return min(step['scale']), max(step['scale'])
-    return tuple(cfg.crop_size)
+    """Height and width that the test pipeline of a config resizes landscape images to.
+
+    Raises:
+        InputError: it does more with images than this package does for a network that runs alone.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    shape = tuple(cfg.crop_size)
+    for step in [*(dataset.get('pipeline') or ()), *cfg.test_pipeline]:  # the size is that of the second
+        name = step['type'].rpartition('.')[2] if isinstance(step['type'], str) else step['type'].__name__
+        kept = STEPS.get(name, {})
+        other = [key for key, value in kept.items() if step.get(key, value) != value]
+        if name not in STEPS or other:
+            text = f'{name}({", ".join(f"{key}={step[key]!r}" for key in other)})'
+            raise InputError(f'config: its test pipeline has {text}, which predict does not apply; remove it')
+        if name == 'Resize' and step.get('scale'):
+            shape = min(step['scale']), max(step['scale'])
+    return shape
 
 
 def _made(folder: Path) -> bool:

@@ -130,6 +130,8 @@ class Predictor:
         Raises:
             InputError: the source cannot be read, or no further.
         """
+        if not isinstance(source, str | Path | int):
+            raise InputError(f'stream reads a path, an address or the number of a camera, no {type(source).__name__}')
         stop = Event()
         try:
             pipeline = Pipeline(find_sources([source]), stop)

@@ -71,8 +71,13 @@ def test_scores_of_an_exported_file(drawn, checkpoint, tmp_path, monkeypatch, ca
         scores.append(found['summary'])
     for name in ('aAcc', 'FWIoU'):  # one near tie is much of a rare class, and so of mIoU
         assert scores[1][name] == pytest.approx(scores[0][name], abs=0.02)
+    assert 'note: --cfg-options load_from changes nothing in a test' in capsys.readouterr().err
     if options:
         return
+    for option in ('model.test_cfg.mode=whole', 'test_cfg.fp16=True'):
+        assert main(['test', NAME, str(file), *OPTIONS, option]) == 2
+        said = f'--cfg-options {option.partition("=")[0]}: the network of {file} is exported and cannot change; test'
+        assert said in capsys.readouterr().err
     for option in (['--aug-test'], ['--launcher', 'pytorch']):
         assert main(['test', NAME, str(file), *option, *OPTIONS]) == 2
         assert f'{" ".join(option)} needs a checkpoint, and {file} is exported' in capsys.readouterr().err
@@ -93,7 +98,7 @@ def test_scores_of_an_exported_file(drawn, checkpoint, tmp_path, monkeypatch, ca
 def test_an_exported_file_runs_where_it_was_made_for(monkeypatch, said, device):
     monkeypatch.setattr(metadata, 'read_metadata', lambda path: dict(num_classes=19) | said)
     cfg = Config(dict(model=dict(num_classes=19), load_from='other.pth'))
-    use_exported(cfg, Namespace(checkpoint='some.file', tta=False, deploy=False, launcher='none'))
+    use_exported(cfg, Namespace(checkpoint='some.file', tta=False, deploy=False, launcher='none', cfg_options={}))
     assert cfg.model == dict(type='mmseg_bisenet.ExportedSegmentor', exported='some.file', device=device)
     assert cfg.load_from is None
 

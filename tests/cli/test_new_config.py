@@ -1,6 +1,7 @@
 """Own images: `new-config` checks a folder and writes a config, `train --from` uses it, `report` shows the result."""
 
 import json
+import os
 import re
 import shutil
 from argparse import Namespace
@@ -73,7 +74,7 @@ def steps(cfg: Config, name: str) -> list:
 def test_an_image_that_is_a_link_to_itself(folder, capsys, place):
     (folder / place).symlink_to('loop.jpg')
     assert new_config(folder) == 2
-    reason = 'cannot be read or written (Too many levels of symbolic links); repair it, or name another'
+    reason = 'is a symbolic link that leads to nothing; fix it or remove it'
     assert capsys.readouterr().err == f'mmseg-bisenet: error: {folder / place} {reason}\n'
     assert not list(Path().glob('*.py'))
 
@@ -228,6 +229,10 @@ def damaged(folder: Path) -> None:
     (folder / 'images/train/a.jpg').write_bytes(b'words')
 
 
+def pipe(folder: Path) -> None:
+    os.mkfifo(folder / 'images/train/z.jpg')
+
+
 LAYOUT = 'put images in images/train and images/val, and masks of the same names in masks/train and masks/val'
 NEED = 'each image needs a PNG mask of its name and size, with one channel of ids from 0 to 2, or 255 to ignore'
 
@@ -259,6 +264,7 @@ NEED = 'each image needs a PNG mask of its name and size, with one channel of id
             'DIR/masks/train has only class 0 (road); write the id of its class into each pixel (0, 1 and so on), '
             'because 255 is ignored',
         ),
+        (pipe, 'DIR/images/train/z.jpg is a pipe or a device; save what it gives to a file'),
         (
             damaged,
             f'DIR/images/train/a.jpg: the image cannot be read (empty, cut short or not an image); {NEED}',

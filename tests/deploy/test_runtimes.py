@@ -327,6 +327,7 @@ def assert_refused(message: str, call, *args, **kwargs) -> None:
         (dict(threads=0), r'threads=0: give a number from 1 to 256$'),
         (dict(threads='two'), r"threads='two': give a number from 1 to 256$"),
         (dict(shape=(0, 64)), r'shape=\(0, 64\): give a height and a width of 1 or more$'),
+        (dict(shape={64, 96}), r'shape=\{.*\}: give \(height, width\) in pixels$'),
         (dict(shape=512), r'shape=512: give \(height, width\) in pixels$'),
     ],
 )
@@ -396,6 +397,7 @@ def test_an_extra_that_is_missing(monkeypatch, files, name):
         (dict(precision='bf16'), r'is of precision fp32, not bf16; leave precision out'),
         (dict(shape=(64, 64)), r'is of shape \(64, 128\), not \(64, 64\); leave shape out'),
         (dict(checkpoint='a.pth'), r'has its weights; leave checkpoint a\.pth out$'),
+        (dict(checkpoint=False), r'has its weights; leave checkpoint False out$'),
         (dict(device='cuda'), r"runtime onnxruntime does not run on device 'cuda'; give device='cpu'$"),
     ],
 )

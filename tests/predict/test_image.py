@@ -64,13 +64,13 @@ def test_cmyk(tmp_path):
     assert np.abs(read_image(tmp_path / 'a.jpg').astype(int) - np.asarray(expected)[..., ::-1]).mean() < 3
 
 
-@pytest.mark.parametrize('shape', [(20, 30), (20, 30, 3)])
-def test_sixteen_bits(tmp_path, shape):
+@pytest.mark.parametrize(('name', 'shape'), [('a.png', (20, 30)), ('a.png', (20, 30, 3)), ('a.pgm', (20, 30))])
+def test_sixteen_bits(tmp_path, name, shape):
     pixels = np.random.RandomState(0).randint(0, 65536, shape, np.uint16)
-    cv2.imwrite(str(tmp_path / 'a.png'), pixels)
+    cv2.imwrite(str(tmp_path / name), pixels)
     expected = (pixels >> 8).astype(np.uint8)
     np.testing.assert_array_equal(
-        read_image(tmp_path / 'a.png'), expected if expected.ndim == 3 else np.stack([expected] * 3, -1)
+        read_image(tmp_path / name), expected if expected.ndim == 3 else np.stack([expected] * 3, -1)
     )
 
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 from predict.media import picture, write_video
 
@@ -198,6 +199,28 @@ def test_a_config_with_a_checkpoint(small_segmentor, monkeypatch, tmp_path):
     assert asked == [('config.py', 'weights.pth')] * 2 and not list(tmp_path.iterdir())
     assert (through_torch.runtime, through_onnx.runtime) == ('torch', 'onnxruntime')
     np.testing.assert_array_equal(through_torch(PICTURE).labels, through_onnx(PICTURE).labels)
+
+
+@pytest.mark.parametrize(
+    ('step', 'text'),
+    [
+        (dict(type='LoadImageFromFile', color_type='grayscale'), "LoadImageFromFile(color_type='grayscale')"),
+        (dict(type='mmseg_bisenet.PhotoMetricDistortion'), 'PhotoMetricDistortion()'),
+        (dict(type='RandomFlip', prob=1.0), 'RandomFlip()'),
+    ],
+)
+def test_a_test_pipeline_that_does_more(step, text):
+    cfg = Config(dict(crop_size=(64, 96), test_pipeline=[dict(type='Resize', scale=(128, 64))]))
+    assert model.tested_shape(cfg) == (64, 128)
+    cfg.test_dataloader = dict(dataset=dict(pipeline=[step]))
+    with pytest.raises(InputError) as caught:
+        model.tested_shape(cfg)
+    assert str(caught.value) == f'config: its test pipeline has {text}, which predict does not apply; remove it'
+
+
+def test_what_a_stream_cannot_be(predictor):
+    with pytest.raises(InputError, match=r'^stream reads a path, an address or the number of a camera, no ndarray$'):
+        next(predictor.stream(PICTURE))
 
 
 def test_int8_needs_a_file_that_was_calibrated():
