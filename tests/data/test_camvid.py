@@ -19,12 +19,12 @@ PIPELINE = [
 ]
 
 
-def build(root: Path, split: str, **kwargs) -> CamVidDataset:
+def build(root: Path, split: str, *, folders: dict[str, str] | None = None, **kwargs) -> CamVidDataset:
     """The data set as a config with default_scope='mmseg' builds it."""
     cfg = dict(
         type='mmseg_bisenet.CamVidDataset',
         data_root=str(root),
-        data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'labels/{split}'),
+        data_prefix=folders or dict(img_path=f'images/{split}', seg_map_path=f'labels/{split}'),
         pipeline=PIPELINE,
         **kwargs,
     )
@@ -80,6 +80,42 @@ def test_shared_camvid_is_read_whole(shared_data, split, number):
     assert dataset.ignore_index == 255
     names = [Path(dataset.get_data_info(i)['img_path']).stem for i in range(number)]
     assert names == sorted(path.stem for path in (shared_data / 'camvid' / 'labels' / split).iterdir())
+
+
+@pytest.mark.parametrize(('prefixes', 'number'), [(['0016E5_'], 305), (['0001TP_', '0006R0_'], 163)])
+def test_drives_of_both_folders(shared_data, prefixes, number):
+    """468 labelled images: 204 of 0016E5 in train and 101 in val, 62 of 0001TP, 101 of 0006R0."""
+    folders = dict(img_path='images', seg_map_path='labels')
+    dataset = build(shared_data / 'camvid', 'train', prefixes=prefixes, folders=folders)
+    assert len(dataset) == number
+    infos = [dataset.get_data_info(i) for i in range(number)]
+    assert {Path(info['img_path']).name[:7] for info in infos} == set(prefixes)
+    assert {Path(info['img_path']).parent.name for info in infos} == ({'train', 'val'} if number == 305 else {'train'})
+    for info in infos:
+        image, label = (Path(info[key]) for key in ('img_path', 'seg_map_path'))
+        assert (image.stem, image.parent.name) == (label.stem, label.parent.name)
+    assert dataset[number - 1]['gt_seg_map'].shape == (360, 480)
+
+
+def test_test_images_are_never_of_a_drive(segnet, tmp_path):
+    """The drive 0001TP is in the training and in the test images of CamVid."""
+    convert_camvid(segnet, tmp_path / 'camvid')
+    folders = dict(img_path='images', seg_map_path='labels')
+    dataset = build(tmp_path / 'camvid', 'train', prefixes=['0001TP_1'], folders=folders)
+    root = tmp_path / 'camvid' / 'images'
+    assert [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))] == [
+        str(root / 'train' / '0001TP_1.png'),
+        str(root / 'val' / '0001TP_1.png'),
+    ]
+
+
+def test_a_prefix_without_images_is_named(segnet, tmp_path):
+    convert_camvid(segnet, tmp_path / 'camvid')
+    with pytest.raises(InputError) as caught:
+        build(tmp_path / 'camvid', 'train', prefixes=['0001TP_', '0006R0_'])
+    assert str(caught.value) == (
+        f'{tmp_path}/camvid/images/train: no image has a name that starts with 0006R0_; set prefixes to some of 0001TP_'
+    )
 
 
 def test_class_frequencies_are_those_of_the_files(shared_data):
