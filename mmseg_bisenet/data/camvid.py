@@ -75,7 +75,7 @@ class CamVidDataset(BaseSegDataset):
         ],
     )
 
-    def __init__(self, img_suffix: str | None = None, *, prefixes: Sequence[str] | None = None, **kwargs) -> None:
+    def __init__(self, img_suffix: str | None = None, *, prefixes: Sequence[str] = (), **kwargs) -> None:
         self.prefixes = prefixes
         super().__init__(img_suffix=img_suffix, **kwargs)
 
@@ -84,7 +84,7 @@ class CamVidDataset(BaseSegDataset):
         if self.img_suffix is None:
             self.img_suffix = self._find_suffix(self.data_prefix['img_path'])
         images = super().load_data_list()
-        return images if self.prefixes is None else self._of_prefixes(images)
+        return self._of_prefixes(images) if self.prefixes else images
 
     def _of_prefixes(self, images: list[dict]) -> list[dict]:
         paths = [Path(image['img_path']) for image in images]
