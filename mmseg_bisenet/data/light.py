@@ -65,8 +65,8 @@ class RandomShadow(_Sometimes):
         corners = np.random.uniform(-0.25, 1.25, (4, 2)) * (width, height)
         inside = np.zeros((height, width), np.float32)
         cv2.fillConvexPoly(inside, cv2.convexHull(corners.astype(np.int32)), 1.0)
-        inside = cv2.GaussianBlur(inside, (0, 0), np.random.uniform(1, 8))
-        light = 1 - inside * np.random.uniform(*self.darkness)
+        soft = cv2.GaussianBlur(inside, (0, 0), np.random.uniform(1, 8))
+        light = 1 - soft * np.random.uniform(*self.darkness)
         return (image * light[:, :, None]).round().astype(np.uint8)
 
 
