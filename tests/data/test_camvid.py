@@ -1,5 +1,6 @@
 """CamVid: the data set against an independent count, the converter's round trip, and each of its errors."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 from PIL import Image
 
+from mmseg_bisenet.cli import main
 from mmseg_bisenet.data import camvid
 from mmseg_bisenet.data.camvid import CamVidDataset, convert_camvid
 from mmseg_bisenet.errors import InputError
 
+DRIVES = Path(__file__).parents[2] / 'configs/bisenetv2/bisenetv2_fcn_1xb8-1k_camvid-drives-240x320.py'
 PIPELINE = [
     dict(type='LoadImageFromFile', _scope_='mmseg_bisenet'),
     dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=11),
@@ -318,3 +321,21 @@ def test_a_target_that_cannot_be_written_is_named(segnet, tmp_path):
     with pytest.raises(InputError) as caught:
         convert_camvid(segnet, target)
     assert str(caught.value) == f'{target} cannot be written (Not a directory); name another place'
+
+
+def test_the_command_tests_the_drive_that_is_left_out(segnet, tmp_path, monkeypatch):
+    for split, drive in (('train', '0006R0'), ('val', '0016E5'), ('test', '0016E5')):
+        for folder in (split, f'{split}annot'):
+            (segnet / folder / '0001TP_2.png').rename(segnet / folder / f'{drive}_2.png')
+    convert_camvid(segnet, tmp_path / 'camvid')
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(tmp_path))
+    weights = Path(camvid.__file__).parents[1] / 'weights' / 'bisenetv2_camvid.safetensors'
+    loader = ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False', 'scale=(64,48)']
+    for prefix, names in (('', ['val/0016E5_2']), ('0001TP_', ['train/0001TP_1', 'val/0001TP_1'])):
+        drive = [f'test_dataloader.dataset.prefixes=[{prefix}]'] if prefix else []
+        options = ['--work-dir', str(tmp_path / 'work'), '--cfg-options', *loader, *drive]
+        assert main(['test', str(DRIVES), str(weights), *options]) == 0
+        scores = json.loads((tmp_path / 'work' / 'evaluation' / 'scores.json').read_text())
+        tested = [Path(row['img_path']).relative_to(tmp_path / 'camvid' / 'images') for row in scores['per_image']]
+        assert [path.with_suffix('').as_posix() for path in tested] == names
+        assert sum(map(sum, scores['confusion'])) == len(names) * 44  # 48 pixels, 4 of them void
