@@ -240,6 +240,23 @@ KINDS = (
         {'config': 'config'},
     ),
     Kind(
+        {
+            'changed': ('change', ''),
+            'held_out': ('tested on', ''),
+            'iterations': ('iterations', ''),
+            'core_minutes': ('core minutes', '.0f'),
+            'mIoU': ('mIoU', '.2f'),
+            'car': ('car', '.1f'),
+            'pole': ('pole', '.1f'),
+            'signsymbol': ('sign', '.1f'),
+            'fence': ('fence', '.1f'),
+            'pedestrian': ('pedestrian', '.1f'),
+            'bicyclist': ('bicyclist', '.1f'),
+        },
+        'python -m benchmarks.accuracy --leave-one-out',
+        {'config': 'config', '--seeds': 'seed'},
+    ),
+    Kind(
         {'config': ('config', ''), 'seed': ('seed', ''), 'mIoU': ('mIoU', '.2f'), 'aAcc': ('aAcc', '.2f')},
         'python -m benchmarks.accuracy',
         {'config': 'config', '--seeds': 'seed'},

@@ -10,6 +10,7 @@ Layout: ``images/{train,val,test}`` and ``labels/{train,val,test}``; image and l
 
 import os
 import sys
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -33,11 +34,15 @@ class CamVidDataset(BaseSegDataset):
 
     Args:
         img_suffix: suffix of the images. By default ``.png`` (original) or ``.jpg``, whichever the folder contains.
+        prefixes: keep only images whose file names start with one of these, such as the drives ``'0006R0_'`` and
+            ``'0016E5_'``, and never those of ``test``. With ``data_prefix=dict(img_path='images',
+            seg_map_path='labels')``, these are images of both ``train`` and ``val``.
         kwargs: arguments of :class:`mmseg.datasets.BaseSegDataset`, such as ``data_root='data/camvid'`` and
             ``data_prefix=dict(img_path='images/train', seg_map_path='labels/train')``.
 
     Raises:
-        InputError: the image folder is missing, contains no image, or contains both ``.png`` and ``.jpg``.
+        InputError: the image folder is missing, contains no image, or contains both ``.png`` and ``.jpg``; or no image
+            has one of the ``prefixes``.
     """
 
     img_suffix: str | None
@@ -70,14 +75,31 @@ class CamVidDataset(BaseSegDataset):
         ],
     )
 
-    def __init__(self, img_suffix: str | None = None, **kwargs) -> None:
+    def __init__(self, img_suffix: str | None = None, *, prefixes: Sequence[str] = (), **kwargs) -> None:
+        self.prefixes = prefixes
         super().__init__(img_suffix=img_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """One dict per image, sorted by name: ``img_path``, ``seg_map_path`` and what the base class adds."""
         if self.img_suffix is None:
             self.img_suffix = self._find_suffix(self.data_prefix['img_path'])
-        return super().load_data_list()
+        images = super().load_data_list()
+        return self._of_prefixes(images) if self.prefixes else images
+
+    def _of_prefixes(self, images: list[dict]) -> list[dict]:
+        paths = [Path(image['img_path']) for image in images]
+        for prefix in self.prefixes:
+            if not any(path.name.startswith(prefix) for path in paths):
+                known = sorted({path.name.partition('_')[0] + '_' for path in paths})
+                raise InputError(
+                    f'{self.data_prefix["img_path"]}: no image has a name that starts with {prefix}; '
+                    f'set prefixes to some of {", ".join(known)}'
+                )
+        return [
+            image
+            for image, path in zip(images, paths, strict=True)
+            if path.name.startswith(tuple(self.prefixes)) and path.parent.name != 'test'
+        ]
 
     def _find_suffix(self, folder: str) -> str:
         if not mmengine.fileio.isdir(folder, backend_args=self.backend_args):

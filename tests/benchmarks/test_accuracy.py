@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from benchmarks import accuracy
 from mmseg_bisenet.errors import InputError
 
+DRIVES = Path(__file__).parents[2] / 'configs/bisenetv2/bisenetv2_fcn_1xb8-1k_camvid-drives-240x320.py'
 NAMES = ['bisenetv2_fcn_1xb8-400it_camvid-176x240', 'bisenetv2_fcn-stock_1xb8-400it_camvid-176x240']
 
 
@@ -27,9 +29,12 @@ def calls(monkeypatch):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / 'last_checkpoint').write_text(f'{folder}/iter_400.pth')
         else:
-            (folder / 'evaluation').mkdir()
-            scores = dict(mIoU=10 * seed + ('stock' not in config.stem), aAcc=80.0, mAcc=50.0, FWIoU=70.0)
-            (folder / 'evaluation' / 'scores.json').write_text(json.dumps(dict(summary=scores)))
+            (folder / 'evaluation').mkdir(exist_ok=True)
+            held_out = others[-1].partition('[0')[2]  # of test_dataloader.dataset.prefixes=[0016E5_], for example
+            score = 10 * seed + ('stock' not in config.stem) + int(held_out[:3] or 0)  # and 1, 6 or 16 for the drive
+            scores = dict(mIoU=score, aAcc=80.0, mAcc=50.0, FWIoU=70.0)
+            classes = [dict({'class': 'sky'}, IoU=score + 0.5), dict({'class': 'fence'}, IoU=None)]
+            (folder / 'evaluation' / 'scores.json').write_text(json.dumps(dict(summary=scores, per_class=classes)))
 
     monkeypatch.setattr(accuracy, '_call', call)
     return made
@@ -63,6 +68,54 @@ def test_each_config_and_seed_once(calls, tmp_path, capsys):
     assert accuracy.main([*arguments, str(tmp_path / 'b.csv')]) == 0
     assert len(calls) == done
     assert (tmp_path / 'b.csv').read_text() == (tmp_path / 'a.csv').read_text()
+
+
+def test_each_drive_is_left_out_once(calls, tmp_path, capsys):
+    arguments = [str(DRIVES), '--seeds', '1', '2', '--leave-one-out', '--work-dir', str(tmp_path / 'runs'), '--csv']
+    assert accuracy.main([*arguments, str(tmp_path / 'a.csv')]) == 0
+    assert len(calls) == 12
+    drives = ['0001TP', '0006R0', '0016E5']
+    for (_, _, train), (_, _, test), drive in zip(calls[::2], calls[1::2], 2 * drives, strict=True):
+        others = ','.join(f'{other}_' for other in drives if other != drive)
+        prefixes = [f'train_dataloader.dataset.prefixes=[{others}]']
+        prefixes += [f'{part}_dataloader.dataset.prefixes=[{drive}_]' for part in ('val', 'test')]
+        assert train[-3:] == test[-3:] == prefixes
+        assert train[train.index('--work-dir') + 1].endswith(f'-{drive}')
+    rows = accuracy.measure([DRIVES], [1, 2], tmp_path / 'runs', [], [], leave_one_out=True)
+    assert len(calls) == 12
+    assert [(row['seed'], row['held_out'], row['mIoU'], row['sky']) for row in rows] == [
+        (1, '0001TP', 11 + 1, 12.5),
+        (1, '0006R0', 11 + 6, 17.5),
+        (1, '0016E5', 11 + 16, 27.5),
+        (1, 'mean', pytest.approx(11 + 23 / 3), pytest.approx(11.5 + 23 / 3)),
+        (2, '0001TP', 21 + 1, 22.5),
+        (2, '0006R0', 21 + 6, 27.5),
+        (2, '0016E5', 21 + 16, 37.5),
+        (2, 'mean', pytest.approx(21 + 23 / 3), pytest.approx(21.5 + 23 / 3)),
+    ]
+    assert all(math.isnan(row['fence']) for row in rows)
+    out = capsys.readouterr().out
+    assert f'| {DRIVES.stem} | 1 | 0006R0 | 17 | 80.00 | 50.00 | 17.50 | nan |' in out
+    assert f'| {DRIVES.stem} | 18.67 | 28.67 | 23.67 | 7.07 |' in out
+
+
+def test_a_config_without_drives_is_named(calls, tmp_path):
+    config = DRIVES.with_name(f'{NAMES[0]}.py')
+    with pytest.raises(InputError, match=rf'{config} has no drives to leave out; name a config whose data sets'):
+        accuracy.measure([config], [0], tmp_path, [], [], leave_one_out=True)
+    assert not calls
+
+
+def test_scores_of_an_unfinished_training_do_not_count(calls, tmp_path):
+    """A training that was interrupted has written the scores of its last validation."""
+    folder = tmp_path / f'{NAMES[1]}-3'
+    accuracy._claim(folder, dict(options=[], changes=[]))
+    (folder / 'evaluation').mkdir()
+    early = dict(summary=dict(mIoU=1.0, aAcc=1.0, mAcc=1.0), per_class=[])
+    (folder / 'evaluation' / 'scores.json').write_text(json.dumps(early))
+    (row,) = accuracy.measure([Path(f'{NAMES[1]}.py')], [3], tmp_path, [], [])
+    assert row['mIoU'] == 30
+    assert [command for command, _, _ in calls] == ['train', 'test']
 
 
 def test_other_options_are_another_run(calls, tmp_path):

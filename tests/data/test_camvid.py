@@ -1,5 +1,6 @@
 """CamVid: the data set against an independent count, the converter's round trip, and each of its errors."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,22 +10,24 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 from PIL import Image
 
+from mmseg_bisenet.cli import main
 from mmseg_bisenet.data import camvid
 from mmseg_bisenet.data.camvid import CamVidDataset, convert_camvid
 from mmseg_bisenet.errors import InputError
 
+DRIVES = Path(__file__).parents[2] / 'configs/bisenetv2/bisenetv2_fcn_1xb8-1k_camvid-drives-240x320.py'
 PIPELINE = [
     dict(type='LoadImageFromFile', _scope_='mmseg_bisenet'),
     dict(type='LoadAnnotations', _scope_='mmseg_bisenet', num_classes=11),
 ]
 
 
-def build(root: Path, split: str, **kwargs) -> CamVidDataset:
+def build(root: Path, split: str, *, folders: dict[str, str] | None = None, **kwargs) -> CamVidDataset:
     """The data set as a config with default_scope='mmseg' builds it."""
     cfg = dict(
         type='mmseg_bisenet.CamVidDataset',
         data_root=str(root),
-        data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'labels/{split}'),
+        data_prefix=folders or dict(img_path=f'images/{split}', seg_map_path=f'labels/{split}'),
         pipeline=PIPELINE,
         **kwargs,
     )
@@ -80,6 +83,42 @@ def test_shared_camvid_is_read_whole(shared_data, split, number):
     assert dataset.ignore_index == 255
     names = [Path(dataset.get_data_info(i)['img_path']).stem for i in range(number)]
     assert names == sorted(path.stem for path in (shared_data / 'camvid' / 'labels' / split).iterdir())
+
+
+@pytest.mark.parametrize(('prefixes', 'number'), [(['0016E5_'], 305), (['0001TP_', '0006R0_'], 163)])
+def test_drives_of_both_folders(shared_data, prefixes, number):
+    """468 labelled images: 204 of 0016E5 in train and 101 in val, 62 of 0001TP, 101 of 0006R0."""
+    folders = dict(img_path='images', seg_map_path='labels')
+    dataset = build(shared_data / 'camvid', 'train', prefixes=prefixes, folders=folders)
+    assert len(dataset) == number
+    infos = [dataset.get_data_info(i) for i in range(number)]
+    assert {Path(info['img_path']).name[:7] for info in infos} == set(prefixes)
+    assert {Path(info['img_path']).parent.name for info in infos} == ({'train', 'val'} if number == 305 else {'train'})
+    for info in infos:
+        image, label = (Path(info[key]) for key in ('img_path', 'seg_map_path'))
+        assert (image.stem, image.parent.name) == (label.stem, label.parent.name)
+    assert dataset[number - 1]['gt_seg_map'].shape == (360, 480)
+
+
+def test_test_images_are_never_of_a_drive(segnet, tmp_path):
+    """The drive 0001TP is in the training and in the test images of CamVid."""
+    convert_camvid(segnet, tmp_path / 'camvid')
+    folders = dict(img_path='images', seg_map_path='labels')
+    dataset = build(tmp_path / 'camvid', 'train', prefixes=['0001TP_1'], folders=folders)
+    root = tmp_path / 'camvid' / 'images'
+    assert [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))] == [
+        str(root / 'train' / '0001TP_1.png'),
+        str(root / 'val' / '0001TP_1.png'),
+    ]
+
+
+def test_a_prefix_without_images_is_named(segnet, tmp_path):
+    convert_camvid(segnet, tmp_path / 'camvid')
+    with pytest.raises(InputError) as caught:
+        build(tmp_path / 'camvid', 'train', prefixes=['0001TP_', '0006R0_'])
+    assert str(caught.value) == (
+        f'{tmp_path}/camvid/images/train: no image has a name that starts with 0006R0_; set prefixes to some of 0001TP_'
+    )
 
 
 def test_class_frequencies_are_those_of_the_files(shared_data):
@@ -282,3 +321,21 @@ def test_a_target_that_cannot_be_written_is_named(segnet, tmp_path):
     with pytest.raises(InputError) as caught:
         convert_camvid(segnet, target)
     assert str(caught.value) == f'{target} cannot be written (Not a directory); name another place'
+
+
+def test_the_command_tests_the_drive_that_is_left_out(segnet, tmp_path, monkeypatch):
+    for split, drive in (('train', '0006R0'), ('val', '0016E5'), ('test', '0016E5')):
+        for folder in (split, f'{split}annot'):
+            (segnet / folder / '0001TP_2.png').rename(segnet / folder / f'{drive}_2.png')
+    convert_camvid(segnet, tmp_path / 'camvid')
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(tmp_path))
+    weights = Path(camvid.__file__).parents[1] / 'weights' / 'bisenetv2_camvid.safetensors'
+    loader = ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False', 'scale=(64,48)']
+    for prefix, names in (('', ['val/0016E5_2']), ('0001TP_', ['train/0001TP_1', 'val/0001TP_1'])):
+        drive = [f'test_dataloader.dataset.prefixes=[{prefix}]'] if prefix else []
+        options = ['--work-dir', str(tmp_path / 'work'), '--cfg-options', *loader, *drive]
+        assert main(['test', str(DRIVES), str(weights), *options]) == 0
+        scores = json.loads((tmp_path / 'work' / 'evaluation' / 'scores.json').read_text())
+        tested = [Path(row['img_path']).relative_to(tmp_path / 'camvid' / 'images') for row in scores['per_image']]
+        assert [path.with_suffix('').as_posix() for path in tested] == names
+        assert sum(map(sum, scores['confusion'])) == len(names) * 44  # 48 pixels, 4 of them void

@@ -1,0 +1,35 @@
+# The recipe of `bisenetv2_fcn_1xb8-4k_camvid-240x320` in 1,000 iterations, trained on two of CamVid's three drives and
+# tested on the third: the usual validation images are frames of a training drive. `benchmarks.accuracy --leave-one-out`
+# leaves each drive out in turn. The prefixes end in `_`, because the command line reads 0016E5 as a number.
+_base_ = [
+    '../_base_/models/bisenetv2.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/schedule_400_adamw.py',
+    '../_base_/default_runtime.py',
+]
+crop_size = (240, 320)
+loss = dict(type='mmseg_bisenet.CrossEntropyLoss', class_weight=_base_.class_weight)
+model = dict(
+    num_classes=_base_.num_classes,
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(zero_init_last_norm=True),
+    decode_head=dict(loss_decode=loss),
+    auxiliary_head=[dict(head, loss_decode=loss) for head in _base_.model.auxiliary_head],
+    channels_last=True,
+)
+random_crop = dict(_base_.random_crop, ratio_range=(0.5, 1.5), crop_size=crop_size)
+train_pipeline = [_base_.load_image, _base_.load_labels, random_crop, _base_.flip, _base_.distort, _base_.pack]
+folders = dict(img_path='images', seg_map_path='labels')
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    dataset=dict(data_prefix=folders, prefixes=['0001TP_', '0006R0_'], pipeline=train_pipeline),
+)
+val_dataloader = dict(dataset=dict(data_prefix=folders, prefixes=['0016E5_']))
+test_dataloader = val_dataloader
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
+    dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=50, end=1000, by_epoch=False),
+]
+train_cfg = dict(max_iters=1000, val_interval=1000)
+default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=250))
