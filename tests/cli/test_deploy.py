@@ -73,6 +73,8 @@ def test_scores_of_an_exported_file(drawn, checkpoint, tmp_path, monkeypatch, ca
         assert scores[1][name] == pytest.approx(scores[0][name], abs=0.02)
     if options:
         return
+    for name, value in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=0).items():
+        monkeypatch.setenv(name, str(value))
     for option in (['--aug-test'], ['--launcher', 'pytorch']):
         assert main(['test', NAME, str(file), *option, *OPTIONS]) == 2
         assert f'{" ".join(option)} needs a checkpoint, and {file} is exported' in capsys.readouterr().err
