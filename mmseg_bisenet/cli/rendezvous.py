@@ -1,4 +1,4 @@
-"""The environment variables with which the processes of ``--launcher pytorch`` find each other, checked before the work.
+"""The environment variables of the processes of ``--launcher pytorch``, checked before the work.
 
 PyTorch waits for ever for a process of an impossible rank, and for a host that does not exist.
 """
@@ -7,7 +7,7 @@ import os
 import re
 import socket
 
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, short
 
 START = 'start it with torchrun or mim train --launcher pytorch'
 
@@ -50,5 +50,4 @@ def _wrong(name: str, wanted: str) -> InputError:
     value = os.environ.get(name)
     if value is None:
         return InputError(f'--launcher pytorch: {name} is not set; {START}')
-    shown = value if len(value) <= 60 else f'{value[:60]}…'
-    return InputError(f'--launcher pytorch: {name}={shown!r} has to be {wanted}; set it, or {START}')
+    return InputError(f'--launcher pytorch: {name}={short(value)!r} has to be {wanted}; set it, or {START}')
