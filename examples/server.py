@@ -26,11 +26,13 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from mmseg_bisenet.deploy import load
+from mmseg_bisenet.deploy.metadata import is_exported
 from mmseg_bisenet.errors import InputError, line
 from mmseg_bisenet.predict.image import decode_image
 
 MEGABYTES = 20  # of an upload
 SECONDS = 60  # that an upload may take
+GRACE = 3  # seconds to finish what is being answered, once the server is stopped
 WAITING = 64  # requests at a time, each of which may hold an upload
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
@@ -174,13 +176,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--port', type=int, default=8000)
     args = parser.parse_args(argv)
     try:
+        if not is_exported(args.file):
+            raise InputError(f'{args.file} is no exported file; write one with mmseg-bisenet export and give its name')
         place = listen(args.host, args.port)
         app = build(args.file)
     except InputError as error:
         print(f'server: error: {line(error)}', file=sys.stderr)
         return 2
     print(f'http://{args.host}:{place.getsockname()[1]}', flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level='warning')).run([place])
+    uvicorn.Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=GRACE)).run([place])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The one exception for errors that the user can fix."""
+"""The one exception for errors that the user can fix, and its text."""
 
 
 class InputError(ValueError, AssertionError):
@@ -13,3 +13,8 @@ class InputError(ValueError, AssertionError):
 def line(error: InputError) -> str:
     """The message in one line: the error of a data worker starts with the worker's traceback."""
     return str(error).strip().splitlines()[-1].removeprefix(f'{InputError.__module__}.{InputError.__qualname__}: ')
+
+
+def short(text: str, most: int = 100) -> str:
+    """The start of a text that comes from a file or the environment, for a message."""
+    return text if len(text) <= most else f'{text[:most]}…'

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from mmseg_bisenet import compat
 from mmseg_bisenet.checkpoints import pdparams, sane
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, short
 from mmseg_bisenet.files import check_output, identities, replacing, require_writable
 from mmseg_bisenet.palette import fault_of_names
 
@@ -271,9 +271,9 @@ def _reason(error: Exception) -> str:
 
 
 def some(names: list[str], most: int = 5) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, each shortened, and how many more there are."""
     more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
+    return ', '.join(map(short, names[:most])) + more
 
 
 def listed(faults: dict[str, list[str]]) -> str:

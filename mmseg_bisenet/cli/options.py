@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mmengine.config import Config, DictAction
 
 from mmseg_bisenet import config_check, model_index
+from mmseg_bisenet.cli import rendezvous
 from mmseg_bisenet.errors import InputError
 
 
@@ -52,8 +53,11 @@ def load(args: argparse.Namespace) -> Config:
     """Read the config and apply the options of the command line.
 
     Raises:
-        InputError: there is no such config, it cannot be read, or a field is wrong.
+        InputError: there is no such config, it cannot be read, or a field is wrong; or the processes of the launcher
+            cannot find each other.
     """
+    if getattr(args, 'launcher', 'none') == 'pytorch':
+        rendezvous.check()
     path = model_index.find_config(args.config)
     cfg = config_check.read(path)
     sizes = {name: tuple(cfg[name]) for name in ('crop_size', 'scale') if isinstance(cfg.get(name), list | tuple)}

@@ -77,11 +77,14 @@ def logs(work_dir: Path) -> list[Path]:
 def _parse(text: str) -> dict | None:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(line, dict) or not isinstance(line.get('step'), int):
         return None
-    return line if all(isinstance(line.get(key, 0), int | float) for key in SHOWN) else None
+    numbers = [line.get(key, 0) for key in ('step', *SHOWN)]
+    # Python reads integers of any length, and a chart has floats.
+    whole = all(isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53) for value in numbers)
+    return line if whole else None
 
 
 def _series(lines: list[dict], key: str) -> np.ndarray:

@@ -1,25 +1,18 @@
 """The HTML page of the results in ``WORK_DIR/evaluation``."""
 
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import jinja2
 import numpy as np
 
-from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import EVALUATION, check_input
+from mmseg_bisenet.files import EVALUATION
 from mmseg_bisenet.report import curves, pictures
+from mmseg_bisenet.report.scores import read
 
 TABLE_CLASSES = 30  # with more classes, the confusion matrix is a picture
 LARGEST = 15  # confusions in the list
-KEYS = {
-    *('config', 'checkpoint', 'created', 'versions', 'classes', 'palette', 'summary'),
-    *('per_class', 'confusion', 'per_image', 'skipped', 'samples'),
-}
 
 
 def render(work_dir: Path, folder: Path) -> str:
@@ -35,8 +28,7 @@ def render(work_dir: Path, folder: Path) -> str:
         InputError: there are no scores, or they are damaged.
     """
     lines, damaged = curves.read(work_dir)
-    with _scores(work_dir) as scores:
-        return _render(scores, curves.charts(lines), damaged, work_dir, folder)
+    return _render(_scores(work_dir), curves.charts(lines), damaged, work_dir, folder)
 
 
 def inputs(work_dir: Path) -> list[Path]:
@@ -45,27 +37,18 @@ def inputs(work_dir: Path) -> list[Path]:
     Raises:
         InputError: there are no scores, or they are damaged.
     """
-    with _scores(work_dir) as scores:
-        images = [row['img_path'] for rows in ('per_image', 'skipped', 'samples') for row in scores[rows]]
-        names = [scores['config'], scores['checkpoint'], *images]
-        return [Path(name) for name in names if name] + curves.logs(work_dir)
+    scores = _scores(work_dir)
+    images = [row['img_path'] for rows in ('per_image', 'skipped', 'samples') for row in scores[rows]]
+    names = [scores['config'], scores['checkpoint'], *images]
+    return [Path(name) for name in names if name] + curves.logs(work_dir)
 
 
-@contextmanager
-def _scores(work_dir: Path) -> Iterator[dict]:
-    """The content of ``scores.json``; what the block raises because of other types or shapes becomes one line."""
+def _scores(work_dir: Path) -> dict:
     path = work_dir / EVALUATION / 'scores.json'
-    again = f'run mmseg-bisenet test CONFIG CHECKPOINT --work-dir {work_dir}'
-    scores = _load(path, again)
-    try:
-        yield scores
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, jinja2.TemplateError) as error:
-        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
-        raise InputError(f'{path} is damaged ({reason}); {again} again') from error
+    return read(path, f'run mmseg-bisenet test CONFIG CHECKPOINT --work-dir {work_dir}')
 
 
 def _render(scores: dict, charts: list[curves.Chart], damaged: str, work_dir: Path, folder: Path) -> str:
-    """Raises one of many errors if the scores have other types or shapes than a test writes."""
     evaluation = work_dir / EVALUATION
     classes = scores['classes']
     # Not every data set has a palette.
@@ -97,22 +80,6 @@ def _render(scores: dict, charts: list[curves.Chart], damaged: str, work_dir: Pa
             for name in ('scores.json', 'per_class.csv', 'per_image.csv')
         },
     )
-
-
-def _load(path: Path, again: str) -> dict:
-    check_input(path)
-    try:
-        scores = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f'{path} does not exist; {again} first') from error
-    except OSError as error:
-        raise InputError(f'{path} cannot be read ({error.strerror}); make it readable') from error
-    except ValueError as error:
-        raise InputError(f'{path} is damaged ({error}); {again} again') from error
-    missing = KEYS - set(scores if isinstance(scores, dict) else ())
-    if missing:
-        raise InputError(f'{path} is damaged (it lacks {", ".join(sorted(missing))}); {again} again')
-    return scores
 
 
 def _confusion(classes: list[str], counts: np.ndarray) -> dict:

@@ -40,8 +40,8 @@ def of_sample(
     """
     name = Path(sample['img_path']).name
     pixels, photo_problem = _open(sample['img_path'], cv2.IMREAD_COLOR)
-    truth, truth_problem = _open(folder / sample['truth'], cv2.IMREAD_UNCHANGED)
-    prediction, prediction_problem = _open(folder / sample['prediction'], cv2.IMREAD_UNCHANGED)
+    truth, truth_problem = _ids(folder / sample['truth'])
+    prediction, prediction_problem = _ids(folder / sample['prediction'])
 
     photo, pictures = None, [Picture('photo', photo_problem)]
     if pixels is not None:
@@ -56,6 +56,9 @@ def of_sample(
             pictures.append(Picture(label, f'{label} of {name}: {_most(ids, classes)}', _coloured(ids, palette)))
     if truth is None or prediction is None:
         return [*pictures, Picture('errors', truth_problem or prediction_problem)], shown
+    if truth.shape != prediction.shape:
+        problem = f'{folder / sample["prediction"]} has another size than {folder / sample["truth"]}'
+        return [*pictures, Picture('errors', problem)], shown
     counts = truth != IGNORED
     wrong = counts & (truth != prediction)
     share = 100 * wrong.sum() / max(counts.sum(), 1)
@@ -70,6 +73,14 @@ def _open(path: str | Path, flag: int) -> tuple[np.ndarray | None, str]:
     except (OSError, InputError) as error:
         return None, f'{path} {"does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"}'
     return pixels, '' if pixels is not None else f'{path} cannot be read'
+
+
+def _ids(path: Path) -> tuple[np.ndarray | None, str]:
+    """As :func:`_open`, for a picture of class ids."""
+    ids, problem = _open(path, cv2.IMREAD_UNCHANGED)
+    if ids is not None and (ids.ndim != 2 or ids.dtype != np.uint8):
+        return None, f'{path} is no grey picture of 8 bits, which class ids are'
+    return ids, problem
 
 
 def _errors(photo: Image.Image | None, wrong: np.ndarray, ignored: np.ndarray) -> Image.Image:

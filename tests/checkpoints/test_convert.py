@@ -366,6 +366,12 @@ def test_another_network(tmp_path, capsys):
     )
 
 
+def test_long_names_are_shortened(tmp_path, capsys):
+    torch.save({'k' * 5000: torch.zeros(1)}, tmp_path / 'in.pth')
+    assert main(['convert', str(tmp_path / 'in.pth'), str(tmp_path / 'out.pth')]) == 2
+    assert f'its keys start with {"k" * 100}…; give a checkpoint' in capsys.readouterr().err
+
+
 def test_another_source_than_told(saved, capsys):
     line = refused(capsys, saved, '--source', 'torchseg')
     assert 'is no BiSeNet V1 or V2 of torchseg: its keys start with backbone.context_path' in line

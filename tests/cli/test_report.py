@@ -236,6 +236,44 @@ def test_damaged_scores(work_dir, capsys):
 
 
 @pytest.mark.parametrize(
+    'change, reason',
+    [
+        (dict(summary={}), 'summary has to be names with percentages from 0 to 100'),
+        (dict(summary=dict(mIoU=math.nan)), 'NaN is no number of JSON'),
+        (dict(summary=dict(mIoU=math.inf)), 'Infinity is no number of JSON'),
+        (dict(summary=dict(mIoU=-1)), 'summary has to be names with percentages from 0 to 100'),
+        (dict(summary=dict(mIoU=101)), 'summary has to be names with percentages from 0 to 100'),
+        (dict(per_class=[]), 'per_class has to be a row for each of classes'),
+        (dict(classes=['a', 'a', 'b', 'c']), 'classes has to be a list of different names'),
+        (dict(confusion=[[0, 0, 0, -1]] * 4), 'confusion has to be 4 rows of 4 counts, none below 0'),
+        (dict(per_image=[dict(img_path='a', mIoU=1)]), 'per_image[0].aAcc has to be a percentage from 0 to 100'),
+        (dict(skipped=[dict(img_path=1)]), 'skipped[0].img_path has to be text'),
+    ],
+)
+def test_figures_that_cannot_be(work_dir, capsys, change, reason):
+    write_scores(work_dir, read_scores(work_dir) | change)
+    assert f'scores.json is damaged ({reason}); run mmseg-bisenet test' in error(capsys, work_dir)
+
+
+def test_lists_in_lists_without_end(work_dir, capsys):
+    deep = '[' * 200_000
+    log(work_dir, '20260101_000000', dict(loss=1.0, step=1), dict(loss=1.0, step=10**400), end=deep)
+    text = page(work_dir)
+    assert f'left out: 2, the first is line 2 of {work_dir}/20260101_000000/vis_data/scalars.json' in text
+    capsys.readouterr()
+    (work_dir / 'evaluation' / 'scores.json').write_text(deep)
+    assert 'scores.json is damaged (lists in lists without end)' in error(capsys, work_dir, '--overwrite')
+
+
+def test_pictures_that_are_no_labels_are_named(work_dir):
+    truth, prediction = (work_dir / 'evaluation/samples' / f'best_00_{name}.png' for name in ('truth', 'prediction'))
+    Image.new('L', (3, 2)).save(prediction)
+    assert f'{prediction} has another size than {truth}' in page(work_dir)
+    Image.new('RGB', (WIDTH, HEIGHT)).save(truth)
+    assert f'{truth} is no grey picture of 8 bits' in page(work_dir)
+
+
+@pytest.mark.parametrize(
     'key, value',
     [
         ('classes', 5),

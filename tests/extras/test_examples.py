@@ -306,6 +306,10 @@ def test_the_command_says_in_one_line_what_is_wrong(file, tmp_path, capsys):
     assert capsys.readouterr().err == (
         f'server: error: 127.0.0.1:{port} cannot be used (Address already in use); give another --port or --host\n'
     )
+    assert server.main(['bisenetv2_camvid', '--port', '0']) == 2
+    assert capsys.readouterr().err == (
+        'server: error: bisenetv2_camvid is no exported file; write one with mmseg-bisenet export and give its name\n'
+    )
     assert server.main([str(tmp_path / 'none.onnx'), '--port', '0']) == 2
     assert capsys.readouterr().err.startswith(f'server: error: exported file {tmp_path / "none.onnx"} does not exist')
 
