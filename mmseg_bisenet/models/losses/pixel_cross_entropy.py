@@ -44,15 +44,13 @@ def pixel_cross_entropy(
 class _PixelCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(logits, labels)
         ctx.options = align_corners, ignore_index
-        kernels = _kernels() if logits.device.type == 'cpu' and _precise(logits) == torch.float32 else None
-        ctx.kernels = kernels
+        kernels = _kernels_for(logits)
         if kernels is not None:
-            losses, hits, shifts = kernels.forward(logits.float(), labels, align_corners, ignore_index)
-            ctx.save_for_backward(logits, labels, shifts)
+            losses, hits = kernels.forward(logits.float(), labels, align_corners, ignore_index)
             ctx.mark_non_differentiable(hits)
             return losses, hits
-        ctx.save_for_backward(logits, labels)
         losses = torch.empty(labels.shape, dtype=_precise(logits), device=logits.device)
         hits = torch.empty_like(labels, dtype=torch.bool)
         for strip in _strips(logits, labels, align_corners):
@@ -68,10 +66,11 @@ class _PixelCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        logits, labels, *shifts = ctx.saved_tensors
+        logits, labels = ctx.saved_tensors
         align_corners, ignore_index = ctx.options
-        if ctx.kernels is not None:
-            total = ctx.kernels.backward(logits.float(), labels, *shifts, gradient, align_corners, ignore_index)
+        kernels = _kernels_for(logits)
+        if kernels is not None:
+            total = kernels.backward(logits.float(), labels, gradient, align_corners, ignore_index)
             return total.to(logits.dtype), None, None, None
         total = torch.zeros_like(logits, dtype=_precise(logits))
         for strip in _strips(logits, labels, align_corners):
@@ -82,6 +81,12 @@ class _PixelCrossEntropy(torch.autograd.Function):
                 )
             strip.rows_below(total).add_(torch.autograd.grad(losses, rows, strip.of(gradient))[0])
         return total.to(logits.dtype), None, None, None
+
+
+def _kernels_for(logits: Tensor) -> ModuleType | None:
+    """Numba's, if it is here, for float32 and less; tensors without values (FakeTensor) have no memory to give it."""
+    fit = logits.device.type == 'cpu' and _precise(logits) == torch.float32 and type(logits) is Tensor
+    return _kernels() if fit else None
 
 
 @functools.cache

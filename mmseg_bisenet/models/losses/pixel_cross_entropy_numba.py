@@ -1,7 +1,7 @@
 """Numba kernels of :mod:`mmseg_bisenet.models.losses.pixel_cross_entropy` for CPUs.
 
-Logits are upsampled a row of a tile at a time, in the first-level cache, and never stored. The forward pass keeps one
-number per pixel, the logarithm of its sum of exponentials. With it the backward pass has the softmax in one go.
+Logits are upsampled a row of a tile at a time, in the first-level cache, and never stored. The backward pass upsamples
+them again.
 
 The rows of an image are divided into bands, which are the units of parallel work. A band reads ``BAND`` rows of logits
 and the first row of the next band, and has gradients for them. The gradients of even and odd bands go to two arrays, so
@@ -21,39 +21,37 @@ from mmseg_bisenet import openmp
 from mmseg_bisenet.openmp import next_unit, pointer
 from mmseg_bisenet.upsampling import taps
 
-TILE = 128  # columns: rows of 19 classes, their gradients and values take 48 KB
+TILE = 128  # columns: rows of 19 classes, their gradients and exponentials take 48 KB
 BAND = 8  # rows of logits
 ONE = np.float32(1)
 
 
-def forward(logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:
-    """logits: (N, C, h, w) float32, labels: (N, H, W) -> losses and hits as in ``pixel_cross_entropy``, and what
-    ``backward`` needs.
+def forward(logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """logits: (N, C, h, w) float32, labels: (N, H, W) -> what ``pixel_cross_entropy`` returns.
 
     Raises:
         IndexError: a label is neither a class nor ``ignore_index``.
     """
-    losses, shifts, sums = (torch.empty(labels.shape) for _ in range(3))
+    losses, sums = (torch.empty(labels.shape) for _ in range(2))
     hits, wrong = torch.empty(labels.shape, dtype=torch.bool), torch.zeros(1, dtype=torch.int64)
-    _run(_losses, logits, labels, align_corners, ignore_index, losses, shifts, sums, hits, wrong)
+    _run(_losses, logits, labels, align_corners, ignore_index, losses, sums, hits, wrong)
     if wrong:
         raise IndexError(f'a label is neither below {logits.shape[1]}, the number of classes, nor {ignore_index}')
-    sums.log_()
-    return losses.add_(sums), hits, shifts.add_(sums)
+    return losses.add_(sums.log_()), hits
 
 
-def backward(
-    logits: Tensor, labels: Tensor, shifts: Tensor, gradient: Tensor, align_corners: bool, ignore_index: int
-) -> Tensor:
+def backward(logits: Tensor, labels: Tensor, gradient: Tensor, align_corners: bool, ignore_index: int) -> Tensor:
     """gradient: of the losses, (N, H, W) float32 -> gradient of the logits."""
     totals = torch.zeros(2, *logits.shape)
-    _run(_gradients, logits, labels, align_corners, ignore_index, shifts, gradient.contiguous(), totals)
+    _run(_gradients, logits, labels, align_corners, ignore_index, gradient.contiguous(), totals)
     return totals[0].add_(totals[1])
 
 
 def _run(kernel: Any, logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int, *others: Tensor) -> None:
-    (_, _, small, narrow), (_, height, width) = logits.shape, labels.shape
-    logits, labels = logits.contiguous(), labels.contiguous()
+    (images, _, small, narrow), (labelled, height, width) = logits.shape, labels.shape
+    if images != labelled:
+        raise ValueError(f'logits of {images} images, and labels of {labelled}')
+    logits, labels = logits.contiguous(), labels.long().contiguous()
     upper, _, weights = taps(small, height, align_corners)
     weights[upper == small - 1] = 0  # no row is below the last
     bands = np.append(np.searchsorted(upper, range(0, small, BAND)), height)
@@ -115,6 +113,25 @@ def _widen(line, source, left, right, weights):
 
 
 @register_jitable(fastmath={'contract'})
+def _exponentials(above, below, weight, true, values, best, own, total):
+    """A row of logits between two: ``values`` become their exponentials, less the largest, ``best``; ``total`` is the
+    sum of these, and ``own`` the logit of the true class.
+    """
+    best[:] = -np.inf
+    total[:] = 0
+    for c in range(len(values)):
+        for x in range(TILE):
+            value = (ONE - weight) * above[c, x] + weight * below[c, x]
+            values[c, x] = value
+            best[x] = value if value > best[x] else best[x]
+            own[x] = value if true[x] == c else own[x]
+    for c in range(len(values)):
+        for x in range(TILE):
+            values[c, x] = _exp(values[c, x] - best[x])
+            total[x] += values[c, x]
+
+
+@register_jitable(fastmath={'contract'})
 def _narrow(line, target, left, right, weights):
     """Add the gradients of a row at full width to those of the logits, (C, W) -> (C, w), and clear them."""
     for c in range(len(target)):
@@ -130,19 +147,17 @@ def _narrow(line, target, left, right, weights):
 
 
 def _losses(memory):
-    """Largest logits, sums of exponentials, and losses without the logarithm of these sums."""
-    arguments = carray(memory, 22)
+    """Sums of exponentials, and losses without the logarithm of these sums."""
+    arguments = carray(memory, 21)
     ignored, logits, labels, bands, upper, row_weights, left, right, column_weights = _inputs(arguments)
     losses = carray(pointer(arguments[17]), labels.shape, np.float32)
-    largest = carray(pointer(arguments[18]), labels.shape, np.float32)
-    sums = carray(pointer(arguments[19]), labels.shape, np.float32)
-    hits = carray(pointer(arguments[20]), labels.shape, np.bool_)
-    wrong = carray(pointer(arguments[21]), 1, np.int64)
+    sums = carray(pointer(arguments[18]), labels.shape, np.float32)
+    hits = carray(pointer(arguments[19]), labels.shape, np.bool_)
+    wrong = carray(pointer(arguments[20]), 1, np.int64)
     classes, small = logits.shape[1:3]
     lines = np.zeros((2, classes, TILE), np.float32)  # rows of logits at full width, even and odd
-    values = np.empty((classes, TILE), np.float32)
-    best, total, own = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.zeros(TILE, np.float32)
-    true = np.zeros(TILE, np.int32)
+    values, true = np.empty((classes, TILE), np.float32), np.zeros(TILE, np.int32)
+    best, own, total = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
     while True:
         image, band = divmod(next_unit(memory), len(bands) - 1)
         if image >= len(logits):
@@ -156,43 +171,32 @@ def _losses(memory):
                     if held[row & 1] != row:
                         held[row & 1] = row
                         _widen(lines[row & 1], logits[image, :, min(row, small - 1)], *places)
-                above, below = lines[upper[y] & 1], lines[1 - upper[y] & 1]
-                weight = row_weights[y]
                 outside = 0
                 for x, label in enumerate(labels[image, y, tile]):
                     true[x] = np.int32(label)
                     outside |= (label != ignored) & ((label < 0) | (label >= classes))
                 if outside:
                     wrong[0] = 1
-                best[:] = -np.inf
-                total[:] = 0
-                for c in range(classes):
-                    for x in range(TILE):
-                        value = (ONE - weight) * above[c, x] + weight * below[c, x]
-                        values[c, x] = value
-                        best[x] = value if value > best[x] else best[x]
-                        own[x] = value if true[x] == c else own[x]
-                for c in range(classes):
-                    for x in range(TILE):
-                        total[x] += _exp(values[c, x] - best[x])
+                above, below = lines[upper[y] & 1], lines[1 - upper[y] & 1]
+                _exponentials(above, below, row_weights[y], true, values, best, own, total)
                 for x, label in enumerate(labels[image, y, tile]):
                     valid = label != ignored
                     losses[image, y, column + x] = best[x] - own[x] if valid else np.float32(0)
-                    largest[image, y, column + x] = best[x]
                     sums[image, y, column + x] = total[x] if valid else ONE
                     hits[image, y, column + x] = valid & (own[x] >= best[x]) & (total[x] == total[x])
 
 
 def _gradients(memory):
     """Gradients of the logits from those of the losses, ``factors``."""
-    arguments = carray(memory, 20)
+    arguments = carray(memory, 19)
     ignored, logits, labels, bands, upper, row_weights, left, right, column_weights = _inputs(arguments)
-    shifts = carray(pointer(arguments[17]), labels.shape, np.float32)
-    factors = carray(pointer(arguments[18]), labels.shape, np.float32)
+    factors = carray(pointer(arguments[17]), labels.shape, np.float32)
     images, classes, small, narrow = logits.shape
-    totals = carray(pointer(arguments[19]), (2, images, classes, small, narrow), np.float32)
+    totals = carray(pointer(arguments[18]), (2, images, classes, small, narrow), np.float32)
     lines, slopes = np.zeros((2, classes, TILE), np.float32), np.zeros((2, classes, TILE), np.float32)
-    shift, factor, true = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.int32)
+    values, true = np.empty((classes, TILE), np.float32), np.zeros(TILE, np.int32)
+    best, own, total = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
+    factor, share = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
     while True:
         image, band = divmod(next_unit(memory), len(bands) - 1)
         if image >= images:
@@ -209,17 +213,18 @@ def _gradients(memory):
                             _narrow(slopes[row & 1], target[:, held[row & 1]], *places)
                         held[row & 1] = row
                         _widen(lines[row & 1], logits[image, :, min(row, small - 1)], *places)
+                for x, label in enumerate(labels[image, y, tile]):
+                    true[x] = np.int32(label)
+                    factor[x] = factors[image, y, column + x] if label != ignored else np.float32(0)
                 above, below = lines[upper[y] & 1], lines[1 - upper[y] & 1]
                 slope_above, slope_below = slopes[upper[y] & 1], slopes[1 - upper[y] & 1]
                 weight = row_weights[y]
-                for x, label in enumerate(labels[image, y, tile]):
-                    true[x] = np.int32(label)
-                    shift[x] = shifts[image, y, column + x]
-                    factor[x] = factors[image, y, column + x] if label != ignored else np.float32(0)
+                _exponentials(above, below, weight, true, values, best, own, total)
+                for x in range(TILE):
+                    share[x] = factor[x] / total[x]
                 for c in range(classes):
                     for x in range(TILE):
-                        value = (ONE - weight) * above[c, x] + weight * below[c, x]
-                        slope = factor[x] * (_exp(value - shift[x]) - np.float32(true[x] == c))
+                        slope = share[x] * values[c, x] - (factor[x] if true[x] == c else np.float32(0))
                         slope_above[c, x] += (ONE - weight) * slope
                         slope_below[c, x] += weight * slope
             for row in held:
