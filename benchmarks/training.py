@@ -78,7 +78,7 @@ def methods(device: str, compiled: bool) -> list[Method]:
 def measure(
     model: dict, optimizer: dict, compared: list[Method], batch: int, crop: tuple[int, int], steps: int, device: str
 ) -> list[dict]:
-    """Train with the methods in turns.
+    """Train with the methods of a precision in turns.
 
     Args:
         model: of a config of ours.
@@ -98,7 +98,11 @@ def measure(
     """
     rows: dict[Method, dict] = {}
     with latency.cudnn_benchmark(device):
-        for method, clock in _times(model, optimizer, compared, batch, crop, steps, device).items():
+        times: dict[Method, list[float]] = {}
+        for precision in dict.fromkeys(method.precision for method in compared):
+            methods = [method for method in compared if method.precision == precision]
+            times |= _times(model, optimizer, methods, batch, crop, steps, device)
+        for method, clock in times.items():
             ms = median(clock[2:])
             row = asdict(method) | dict(batch=batch, height=crop[0], width=crop[1])
             row |= dict(cudnn_benchmark=torch.backends.cudnn.benchmark if device == 'cuda' else '')
