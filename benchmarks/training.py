@@ -4,12 +4,14 @@ Batches are synthetic and lie on the device with their labels, so the data loade
 measured (``scaling.py`` measures the loader). A step is what MMEngine's runner does with a batch: data preprocessor,
 forward pass with losses, backward pass and optimizer; all methods use the optimizer of the config. On a GPU, cuDNN
 chooses its convolutions by trying them, as ``cudnn_benchmark`` in our ``default_runtime.py`` and in stock's asks for.
+On a CPU each method has a process of its own: ours keep the memory that they free, as our training loop does. So does
+``stock, our loop``, to show what that alone is worth.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -21,6 +23,7 @@ from mmseg.registry import MODELS
 
 from benchmarks import command
 from benchmarks.steps import synthetic_batch, without_precision
+from benchmarks.turns import in_child, in_process
 from mmseg_bisenet.benchmark import latency, machine
 from mmseg_bisenet.benchmark.comparison import reason
 from mmseg_bisenet.benchmark.memory import peak_bytes
@@ -28,6 +31,7 @@ from mmseg_bisenet.benchmark.stock import stock
 from mmseg_bisenet.benchmark.tables import markdown
 from mmseg_bisenet.cli import options
 from mmseg_bisenet.deploy.precision import tf32
+from mmseg_bisenet.engine.freed_memory import keep_freed_memory
 from mmseg_bisenet.errors import InputError
 
 WRAPPERS = {
@@ -44,7 +48,7 @@ class Method:
     """How a network is trained.
 
     Args:
-        network: ``'stock'``, ``'ours'``, or ``'ours, stock loss'``, which keeps full-size logits.
+        network: ``'stock'``, ``'stock, our loop'``, ``'ours'``, or ``'ours, stock loss'``, with full-size logits.
         precision: ``'fp32'``, ``'tf32'`` (convolutions and matrix products of a GPU), ``'amp-fp16'`` or ``'amp-bf16'``.
         channels_last: weights and feature maps have the channels-last memory format.
         compiled: the backbone is compiled, as ``CompileHook`` does it.
@@ -64,7 +68,8 @@ def methods(device: str, compiled: bool) -> list[Method]:
     """The methods to compare on a device; at each precision, stock comes first."""
     found = []
     for precision in ('fp32', 'tf32', 'amp-fp16', 'amp-bf16') if device == 'cuda' else ('fp32', 'amp-bf16'):
-        found += [Method('stock', precision), Method('ours, stock loss', precision), Method('ours', precision)]
+        found += [Method('stock', precision)] + [Method('stock, our loop', precision)] * (device == 'cpu')
+        found += [Method('ours, stock loss', precision), Method('ours', precision)]
         found += [Method('ours', precision, channels_last=True)]
         found += [Method('ours', precision, channels_last=True, compiled=True)] if compiled else []
     return found
@@ -73,7 +78,7 @@ def methods(device: str, compiled: bool) -> list[Method]:
 def measure(
     model: dict, optimizer: dict, compared: list[Method], batch: int, crop: tuple[int, int], steps: int, device: str
 ) -> list[dict]:
-    """Train with the methods in turns.
+    """Train with the methods of a precision in turns.
 
     Args:
         model: of a config of ours.
@@ -93,7 +98,11 @@ def measure(
     """
     rows: dict[Method, dict] = {}
     with latency.cudnn_benchmark(device):
-        for method, clock in _times(model, optimizer, compared, batch, crop, steps, device).items():
+        times: dict[Method, list[float]] = {}
+        for precision in dict.fromkeys(method.precision for method in compared):
+            methods = [method for method in compared if method.precision == precision]
+            times |= _times(model, optimizer, methods, batch, crop, steps, device)
+        for method, clock in times.items():
             ms = median(clock[2:])
             row = asdict(method) | dict(batch=batch, height=crop[0], width=crop[1])
             row |= dict(cudnn_benchmark=torch.backends.cudnn.benchmark if device == 'cuda' else '')
@@ -117,19 +126,20 @@ def _times(
     """Milliseconds of the steps of each method that does not fail."""
     # Otherwise Dynamo compiles for any size at the second batch size, and runs the ninth network uncompiled.
     torch._dynamo.reset()
-    works: dict[Method, Callable[[], None]] = {}
+    works: dict[Method, Callable[[], float]] = {}
     times: dict[Method, list[float]] = {method: [] for method in compared}
-    for method in compared:
-        with _left_out_if_it_fails(str(method)):
-            works[method] = prepare(method, model, optimizer, batch, crop, device)
-    for _ in range(2 + steps):
-        for method in list(works):
+    with ExitStack() as processes:
+        for method in compared:
             with _left_out_if_it_fails(str(method)):
-                work = works.pop(method)
-                start = latency.now(device)
-                work()
-                times[method].append(1000 * (latency.now(device) - start))
-                works[method] = work
+                timed = in_child if device == 'cpu' else in_process
+                args = (method, model, optimizer, batch, crop, device)
+                works[method] = processes.enter_context(timed(device, prepare, *args))
+        for _ in range(2 + steps):
+            for method in list(works):
+                with _left_out_if_it_fails(str(method)):
+                    work = works.pop(method)
+                    times[method].append(work())
+                    works[method] = work
     return {method: times[method] for method in works}
 
 
@@ -147,6 +157,8 @@ def prepare(
 ) -> Callable[[], None]:
     """Build a segmentor with random weights; the function that is returned trains it by one step."""
     init_default_scope('mmseg')
+    if method.network != 'stock' and device == 'cpu':
+        keep_freed_memory()
     # By default the data preprocessor would pad to the crop of the config.
     model = model | dict(data_preprocessor=model['data_preprocessor'] | dict(size=crop))
     network = revert_sync_batchnorm(MODELS.build(_cfg(method, model))).to(device).train()
@@ -167,7 +179,7 @@ def prepare(
 
 
 def _cfg(method: Method, model: dict) -> dict:
-    if method.network == 'stock':
+    if method.network in ('stock', 'stock, our loop'):
         return stock(model)
     cfg = model | dict(channels_last=method.channels_last)
     if method.network == 'ours, stock loss':

@@ -8,6 +8,7 @@ Deviations from stock:
   sampler is built.
 - Each sample and each step has its own random numbers, derived from the seed. So no random state has to be saved, and
   nothing depends on the state of a data worker.
+- On a CPU, memory that a step frees is kept for the next step.
 - If a run ends after it saved a checkpoint and before the evaluation that was due, the resumed run evaluates first.
 
 With gradient accumulation, the losses are the same only if the checkpoint is of an iteration that ends an accumulation.
@@ -20,10 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine import dist
+from mmengine.device import get_device
 from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from mmseg_bisenet.engine.freed_memory import keep_freed_memory
 from mmseg_bisenet.engine.sampler import STEP, Draw, ResumableSampler, derive_seed
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.registry import DATASETS, LOOPS
@@ -60,6 +63,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
 
     def run(self) -> nn.Module:
         """Train from the current iteration (0, or that of the checkpoint) to the last. Return the model."""
+        if get_device() == 'cpu':
+            keep_freed_memory()
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self.seed = self._shared_seed()

@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import nn
 from torch._dynamo.exc import BackendCompilerFailed
 
-from benchmarks import training
+from benchmarks import training, turns
 from benchmarks.training import Method
 from mmseg_bisenet.cli import options
 
@@ -21,6 +21,11 @@ NAME = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
 @pytest.fixture
 def cfg(configs):
     return Config.fromfile(configs / f'bisenetv2/{NAME}.py')
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    monkeypatch.setattr(training, 'in_child', turns.in_process)
 
 
 def test_each_precision_starts_with_stock():
@@ -53,7 +58,7 @@ def test_all_methods_lose_the_same_from_the_same_weights(cfg, monkeypatch):
 
     monkeypatch.setattr(training, 'revert_sync_batchnorm', remember)
     model, optimizer = cfg.model.to_dict(), cfg.optim_wrapper.to_dict()
-    compared = training.methods('cpu', compiled=False)[:5]
+    compared = [each for each in training.methods('cpu', compiled=False) if each.network != 'stock, our loop'][:5]
     steps = [training.prepare(method, model, optimizer, 2, (64, 64), 'cpu') for method in compared]
     for step in steps:
         step()
@@ -67,7 +72,7 @@ def test_all_methods_lose_the_same_from_the_same_weights(cfg, monkeypatch):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_ratios_are_to_stock_at_the_same_precision(cfg, monkeypatch):
+def test_ratios_are_to_stock_at_the_same_precision(cfg, monkeypatch, one_process):
     seconds = iter(range(1000))
     durations = {'stock fp32': 8.0, 'ours fp32': 2.0, 'stock amp-bf16': 4.0, 'ours amp-bf16': 2.0}
     clock = [0.0]
@@ -80,7 +85,7 @@ def test_ratios_are_to_stock_at_the_same_precision(cfg, monkeypatch):
         return step
 
     monkeypatch.setattr(training, 'prepare', prepare)
-    monkeypatch.setattr(training.latency, 'now', lambda device: clock[0])
+    monkeypatch.setattr(turns.latency, 'now', lambda device: clock[0])
     monkeypatch.setattr(
         training, 'peak_bytes', lambda prepare, method, *others, device: 4e6 if method.network == 'stock' else 1e6
     )
@@ -92,7 +97,7 @@ def test_ratios_are_to_stock_at_the_same_precision(cfg, monkeypatch):
     assert [row['memory_ratio'] for row in rows] == [1, 0.25, 1, 0.25]
 
 
-def test_a_method_that_fails_costs_no_other_its_row(monkeypatch, capsys):
+def test_a_method_that_fails_costs_no_other_its_row(monkeypatch, capsys, one_process):
     """While it is built, in its second step, or while its memory is measured."""
     stock, built, trained, counted = (
         Method('stock', 'fp32'),
@@ -144,7 +149,7 @@ class Times(nn.Module):
         return self.factor * x
 
 
-def test_each_batch_size_is_compiled_for_itself(monkeypatch):
+def test_each_batch_size_is_compiled_for_itself(monkeypatch, one_process):
     """More compiled networks than Dynamo's limit, at two batch sizes; none falls back to eager mode."""
     before, shapes = torch._dynamo.utils.counters['stats']['unique_graphs'], []
 
@@ -198,11 +203,11 @@ def test_the_batch_lies_on_the_device_with_its_labels(cfg, monkeypatch):
 
 
 @pytest.mark.parametrize(('device', 'chosen', 'written'), [('cuda', True, True), ('cpu', False, '')])
-def test_cudnn_chooses_as_in_a_training(monkeypatch, device, chosen, written):
+def test_cudnn_chooses_as_in_a_training(monkeypatch, one_process, device, chosen, written):
     seen = []
     monkeypatch.setattr(training, 'prepare', lambda *_: lambda: seen.append(torch.backends.cudnn.benchmark))
     monkeypatch.setattr(torch.backends.cudnn, 'benchmark', False)  # a runner of another test may have set it
-    monkeypatch.setattr(training.latency, 'now', lambda device: len(seen))
+    monkeypatch.setattr(turns.latency, 'now', lambda device: len(seen))
     monkeypatch.setattr(training, 'peak_bytes', lambda prepare, *others, device: prepare(*others)() or 1e6)
     assert not torch.backends.cudnn.benchmark
     rows = training.measure({}, {}, [Method('stock', 'fp32'), Method('ours', 'fp32')], 4, (64, 64), 1, device)
@@ -211,7 +216,7 @@ def test_cudnn_chooses_as_in_a_training(monkeypatch, device, chosen, written):
     assert not torch.backends.cudnn.benchmark
 
 
-def test_the_command_writes_a_row_for_each_method(tmp_path, capsys, monkeypatch):
+def test_the_command_writes_a_row_for_each_method(tmp_path, capsys, monkeypatch, one_process):
     compared = [Method('stock', 'fp32'), Method('ours', 'fp32', channels_last=True)]
     monkeypatch.setattr(training, 'methods', lambda device, compiled: compared)
     monkeypatch.setattr(
@@ -225,6 +230,25 @@ def test_the_command_writes_a_row_for_each_method(tmp_path, capsys, monkeypatch)
     assert [(row['network'], row['channels_last']) for row in rows] == [('stock', 'False'), ('ours', 'True')]
     assert all(float(row['images_s']) > 0 and row['machine'] for row in rows)
     assert 'batch 2 of 64x64, 19 classes' in capsys.readouterr().out
+
+
+def test_our_networks_keep_freed_memory_and_stock_does_not(cfg, monkeypatch):
+    calls = []
+    monkeypatch.setattr(training, 'keep_freed_memory', lambda: calls.append(1))
+    monkeypatch.setattr(training, 'MODELS', SimpleNamespace(build=lambda _: 1 / 0))  # which comes after it
+    counts = {}
+    for device in ('cpu', 'meta'):
+        for method in training.methods('cpu', compiled=False)[:4]:
+            calls.clear()
+            with pytest.raises(ZeroDivisionError):
+                training.prepare(method, cfg.model.to_dict(), {}, 2, (64, 64), device)
+            counts[method.network, device] = len(calls)
+    assert {key for key, count in counts.items() if count} == {
+        ('stock, our loop', 'cpu'),
+        ('ours, stock loss', 'cpu'),
+        ('ours', 'cpu'),
+    }
+    assert len(counts) == 8
 
 
 def test_sizes_that_are_too_small_are_refused(capsys):

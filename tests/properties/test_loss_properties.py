@@ -47,6 +47,22 @@ def test_losses_and_gradients(batch):
     torch.testing.assert_close(hits, (own >= full.amax(1)) & valid)
 
 
+@given(batches())
+def test_numba_in_float32(batch):
+    assert strips._kernels() is not None
+    double, labels, ignored, aligned = batch
+    single = double.detach().float().requires_grad_()
+    double = single.detach().double().requires_grad_()
+    weights = torch.linspace(-1, 1, labels.numel()).view(labels.shape)
+    results = []
+    for logits in (single, double):
+        losses, _ = pixel_cross_entropy(logits, labels, aligned, ignored)
+        results.append((losses.float(), torch.autograd.grad((losses * weights).sum(), logits)[0].float()))
+    size = max(1, single.abs().max().item())
+    torch.testing.assert_close(*(losses for losses, _ in results), rtol=1e-5, atol=1e-5 * size)
+    torch.testing.assert_close(*(gradients for _, gradients in results), rtol=1e-4, atol=1e-5 * size)
+
+
 @given(batches(), st.floats(0.05, 1), st.floats(0, 1))
 def test_mining_keeps_the_hard_and_enough(batch, threshold, share):
     logits, labels, ignored, aligned = batch

@@ -1,4 +1,5 @@
 import math
+import sys
 
 import pytest
 import torch
@@ -7,7 +8,9 @@ from mmseg.registry import MODELS
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from mmseg_bisenet import openmp
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models import losses as losses_package
 from mmseg_bisenet.models.losses import pixel_cross_entropy as strips
 from mmseg_bisenet.models.losses.cross_entropy import _kth_largest, ohem_cross_entropy
 from mmseg_bisenet.models.losses.pixel_cross_entropy import pixel_cross_entropy
@@ -120,7 +123,8 @@ def test_the_registered_loss():
 
 @pytest.fixture(params=['cpu', 'cuda'])
 def device(request, monkeypatch) -> str:
-    """Whose strips are used: those of CUDA span images."""
+    """Whose strips are used, instead of Numba: those of CUDA span images."""
+    monkeypatch.setattr(strips, '_kernels', lambda: None)
     shape, device = strips._strip_shape, torch.device(request.param)
     monkeypatch.setattr(strips, '_strip_shape', lambda images, row, _: shape(images, row, device))
     return request.param
@@ -148,6 +152,84 @@ def test_pixels_of_logits_that_were_never_upsampled(small, size, align_corners, 
     torch.testing.assert_close(
         gradient((losses * weight).sum(), logits), gradient((expected * weight).sum(), logits), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.fixture(params=['Numba', 'strips'])
+def implementation(request, monkeypatch) -> None:
+    if request.param == 'strips':
+        monkeypatch.setattr(strips, '_kernels', lambda: None)
+    else:
+        assert strips._kernels() is not None
+
+
+# Bands of 8 rows and tiles of 128 columns, several of them and parts.
+@pytest.mark.parametrize(('small', 'size'), [*SIZES, ((19, 9), (41, 300)), ((17, 130), (5, 129))], ids=str)
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('classes', [1, 5, 33])
+def test_numba_computes_what_float64_does(small, size, align_corners, classes):
+    logits, labels = 3 * torch.randn(3, classes, *small), torch.randint(0, classes, (3, *size))
+    labels[torch.rand(labels.shape) < 0.1] = -7
+    logits[0, 0] += 200  # sure, and here and there wrong
+    logits.requires_grad_()
+    weight = torch.rand(3, *size) - 0.5
+    losses, hits = pixel_cross_entropy(logits, labels, align_corners, -7)
+    expected, same = pixel_cross_entropy(logits.double(), labels, align_corners, -7)
+    torch.testing.assert_close(losses, expected.float(), rtol=1e-5, atol=1e-4)  # positions are float32
+    assert (hits != same).sum() <= 1  # at a tie
+    gradients = [gradient((each * weight).sum(), logits) for each in (losses, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-4)
+
+
+def test_threads_do_not_change_the_losses(monkeypatch):
+    """Nor their number, nor an OpenMP without threads that can be used."""
+    logits, labels = torch.randn(3, 5, 20, 9, requires_grad=True), torch.randint(0, 5, (3, 40, 30))
+    results = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 7):
+            torch.set_num_threads(count)
+            losses, _ = pixel_cross_entropy(logits, labels)
+            results.append((losses, gradient(losses.sum(), logits)))
+    finally:
+        torch.set_num_threads(threads)
+    monkeypatch.setattr(openmp, '_parallel', lambda: None)
+    losses, _ = pixel_cross_entropy(logits, labels)
+    results.append((losses, gradient(losses.sum(), logits)))
+    for each in results[1:]:
+        assert torch.equal(each[0], results[0][0])
+        assert torch.equal(each[1], results[0][1])
+
+
+@pytest.mark.parametrize(('value', 'place'), [(torch.inf, 1), (-torch.inf, 1), (-torch.inf, 2), (torch.nan, 1)])
+def test_logits_that_are_not_finite_give_what_pytorch_gives(value, place):
+    logits, labels = torch.zeros(2, 3, 4, 4), torch.full((2, 4, 4), 2)
+    logits[0, place, 1, 2] = value
+    losses, hits = pixel_cross_entropy(logits, labels)
+    expected = F.cross_entropy(logits, labels, reduction='none')
+    # Interpolation gives the pixels around it some of it, with a weight of zero.
+    assert torch.equal(losses[0, 1, 2].isfinite(), expected[0, 1, 2].isfinite())
+    assert torch.equal(losses[0, 1, 2].isnan(), expected[0, 1, 2].isnan())
+    torch.testing.assert_close(losses[1], expected[1])
+    assert hits[0, 1, 2] == (value == -torch.inf and place == 1)
+
+
+@pytest.mark.parametrize('wrong', [3, -1, 2**32])
+def test_a_label_that_is_no_class_is_an_error(wrong, implementation):
+    labels = torch.zeros(2, 4, 200, dtype=torch.int64)
+    labels[1, 3, 199] = wrong
+    with pytest.raises(IndexError):
+        pixel_cross_entropy(torch.randn(2, 3, 2, 50), labels)
+
+
+def test_labels_of_other_images_are_refused(implementation):
+    with pytest.raises((ValueError, RuntimeError)):
+        pixel_cross_entropy(torch.randn(2, 3, 2, 5), torch.zeros(1, 4, 10, dtype=torch.int64))
+
+
+def test_without_numba_there_are_strips(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmseg_bisenet.models.losses.pixel_cross_entropy_numba', None)
+    monkeypatch.delattr(losses_package, 'pixel_cross_entropy_numba', raising=False)
+    assert strips._kernels.__wrapped__() is None
 
 
 def operators(images: int) -> int:
