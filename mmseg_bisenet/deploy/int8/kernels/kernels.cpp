@@ -1,0 +1,5 @@
+// The kernels of ../library.py, each a function that all threads call at the same time.
+#include "depthwise.h"
+#include "direct.h"
+#include "pool.h"
+#include "winograd.h"

@@ -1,0 +1,147 @@
+// 3x3 convolutions with stride 1 by F(4x4, 3x3) of Lavin & Gray (arXiv 1509.09308), whose input transform is exact in
+// 16 bits. Transformed patches and filters are quantized, as in LoWino (Li et al., ICPP 2021).
+#pragma once
+
+#include "layer.h"
+
+constexpr int TILE = 4, PATCH = 6, POINTS = 36;
+constexpr int ROWS = 6;  // tiles whose products are summed at the same time
+constexpr int COLUMNS = 64;  // for as many output channels
+
+inline int64_t patch_step(const Layer &layer) { return layer.tiles * layer.depth * 4 + 64; }
+inline int64_t product_step(const Layer &layer) { return layer.tiles * COLUMNS + LANES; }
+
+// Six values -> the same at 0, 1, -1, 2, -2 and infinity.
+inline void transform_six(const __m512i *d, int64_t step, __m512i *to) {
+    const auto add = [](__m512i a, __m512i b) { return _mm512_add_epi16(a, b); };
+    const auto sub = [](__m512i a, __m512i b) { return _mm512_sub_epi16(a, b); };
+    const __m512i d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
+    const __m512i even = sub(d4, _mm512_slli_epi16(d2, 2)), odd = sub(d3, _mm512_slli_epi16(d1, 2));
+    const __m512i near = sub(d4, d2), far = _mm512_slli_epi16(sub(d3, d1), 1);
+    to[0] = add(_mm512_slli_epi16(sub(d0, d2), 2), near);
+    to[1] = add(even, odd);
+    to[2] = sub(even, odd);
+    to[3] = add(near, far);
+    to[4] = sub(near, far);
+    to[5] = sub(sub(d5, d3), add(far, far));
+}
+
+// 32 channels of a patch -> the same of 36 matrices.
+inline void transform_patch(const Layer &layer, const uint8_t *from, uint8_t *to, int64_t step) {
+    const __m512i zero = _mm512_set1_epi16(layer.zero);
+    __m512i grid[PATCH][PATCH], columns[PATCH][PATCH], rows[PATCH];
+    for (int i = 0; i < PATCH; i++)
+        for (int j = 0; j < PATCH; j++) {
+            const uint8_t *pixel = from + i * layer.in_row + j * layer.in_pixel;
+            const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(pixel));
+            grid[i][j] = _mm512_sub_epi16(_mm512_cvtepu8_epi16(bytes), zero);
+        }
+    for (int j = 0; j < PATCH; j++) transform_six(&grid[0][j], PATCH, columns[j]);
+    for (int i = 0; i < PATCH; i++) {
+        transform_six(&columns[0][i], PATCH, rows);
+        for (int j = 0; j < PATCH; j++, to += step) {
+            const __m512i level = _mm512_set1_epi16(layer.levels[i * PATCH + j]);
+            const __m256i bytes = _mm512_cvtsepi16_epi8(_mm512_mulhrs_epi16(rows[j], level));
+            const __m256i positive = _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
+            _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), positive);
+        }
+    }
+}
+
+// (ROWS, depth) patches times (depth, COLUMNS), in fours of bytes.
+inline void multiply(const uint8_t *patches, int64_t depth, const int8_t *weight, const int32_t *start, int32_t *to) {
+    __m512i sums[ROWS][4];
+#pragma GCC unroll 6
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) sums[r][v] = _mm512_loadu_si512(start + LANES * v);
+    for (int64_t d = 0; d < depth; d++) {
+        __m512i factors[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) factors[v] = _mm512_loadu_si512(weight + 256 * d + 64 * v);
+#pragma GCC unroll 6
+        for (int r = 0; r < ROWS; r++) {
+            int32_t four;
+            __builtin_memcpy(&four, patches + (r * depth + d) * 4, 4);
+            const __m512i value = _mm512_set1_epi32(four);
+#pragma GCC unroll 4
+            for (int v = 0; v < 4; v++) sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], value, factors[v]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) _mm512_storeu_si512(to + r * COLUMNS + LANES * v, sums[r][v]);
+}
+
+// Six values -> four outputs.
+inline void transform_four(const __m512 *m, int64_t step, __m512 *to) {
+    const __m512 s = _mm512_add_ps(m[step], m[2 * step]), d = _mm512_sub_ps(m[step], m[2 * step]);
+    const __m512 t = _mm512_add_ps(m[3 * step], m[4 * step]), e = _mm512_sub_ps(m[3 * step], m[4 * step]);
+    to[0] = _mm512_add_ps(_mm512_add_ps(m[0], s), t);
+    to[1] = _mm512_fmadd_ps(e, _mm512_set1_ps(2), d);
+    to[2] = _mm512_fmadd_ps(t, _mm512_set1_ps(4), s);
+    to[3] = _mm512_add_ps(_mm512_fmadd_ps(e, _mm512_set1_ps(8), d), m[5 * step]);
+}
+
+// 16 channels of 36 matrices of products -> the same of 4x4 outputs, at their addresses.
+inline void transform_products(const int32_t *from, int64_t step, const float *units, __m512 bias, const Layer &layer,
+                               uint8_t *const *to, int64_t k) {
+    __m512 grid[PATCH][PATCH], columns[PATCH][TILE], values[TILE];
+    for (int i = 0; i < PATCH; i++)
+        for (int j = 0; j < PATCH; j++, from += step, units += COLUMNS)
+            grid[i][j] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(from)), _mm512_loadu_ps(units));
+    for (int j = 0; j < PATCH; j++) transform_four(&grid[0][j], PATCH, columns[j]);
+    for (int i = 0; i < TILE; i++) {
+        transform_four(&columns[0][i], TILE, values);
+        for (int j = 0; j < TILE; j++) {
+            const __m512 value = _mm512_add_ps(values[j], bias);
+            if (layer.floats)
+                _mm512_storeu_ps(reinterpret_cast<float *>(to[i * TILE + j]) + k,
+                                 layer.relu ? _mm512_max_ps(value, _mm512_setzero_ps()) : value);
+            else
+                store_bytes(to[i * TILE + j] + k, value);
+        }
+    }
+}
+
+// weight: for each 64 output channels, for each of 36 points and each group of input channels: (64, 4).
+extern "C" void winograd(Layer *layer) {
+    const int64_t across = (layer->width + TILE - 1) / TILE, down = (layer->height + TILE - 1) / TILE;
+    const int64_t total = across * down, inputs = layer->depth * 4, size = layer->floats ? 4 : 1;
+    const int64_t step = patch_step(*layer), product = product_step(*layer);
+    uint8_t *patches = layer->scratch + layer->threads.fetch_add(1) * layer->scratch_bytes;
+    int32_t *products = reinterpret_cast<int32_t *>(patches + POINTS * step);
+    uint8_t *dump = reinterpret_cast<uint8_t *>(products + POINTS * product);  // for outputs beyond the edge
+    for (int64_t first; (first = take(*layer, layer->tiles)) < total;) {
+        const int64_t count = first + layer->tiles < total ? layer->tiles : total - first;
+        for (int64_t t = 0; t < count; t++) {
+            const int64_t y = (first + t) / across * TILE, x = (first + t) % across * TILE;
+            const uint8_t *from = layer->in + y * layer->in_row + x * layer->in_pixel;
+            for (int64_t c = 0; c < inputs; c += 32)
+                transform_patch(*layer, from + c, patches + t * inputs + c, step);
+        }
+        for (int64_t panel = 0; panel < layer->outputs / COLUMNS; panel++) {
+            const float *units = layer->units + panel * POINTS * COLUMNS;
+            for (int64_t point = 0; point < POINTS; point++) {
+                const int64_t column = panel * POINTS + point;
+                for (int64_t t = 0; t < count; t += ROWS)
+                    multiply(patches + point * step + t * inputs, layer->depth, layer->weight + column * inputs * COLUMNS,
+                             layer->starts + column * COLUMNS, products + point * product + t * COLUMNS);
+            }
+            for (int64_t t = 0; t < count; t++) {
+                const int64_t y = (first + t) / across * TILE, x = (first + t) % across * TILE;
+                uint8_t *to[TILE * TILE];
+                for (int i = 0; i < TILE; i++)
+                    for (int j = 0; j < TILE; j++)
+                        to[i * TILE + j] = y + i < layer->height && x + j < layer->width
+                                               ? layer->out + (y + i) * layer->out_row + (x + j) * layer->out_pixel +
+                                                     panel * COLUMNS * size
+                                               : dump;
+                for (int c = 0; c < COLUMNS; c += LANES)
+                    transform_products(products + t * COLUMNS + c, product, units + c,
+                                       _mm512_loadu_ps(layer->bias + panel * COLUMNS + c), *layer, to, c);
+            }
+        }
+    }
+}
