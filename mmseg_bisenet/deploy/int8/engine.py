@@ -80,12 +80,8 @@ class Int8Network:
         elif self._is_winograd(step):
             kind = 'winograd'
             packed, unit, starts = packing.winograd(weight, inputs)
-            # In units of one byte of the input, whose channels have the same scale.
-            most = np.maximum(np.asarray(self.ranges[step.source.name]['transformed']) / in_scale.max(), 127.01)
-            levels = np.rint(32768 * 127 / most)
-            units = unit * (32768 / levels)[:, None]
-            more |= dict(levels=levels.astype(np.int16), starts=starts)
-            more['units'] = (units / out_scale.reshape(-1, 1, packing.COLUMNS)).astype(np.float32)
+            more |= dict(starts=starts)
+            more['units'] = (unit / out_scale.reshape(-1, 1, packing.COLUMNS)).astype(np.float32)
         else:
             kind = 'direct'
             wide = step.source is self.plan.image or step.output.name in self.options.get('wide', ())
@@ -197,7 +193,7 @@ class Run:
             threads = torch.get_num_threads()
             tiles = -(-height // 4) * -(-width // 4)
             layer.tiles = min(TILES, -(-tiles // (threads * 6)) * 6)
-            size = 36 * (layer.tiles * source.stored + 64) + 36 * (layer.tiles * 64 + 16) * 4 + 320
+            size = 36 * (layer.tiles * source.stored + 64) + 36 * (layer.tiles * 64 + 16) * 4 + layer.tiles * 192 + 256
             layer.scratch_bytes = -(-size // 64) * 64
             scratch = self._scratch(threads * layer.scratch_bytes + 64)
             layer.scratch = -(-scratch // 64) * 64

@@ -18,7 +18,7 @@ from mmseg_bisenet.errors import InputError
 SOURCES = Path(__file__).with_name('kernels')
 FLAGS = ('-O3', '-march=native', '-std=c++17', '-shared', '-fPIC')
 
-_POINTERS = 'source out weight scale bias shortcut shortcut_scale levels starts units scratch order first'.split()
+_POINTERS = 'source out weight scale bias shortcut shortcut_scale starts units scratch order first'.split()
 
 
 class Layer(ctypes.Structure):
@@ -28,8 +28,8 @@ class Layer(ctypes.Structure):
         (name, ctypes.c_void_p if name in _POINTERS else ctypes.c_int64)
         for name in (
             'next threads source in_row in_pixel out out_row out_pixel height width outputs depth kernel stride wide '
-            'floats zero weight scale bias shortcut shortcut_row shortcut_pixel shortcut_scale relu levels starts '
-            'units tiles scratch scratch_bytes order first'
+            'floats zero weight scale bias shortcut shortcut_row shortcut_pixel shortcut_scale relu starts units '
+            ' tiles scratch scratch_bytes order first'
         ).split()
     ]
 

@@ -28,7 +28,6 @@ struct Layer {
     int64_t shortcut_row, shortcut_pixel;
     const float *shortcut_scale;
     int64_t relu;  // of results in float32; bytes are clipped at 0 anyway
-    const int16_t *levels;  // Winograd: factors of the transformed patches, in 1/32768, (36,)
     const int32_t *starts;  // Winograd: first values of the sums, (outputs / 64, 36, 64)
     const float *units;  // Winograd: what a sum of 1 stands for, of that shape
     int64_t tiles;  // Winograd: of a block

@@ -7,6 +7,8 @@
 constexpr int TILE = 4, PATCH = 6, POINTS = 36;
 constexpr int ROWS = 6;  // tiles whose products are summed at the same time
 constexpr int COLUMNS = 64;  // for as many output channels
+constexpr int MOST = 1024;  // input channels
+constexpr int FACTORS = 3 * LANES;  // floats of a tile; 36 are in use
 
 inline int64_t patch_step(const Layer &layer) { return layer.tiles * layer.depth * 4 + 64; }
 inline int64_t product_step(const Layer &layer) { return layer.tiles * COLUMNS + LANES; }
@@ -26,10 +28,10 @@ inline void transform_six(const __m512i *d, int64_t step, __m512i *to) {
     to[5] = sub(sub(d5, d3), add(far, far));
 }
 
-// 32 channels of a patch -> the same of 36 matrices.
-inline void transform_patch(const Layer &layer, const uint8_t *from, uint8_t *to, int64_t step) {
+// 32 channels of a patch -> the same of 36 matrices, in 16 bits; `largest` takes their absolute values.
+inline void transform_patch(const Layer &layer, const uint8_t *from, __m512i *to, __m512i *largest) {
     const __m512i zero = _mm512_set1_epi16(layer.zero);
-    __m512i grid[PATCH][PATCH], columns[PATCH][PATCH], rows[PATCH];
+    __m512i grid[PATCH][PATCH], columns[PATCH][PATCH];
     for (int i = 0; i < PATCH; i++)
         for (int j = 0; j < PATCH; j++) {
             const uint8_t *pixel = from + i * layer.in_row + j * layer.in_pixel;
@@ -37,13 +39,37 @@ inline void transform_patch(const Layer &layer, const uint8_t *from, uint8_t *to
             grid[i][j] = _mm512_sub_epi16(_mm512_cvtepu8_epi16(bytes), zero);
         }
     for (int j = 0; j < PATCH; j++) transform_six(&grid[0][j], PATCH, columns[j]);
-    for (int i = 0; i < PATCH; i++) {
-        transform_six(&columns[0][i], PATCH, rows);
-        for (int j = 0; j < PATCH; j++, to += step) {
-            const __m512i level = _mm512_set1_epi16(layer.levels[i * PATCH + j]);
-            const __m256i bytes = _mm512_cvtsepi16_epi8(_mm512_mulhrs_epi16(rows[j], level));
+    for (int i = 0; i < PATCH; i++) transform_six(&columns[0][i], PATCH, to + i * PATCH);
+    for (int i = 0; i < POINTS; i++) largest[i] = _mm512_max_epi16(largest[i], _mm512_abs_epi16(to[i]));
+}
+
+inline uint16_t largest_of(__m512i values) {
+    const __m256i half = _mm256_max_epi16(_mm512_castsi512_si256(values), _mm512_extracti64x4_epi64(values, 1));
+    const __m128i quarter = _mm_max_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    return ~_mm_extract_epi16(_mm_minpos_epu16(_mm_xor_si128(quarter, _mm_set1_epi16(-1))), 0);
+}
+
+// All channels of a tile -> 36 matrices of bytes with 128 added, each with its own scale; `factors` are their units.
+inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, int64_t step, float *factors) {
+    alignas(64) __m512i values[MOST / 32 * POINTS];
+    __m512i largest[POINTS];
+    alignas(64) int32_t most[3 * LANES] = {}, levels[3 * LANES];
+    for (int i = 0; i < POINTS; i++) largest[i] = _mm512_setzero_si512();
+    const int64_t inputs = layer.depth * 4;
+    for (int64_t c = 0; c < inputs; c += 32) transform_patch(layer, from + c, values + c / 32 * POINTS, largest);
+    for (int i = 0; i < POINTS; i++) most[i] = largest_of(largest[i]);
+    for (int i = 0; i < 3 * LANES; i += LANES) {  // 127 becomes the largest; values up to 127 stay as they are
+        const __m512 whole = _mm512_cvtepi32_ps(_mm512_max_epi32(_mm512_loadu_si512(most + i), _mm512_set1_epi32(128)));
+        const __m512i level = _mm512_cvtps_epi32(_mm512_div_ps(_mm512_set1_ps(127 * 32768), whole));
+        _mm512_storeu_si512(levels + i, level);
+        _mm512_storeu_ps(factors + i, _mm512_div_ps(_mm512_set1_ps(32768), _mm512_cvtepi32_ps(level)));
+    }
+    for (int i = 0; i < POINTS; i++, to += step) {
+        const __m512i level = _mm512_set1_epi16(levels[i]);
+        for (int64_t c = 0; c < inputs; c += 32) {
+            const __m256i bytes = _mm512_cvtsepi16_epi8(_mm512_mulhrs_epi16(values[c / 32 * POINTS + i], level));
             const __m256i positive = _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
-            _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), positive);
+            _mm256_storeu_si256(reinterpret_cast<__m256i *>(to + c), positive);
         }
     }
 }
@@ -85,12 +111,14 @@ inline void transform_four(const __m512 *m, int64_t step, __m512 *to) {
 }
 
 // 16 channels of 36 matrices of products -> the same of 4x4 outputs, at their addresses.
-inline void transform_products(const int32_t *from, int64_t step, const float *units, __m512 bias, const Layer &layer,
-                               uint8_t *const *to, int64_t k) {
+inline void transform_products(const int32_t *from, int64_t step, const float *units, const float *factors, __m512 bias,
+                               const Layer &layer, uint8_t *const *to, int64_t k) {
     __m512 grid[PATCH][PATCH], columns[PATCH][TILE], values[TILE];
     for (int i = 0; i < PATCH; i++)
-        for (int j = 0; j < PATCH; j++, from += step, units += COLUMNS)
-            grid[i][j] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(from)), _mm512_loadu_ps(units));
+        for (int j = 0; j < PATCH; j++, from += step, units += COLUMNS, factors++) {
+            const __m512 unit = _mm512_mul_ps(_mm512_loadu_ps(units), _mm512_set1_ps(*factors));
+            grid[i][j] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(from)), unit);
+        }
     for (int j = 0; j < PATCH; j++) transform_four(&grid[0][j], PATCH, columns[j]);
     for (int i = 0; i < TILE; i++) {
         transform_four(&columns[0][i], TILE, values);
@@ -112,14 +140,14 @@ extern "C" void winograd(Layer *layer) {
     const int64_t step = patch_step(*layer), product = product_step(*layer);
     uint8_t *patches = layer->scratch + layer->threads.fetch_add(1) * layer->scratch_bytes;
     int32_t *products = reinterpret_cast<int32_t *>(patches + POINTS * step);
-    uint8_t *dump = reinterpret_cast<uint8_t *>(products + POINTS * product);  // for outputs beyond the edge
+    float *factors = reinterpret_cast<float *>(products + POINTS * product);
+    uint8_t *dump = reinterpret_cast<uint8_t *>(factors + layer->tiles * FACTORS);  // for outputs beyond the edge
     for (int64_t first; (first = take(*layer, layer->tiles)) < total;) {
         const int64_t count = first + layer->tiles < total ? layer->tiles : total - first;
         for (int64_t t = 0; t < count; t++) {
             const int64_t y = (first + t) / across * TILE, x = (first + t) % across * TILE;
             const uint8_t *from = layer->in + y * layer->in_row + x * layer->in_pixel;
-            for (int64_t c = 0; c < inputs; c += 32)
-                transform_patch(*layer, from + c, patches + t * inputs + c, step);
+            quantize_tile(*layer, from, patches + t * inputs, step, factors + t * FACTORS);
         }
         for (int64_t panel = 0; panel < layer->outputs / COLUMNS; panel++) {
             const float *units = layer->units + panel * POINTS * COLUMNS;
@@ -139,7 +167,7 @@ extern "C" void winograd(Layer *layer) {
                                                      panel * COLUMNS * size
                                                : dump;
                 for (int c = 0; c < COLUMNS; c += LANES)
-                    transform_products(products + t * COLUMNS + c, product, units + c,
+                    transform_products(products + t * COLUMNS + c, product, units + c, factors + t * FACTORS,
                                        _mm512_loadu_ps(layer->bias + panel * COLUMNS + c), *layer, to, c);
             }
         }
