@@ -111,13 +111,19 @@ class Run:
         self.floats: dict[Node, Tensor] = {}
         self.kept: list[Any] = []
         self.image = self._map(self.plan.image)
-        self.image.bytes[..., 3] = CONSTANT
+        height, width = self.image.height, self.image.width
+        self.pixels = Layer(height=height, width=width, in_row=3 * width, zero=CONSTANT)
+        self.pixels.out, self.pixels.out_row = self.image.address(), self.image.row
         self.calls = []
         for step, packed in zip(self.plan.steps, network.packed, strict=True):
-            self.calls += self._calls(step, packed)
+            new = self._calls(step, packed)
+            self.names = getattr(self, 'names', []) + [f'{step.output.name} {packed and packed[0]}' for _ in new]
+            self.calls += new
 
     def __call__(self, image: Tensor) -> Tensor:
-        self.image.bytes[..., :3] = image.numpy()
+        image = image.contiguous()
+        self.pixels.source = image.data_ptr()
+        run('pixels', self.pixels)
         for call in self.calls:
             call()
         return self.floats[self.plan.logits]
