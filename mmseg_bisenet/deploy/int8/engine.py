@@ -11,7 +11,7 @@ from torch.fx import Node
 from mmseg_bisenet.deploy.int8 import packing
 from mmseg_bisenet.deploy.int8.library import Layer, run
 from mmseg_bisenet.deploy.int8.maps import LANES, Map
-from mmseg_bisenet.deploy.int8.plan import Convolution, Other, Plan, Pool, aten, plan
+from mmseg_bisenet.deploy.int8.plan import Convolution, Gate, Other, Plan, Pool, aten, plan
 from mmseg_bisenet.models.inference.fold import CONSTANT
 
 TILES = 60
@@ -50,7 +50,7 @@ class Int8Network:
                 scale = np.concatenate([found[value][0] for value in node.args[0]])
                 found[node] = scale, found[node.args[0][0]][1]
             else:
-                most = max(self.ranges[node.name]['largest'], 1e-9)
+                most = max(self.ranges[node.name], 1e-9)
                 scale = most / (255 if positive else 127)
                 found[node] = np.full(channels, scale, np.float32), 0 if positive else 128
         return found
@@ -157,6 +157,8 @@ class Run:
             layer = _layer(source, step.kernel // 2, out.height, out.width, out.stored, step.kernel, step.stride)
             layer.out, layer.out_row, layer.out_pixel = out.address(), out.row, out.pixel
             return [lambda: run('max_pool', layer)]
+        if isinstance(step, Gate):
+            return self._gate(step)
         node = step.output
         if _joins(node, self.network.bytes_of):
             self._map(node)
@@ -174,6 +176,39 @@ class Run:
                 torch.from_numpy(target.bytes).copy_(value.permute(1, 2, 0))
             calls.append(quantize)
         return calls
+
+    def _gate(self, step: Gate):
+        source, out = self._map(step.source), self._map(step.output)
+        height, width = step.gate.meta['val'].shape[2:]
+        channels = step.output.meta['val'].shape[1]
+        align = step.align_corners
+        pad = (0, out.stored - channels)
+        in_scale, in_zero = self.network.scales[step.source]
+        out_scale, out_zero = self.network.scales[step.output]
+        scale = np.pad(in_scale / out_scale, pad).astype(np.float32)
+        more = np.pad(1 / out_scale, pad).astype(np.float32)
+        bias = np.full(out.stored, out_zero, np.float32)
+        rows, columns = _between(height, out.height, align), _between(width, out.width, align)
+        layer = _layer(source, 0, out.height, out.width, out.stored, 1, 1)
+        layer.out, layer.out_row, layer.out_pixel = out.address(), out.row, out.pixel
+        layer.small_width = width
+        layer.scale, layer.shortcut_scale, layer.bias = scale.ctypes.data, more.ctypes.data, bias.ctypes.data
+        layer.rows, layer.columns = rows.ctypes.data, columns.ctypes.data
+        layer.scratch_bytes = 2 * 4 * width * out.stored
+        layer.scratch = self._scratch(torch.get_num_threads() * layer.scratch_bytes)
+        smalls = {}
+        for name, node in (('gate', step.gate), ('summand', step.summand)):
+            if node is not None:
+                smalls[name] = node, torch.zeros(height, width, out.stored)
+                setattr(layer, name, smalls[name][1].data_ptr())
+        self.kept.append((layer, scale, more, bias, rows, columns))
+
+        def call():
+            for node, small in smalls.values():
+                value = self.floats[node] if node in self.floats else self._dequantized(node)
+                small[..., :channels].copy_(value[0].permute(1, 2, 0))
+            run('gate', layer)
+        return [call]
 
     def _convolution(self, step: Convolution, kind: str, packed: dict):
         source = self._map(step.source)
@@ -230,9 +265,21 @@ def _layer(source: Map, padding: int, height: int, width: int, outputs: int, ker
     )
 
 
+def _between(small: int, large: int, align_corners: bool) -> np.ndarray:
+    """For each of ``large`` places, the two of ``small`` ones that it lies between, and where."""
+    if align_corners:
+        at = np.arange(large) * ((small - 1) / max(large - 1, 1))
+    else:
+        at = np.maximum((np.arange(large) + 0.5) * (small / large) - 0.5, 0)
+    first = np.minimum(at.astype(np.int32), small - 1)
+    found = np.empty(large, dict(names=('first', 'second', 'part'), formats=('i4', 'i4', 'f4')))
+    found['first'], found['second'], found['part'] = first, np.minimum(first + 1, small - 1), at - first
+    return found
+
+
 def _byte_values(plan: Plan) -> dict[Node, None]:
     """The values that are stored in bytes, in order: those that a convolution or a pool reads."""
-    read = {step.source for step in plan.steps if isinstance(step, Convolution | Pool)}
+    read = {step.source for step in plan.steps if isinstance(step, Convolution | Pool | Gate)}
     read |= {step.shortcut for step in plan.convolutions() if step.shortcut is not None}
     found = {node: None for node in [plan.image, *(step.output for step in plan.steps)] if node in read}
     for node in reversed(list(found)):

@@ -18,7 +18,7 @@ from mmseg_bisenet.errors import InputError
 SOURCES = Path(__file__).with_name('kernels')
 FLAGS = ('-O3', '-march=native', '-std=c++17', '-shared', '-fPIC')
 
-_POINTERS = 'source out weight scale bias shortcut shortcut_scale starts units scratch order first'.split()
+_POINTERS = 'source out weight scale bias shortcut shortcut_scale starts units scratch order first gate summand rows columns'.split()
 
 
 class Layer(ctypes.Structure):
@@ -29,7 +29,8 @@ class Layer(ctypes.Structure):
         for name in (
             'next threads source in_row in_pixel out out_row out_pixel height width outputs depth kernel stride wide '
             'floats zero weight scale bias shortcut shortcut_row shortcut_pixel shortcut_scale relu starts units '
-            ' tiles scratch scratch_bytes order first'
+            ' tiles scratch scratch_bytes order first gate summand '
+            'small_width rows columns'
         ).split()
     ]
 

@@ -42,6 +42,17 @@ class Pool:
 
 
 @dataclass
+class Gate:
+    """``source * sigmoid(resized gate) + resized summand``."""
+
+    output: Node
+    source: Node
+    gate: Node
+    align_corners: bool
+    summand: Node | None = None
+
+
+@dataclass
 class Other:
     """By PyTorch, in float32."""
 
@@ -54,7 +65,7 @@ class Plan:
 
     image: Node
     logits: Node
-    steps: list[Convolution | Pool | Other]
+    steps: list[Convolution | Pool | Gate | Other]
     constants: dict[Node, Tensor] = field(default_factory=dict)
     positive: set[Node] = field(default_factory=set)  # values that are never negative
 
@@ -88,7 +99,7 @@ def plan(network: nn.Module, shape: tuple[int, int]) -> Plan:
     (output,) = (node for node in graph.nodes if node.op == 'output')
     (logits,) = output.args[0]
 
-    steps: dict[Node, Convolution | Pool | Other] = {}  # by the last node of each
+    steps: dict[Node, Convolution | Pool | Gate | Other] = {}  # by the last node of each
     result = Plan(image, logits, [], constants, {image})
     for node in nodes:
         if node.op != 'call_function':
@@ -126,11 +137,55 @@ def _step(node: Node, steps: dict[Node, Any], constants: dict[Node, Tensor], pos
                 del steps[before.output]
                 before.shortcut, before.output = other, node
                 return before
+        if gate := _with_summand(node, steps):
+            return gate
+    if node.target is aten.mul.Tensor and (gate := _gate(node, steps)):
+        return gate
+    if node.target is aten.avg_pool2d.default and node.args[1:] == ([3, 3], [2, 2], [1, 1]):
+        # The mean of zeros too is a convolution.
+        channels = _shape(node)[1]
+        return Convolution(
+            node, node.args[0], torch.full((channels, 1, 3, 3), 1 / 9), torch.zeros(channels), 2, groups=channels
+        )
     if node.target is aten.max_pool2d.default and len(node.args) == 4 and node.args[0] in positive:
         (kernel, width), (stride, other), (padding, _) = node.args[1:]
         if kernel == width and stride == other and padding == kernel // 2:
             return Pool(node, node.args[0], kernel, stride)
     return Other(node)
+
+
+def _gate(node: Node, steps: dict[Node, Any]) -> Gate | None:
+    for value, gate in (node.args[:2], node.args[1::-1]):
+        if not (isinstance(value, Node) and isinstance(gate, Node)) or _shape(value) != _shape(node):
+            continue
+        small = _resized(gate.args[0], steps) if gate.target is aten.sigmoid.default and len(gate.users) == 1 else None
+        if small is not None:
+            for inner in (gate, gate.args[0]):
+                del steps[inner]
+            return Gate(node, value, small, gate.args[0].args[2])
+    return None
+
+
+def _with_summand(node: Node, steps: dict[Node, Any]) -> Gate | None:
+    for value, other in (node.args[:2], node.args[1::-1]):
+        gate = steps.get(value)
+        small = _resized(other, steps)
+        if not isinstance(gate, Gate) or gate.summand is not None or len(value.users) > 1 or small is None:
+            continue
+        if other.args[2] == gate.align_corners and _shape(small)[2:] == _shape(gate.gate)[2:] and _shape(other) == _shape(node):
+            for inner in (value, other):
+                del steps[inner]
+            gate.summand, gate.output = small, node
+            return gate
+    return None
+
+
+def _resized(node: Any, steps: dict[Node, Any]) -> Node | None:
+    """What is resized bilinearly to give a value that nothing else reads."""
+    if not isinstance(steps.get(node), Other) or len(node.users) > 1:
+        return None
+    bilinear = node.target is aten.upsample_bilinear2d.vec and node.args[3:] in ((), (None,))
+    return node.args[0] if bilinear else None
 
 
 def _only(node: Any, steps: dict[Node, Any]) -> Convolution | None:

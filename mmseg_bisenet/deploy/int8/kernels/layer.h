@@ -8,6 +8,11 @@
 
 constexpr int LANES = 16;  // int32 or float values in a vector
 
+struct Between {
+    int32_t first, second;
+    float part;  // 0: the first, 1: the second
+};
+
 // One layer. `layers.py` has the same fields in the same order; each takes 8 bytes. Distances are in bytes.
 struct Layer {
     std::atomic<int64_t> next;  // piece of work that no thread has taken
@@ -35,6 +40,9 @@ struct Layer {
     int64_t scratch_bytes;  // of a thread
     const uint8_t *order;  // depthwise: see there
     const int64_t *first;
+    const float *gate, *summand;  // gates: see there
+    int64_t small_width;
+    const Between *rows, *columns;
 };
 
 inline int64_t take(Layer &layer, int64_t amount) { return layer.next.fetch_add(amount, std::memory_order_relaxed); }
