@@ -233,8 +233,8 @@ class Run:
         if kind == 'winograd':
             threads = torch.get_num_threads()
             tiles = -(-height // 4) * -(-width // 4)
-            layer.tiles = min(TILES, -(-tiles // (threads * 6)) * 6)
-            size = 36 * (layer.tiles * source.stored + 64) + 36 * (layer.tiles * 64 + 16) * 4 + layer.tiles * 192 + 256
+            layer.tiles = min(TILES, -(-tiles // (threads * 12)) * 12)
+            size = layer.tiles * (36 * source.stored + 192) + 12 * 36 * 256 + 256
             layer.scratch_bytes = -(-size // 64) * 64
             scratch = self._scratch(threads * layer.scratch_bytes + 64)
             layer.scratch = -(-scratch // 64) * 64

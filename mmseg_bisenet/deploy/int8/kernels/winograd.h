@@ -6,12 +6,13 @@
 
 constexpr int TILE = 4, PATCH = 6, POINTS = 36;
 constexpr int ROWS = 6;  // tiles whose products are summed at the same time
+#ifndef GROUP
+#define GROUP 12
+#endif
 constexpr int COLUMNS = 64;  // for as many output channels
 constexpr int MOST = 1024;  // input channels
 constexpr int FACTORS = 3 * LANES;  // floats of a tile; 36 are in use
-
-inline int64_t patch_step(const Layer &layer) { return layer.tiles * layer.depth * 4 + 64; }
-inline int64_t product_step(const Layer &layer) { return layer.tiles * COLUMNS + LANES; }
+constexpr int PRODUCTS = POINTS * COLUMNS;  // of a tile
 
 // Six values -> the same at 0, 1, -1, 2, -2 and infinity.
 inline void transform_six(const __m512i *d, int64_t step, __m512i *to) {
@@ -50,7 +51,7 @@ inline uint16_t largest_of(__m512i values) {
 }
 
 // All channels of a tile -> 36 matrices of bytes with 128 added, each with its own scale; `factors` are their units.
-inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, int64_t step, float *factors) {
+inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, float *factors) {
     alignas(64) __m512i values[MOST / 32 * POINTS];
     __m512i largest[POINTS];
     alignas(64) int32_t most[3 * LANES] = {}, levels[3 * LANES];
@@ -64,7 +65,7 @@ inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, 
         _mm512_storeu_si512(levels + i, level);
         _mm512_storeu_ps(factors + i, _mm512_div_ps(_mm512_set1_ps(32768), _mm512_cvtepi32_ps(level)));
     }
-    for (int i = 0; i < POINTS; i++, to += step) {
+    for (int i = 0; i < POINTS; i++, to += inputs) {
         const __m512i level = _mm512_set1_epi16(levels[i]);
         for (int64_t c = 0; c < inputs; c += 32) {
             const __m256i bytes = _mm512_cvtsepi16_epi8(_mm512_mulhrs_epi16(values[c / 32 * POINTS + i], level));
@@ -74,8 +75,8 @@ inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, 
     }
 }
 
-// (ROWS, depth) patches times (depth, COLUMNS), in fours of bytes.
-inline void multiply(const uint8_t *patches, int64_t depth, const int8_t *weight, const int32_t *start, int32_t *to) {
+// (ROWS, depth) patches, `row` bytes apart, times (depth, COLUMNS), in fours of bytes.
+inline void multiply(const uint8_t *patches, int64_t row, int64_t depth, const int8_t *weight, const int32_t *start, int32_t *to) {
     __m512i sums[ROWS][4];
 #pragma GCC unroll 6
     for (int r = 0; r < ROWS; r++)
@@ -88,7 +89,7 @@ inline void multiply(const uint8_t *patches, int64_t depth, const int8_t *weight
 #pragma GCC unroll 6
         for (int r = 0; r < ROWS; r++) {
             int32_t four;
-            __builtin_memcpy(&four, patches + (r * depth + d) * 4, 4);
+            __builtin_memcpy(&four, patches + r * row + 4 * d, 4);
             const __m512i value = _mm512_set1_epi32(four);
 #pragma GCC unroll 4
             for (int v = 0; v < 4; v++) sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], value, factors[v]);
@@ -97,7 +98,7 @@ inline void multiply(const uint8_t *patches, int64_t depth, const int8_t *weight
 #pragma GCC unroll 6
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) _mm512_storeu_si512(to + r * COLUMNS + LANES * v, sums[r][v]);
+        for (int v = 0; v < 4; v++) _mm512_storeu_si512(to + r * PRODUCTS + LANES * v, sums[r][v]);
 }
 
 // Six values -> four outputs.
@@ -111,11 +112,11 @@ inline void transform_four(const __m512 *m, int64_t step, __m512 *to) {
 }
 
 // 16 channels of 36 matrices of products -> the same of 4x4 outputs, at their addresses.
-inline void transform_products(const int32_t *from, int64_t step, const float *units, const float *factors, __m512 bias,
+inline void transform_products(const int32_t *from, const float *units, const float *factors, __m512 bias,
                                const Layer &layer, uint8_t *const *to, int64_t k) {
     __m512 grid[PATCH][PATCH], columns[PATCH][TILE], values[TILE];
     for (int i = 0; i < PATCH; i++)
-        for (int j = 0; j < PATCH; j++, from += step, units += COLUMNS, factors++) {
+        for (int j = 0; j < PATCH; j++, from += COLUMNS, units += COLUMNS, factors++) {
             const __m512 unit = _mm512_mul_ps(_mm512_loadu_ps(units), _mm512_set1_ps(*factors));
             grid[i][j] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(from)), unit);
         }
@@ -134,41 +135,46 @@ inline void transform_products(const int32_t *from, int64_t step, const float *u
 }
 
 // weight: for each 64 output channels, for each of 36 points and each group of input channels: (64, 4).
+//
+// A block of tiles is transformed at a time, so that its patches stay in the second cache; of these, GROUP are
+// multiplied and transformed back at a time, so that their products stay there too.
 extern "C" void winograd(Layer *layer) {
     const int64_t across = (layer->width + TILE - 1) / TILE, down = (layer->height + TILE - 1) / TILE;
-    const int64_t total = across * down, inputs = layer->depth * 4, size = layer->floats ? 4 : 1;
-    const int64_t step = patch_step(*layer), product = product_step(*layer);
+    const int64_t total = across * down, inputs = layer->depth * 4, size = layer->floats ? 4 : 1, row = POINTS * inputs;
     uint8_t *patches = layer->scratch + layer->threads.fetch_add(1) * layer->scratch_bytes;
-    int32_t *products = reinterpret_cast<int32_t *>(patches + POINTS * step);
-    float *factors = reinterpret_cast<float *>(products + POINTS * product);
+    int32_t *products = reinterpret_cast<int32_t *>(patches + layer->tiles * row);
+    float *factors = reinterpret_cast<float *>(products + GROUP * PRODUCTS);
     uint8_t *dump = reinterpret_cast<uint8_t *>(factors + layer->tiles * FACTORS);  // for outputs beyond the edge
     for (int64_t first; (first = take(*layer, layer->tiles)) < total;) {
         const int64_t count = first + layer->tiles < total ? layer->tiles : total - first;
         for (int64_t t = 0; t < count; t++) {
             const int64_t y = (first + t) / across * TILE, x = (first + t) % across * TILE;
             const uint8_t *from = layer->in + y * layer->in_row + x * layer->in_pixel;
-            quantize_tile(*layer, from, patches + t * inputs, step, factors + t * FACTORS);
+            quantize_tile(*layer, from, patches + t * row, factors + t * FACTORS);
         }
         for (int64_t panel = 0; panel < layer->outputs / COLUMNS; panel++) {
             const float *units = layer->units + panel * POINTS * COLUMNS;
-            for (int64_t point = 0; point < POINTS; point++) {
-                const int64_t column = panel * POINTS + point;
-                for (int64_t t = 0; t < count; t += ROWS)
-                    multiply(patches + point * step + t * inputs, layer->depth, layer->weight + column * inputs * COLUMNS,
-                             layer->starts + column * COLUMNS, products + point * product + t * COLUMNS);
-            }
-            for (int64_t t = 0; t < count; t++) {
-                const int64_t y = (first + t) / across * TILE, x = (first + t) % across * TILE;
-                uint8_t *to[TILE * TILE];
-                for (int i = 0; i < TILE; i++)
-                    for (int j = 0; j < TILE; j++)
-                        to[i * TILE + j] = y + i < layer->height && x + j < layer->width
-                                               ? layer->out + (y + i) * layer->out_row + (x + j) * layer->out_pixel +
-                                                     panel * COLUMNS * size
-                                               : dump;
-                for (int c = 0; c < COLUMNS; c += LANES)
-                    transform_products(products + t * COLUMNS + c, product, units + c, factors + t * FACTORS,
-                                       _mm512_loadu_ps(layer->bias + panel * COLUMNS + c), *layer, to, c);
+            uint8_t *out = layer->out + panel * COLUMNS * size;
+            for (int64_t group = 0; group < count; group += GROUP) {
+                for (int64_t point = 0; point < POINTS; point++) {
+                    const int64_t column = panel * POINTS + point;
+                    for (int64_t t = 0; t < GROUP; t += ROWS)
+                        multiply(patches + (group + t) * row + point * inputs, row, layer->depth,
+                                 layer->weight + column * inputs * COLUMNS, layer->starts + column * COLUMNS,
+                                 products + t * PRODUCTS + point * COLUMNS);
+                }
+                for (int64_t t = group; t < count && t < group + GROUP; t++) {
+                    const int64_t y = (first + t) / across * TILE, x = (first + t) % across * TILE;
+                    uint8_t *to[TILE * TILE];
+                    for (int i = 0; i < TILE; i++)
+                        for (int j = 0; j < TILE; j++)
+                            to[i * TILE + j] = y + i < layer->height && x + j < layer->width
+                                                   ? out + (y + i) * layer->out_row + (x + j) * layer->out_pixel
+                                                   : dump;
+                    for (int c = 0; c < COLUMNS; c += LANES)
+                        transform_products(products + (t - group) * PRODUCTS + c, units + c, factors + t * FACTORS,
+                                           _mm512_loadu_ps(layer->bias + panel * COLUMNS + c), *layer, to, c);
+                }
             }
         }
     }
