@@ -4,6 +4,7 @@ import copy
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from mmseg_bisenet.deploy.backends.base import Engine
 from mmseg_bisenet.deploy.export import checked_shape, write
 from mmseg_bisenet.deploy.network import describe
 from mmseg_bisenet.deploy.precision import switch_tf32_off
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.zoo import get_model
 
@@ -28,13 +30,18 @@ def build(
     device: str | torch.device,
     throughput: bool,
     threads: int | None,
-    calibration: Iterable[np.ndarray],
+    calibration: Iterable[np.ndarray] | str | Path,
 ) -> tuple[Engine, dict]:
     """The engine and its metadata; the arguments are those of :func:`mmseg_bisenet.deploy.load`."""
     device = torch.device(device)
     if threads and backend.needs_torch:
         forks.set_threads(threads)
-    images = quantize.checked(calibration, shape) if precision == 'int8' else []
+    images: Any = []
+    if precision == 'int8':
+        is_file = isinstance(calibration, str | Path)
+        if is_file and backend.name != 'compile':
+            raise InputError(f'calibration={str(calibration)!r}: runtime {backend.name} takes images, not a file')
+        images = calibration if is_file else quantize.checked(calibration, shape)
     backend.require_build(precision, device)
     switch_tf32_off(precision, device)
     if isinstance(source, BiSeNetSegmentor):

@@ -3,7 +3,6 @@
 A convolution takes a following addition and ReLU into itself. Between layers that run in int8, values are bytes.
 """
 
-import operator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,8 +68,18 @@ class Plan:
     constants: dict[Node, Tensor] = field(default_factory=dict)
     positive: set[Node] = field(default_factory=set)  # values that are never negative
 
+    @property
     def convolutions(self) -> list[Convolution]:
         return [step for step in self.steps if isinstance(step, Convolution)]
+
+    @property
+    def stored(self) -> list[Node]:
+        """The values that lie in maps of bytes, in order: what kernels read, and the parts of what is joined."""
+        read = {step.source for step in self.steps if not isinstance(step, Other)}
+        read |= {step.shortcut for step in self.convolutions if step.shortcut is not None}
+        for joined in [node for node in read if node.target is aten.cat.default]:
+            read |= set(joined.args[0])
+        return [node for node in [self.image, *(step.output for step in self.steps)] if node in read]
 
 
 class Pixels(nn.Module):

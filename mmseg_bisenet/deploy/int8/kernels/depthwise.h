@@ -37,7 +37,7 @@ void depthwise_row(const Layer &layer, int64_t y, int64_t k) {
 
 // weight: for each 16 output channels and each column of the kernel: (16, 4), of three rows and a zero.
 // order, first: for each 16 output channels, where `column` finds their bytes, (64,), and their first input channel.
-extern "C" void depthwise(Layer *layer) {
+EXPORTED void depthwise(Layer *layer) {
     const auto row = layer->stride == 1 ? depthwise_row<1> : depthwise_row<2>;
     for (int64_t y; (y = take(*layer, 1)) < layer->height;)
         for (int64_t k = 0; k < layer->outputs; k += LANES) row(*layer, y, k);

@@ -56,7 +56,7 @@ void direct_row(const Layer &layer, int64_t y, int64_t k, const int8_t *weight) 
 
 // weight: for each block of 64 output channels (the last may have 48, 32 or 16), for each byte of the weights, row and
 // column of the kernel and group of input channels: (outputs of the block, 4).
-extern "C" void direct(Layer *layer) {
+EXPORTED void direct(Layer *layer) {
     const int64_t channel = layer->kernel * layer->kernel * layer->depth * 4 * (1 + layer->wide);
     for (int64_t y; (y = take(*layer, 1)) < layer->height;)
         for (int64_t k = 0; k < layer->outputs; k += 64) {

@@ -23,7 +23,7 @@ inline __m512 between(const float *a, const float *b, __m512 part) {
 
 // gate, summand: (small height, small width, outputs) float32, or null for no summand.
 // rows, columns: for each row and column of the output, between which two of the small maps it lies, and where.
-extern "C" void gate(Layer *layer) {
+EXPORTED void gate(Layer *layer) {
     const int64_t line = layer->small_width * layer->outputs;
     float *const gates = reinterpret_cast<float *>(layer->scratch + layer->threads.fetch_add(1) * layer->scratch_bytes);
     float *const summands = gates + line;

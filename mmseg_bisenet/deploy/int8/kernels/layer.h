@@ -6,6 +6,8 @@
 
 #include <atomic>
 
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
 constexpr int LANES = 16;  // int32 or float values in a vector
 
 struct Between {

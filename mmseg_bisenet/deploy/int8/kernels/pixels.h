@@ -3,7 +3,7 @@
 
 #include "layer.h"
 
-extern "C" void pixels(Layer *layer) {
+EXPORTED void pixels(Layer *layer) {
     alignas(64) uint8_t order[64];
     for (int i = 0; i < 64; i++) order[i] = i / 4 * 3 + i % 4;
     const __m512i places = _mm512_load_si512(order);

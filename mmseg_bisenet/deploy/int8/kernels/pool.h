@@ -3,7 +3,7 @@
 
 #include "layer.h"
 
-extern "C" void max_pool(Layer *layer) {
+EXPORTED void max_pool(Layer *layer) {
     for (int64_t y; (y = take(*layer, 1)) < layer->height;)
         for (int64_t x = 0; x < layer->width; x++)
             for (int64_t k = 0; k < layer->outputs; k += LANES) {

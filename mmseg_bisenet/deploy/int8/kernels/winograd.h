@@ -138,7 +138,7 @@ inline void transform_products(const int32_t *from, const float *units, const fl
 //
 // A block of tiles is transformed at a time, so that its patches stay in the second cache; of these, GROUP are
 // multiplied and transformed back at a time, so that their products stay there too.
-extern "C" void winograd(Layer *layer) {
+EXPORTED void winograd(Layer *layer) {
     const int64_t across = (layer->width + TILE - 1) / TILE, down = (layer->height + TILE - 1) / TILE;
     const int64_t total = across * down, inputs = layer->depth * 4, size = layer->floats ? 4 : 1, row = POINTS * inputs;
     uint8_t *patches = layer->scratch + layer->threads.fetch_add(1) * layer->scratch_bytes;
