@@ -14,8 +14,10 @@ from mmseg_bisenet.errors import InputError
 SOURCES = Path(__file__).with_name('kernels')
 FLAGS = ('-O3', '-march=native', '-std=c++17', '-shared', '-fPIC', '-fvisibility=hidden')
 INSTRUCTIONS = {'avx512bw', 'avx512vl', 'avx512_vnni', 'avx512_vbmi'}
-POINTERS = set('source out weight scale bias shortcut shortcut_scale starts units scratch order first gate summand'.split())
-POINTERS |= {'rows', 'columns'}
+POINTERS = {
+    *'source out weight scale bias shortcut shortcut_scale starts units scratch order first'.split(),
+    *'gate summand rows columns'.split(),
+}
 FIELDS = (
     'next threads source in_row in_pixel out out_row out_pixel height width outputs depth kernel stride wide floats '
     'zero weight scale bias shortcut shortcut_row shortcut_pixel shortcut_scale relu starts units tiles scratch '

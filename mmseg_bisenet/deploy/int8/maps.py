@@ -39,7 +39,7 @@ class Map:
             self.pixel = self.stored
             self.row = (self.width + 2 * halo) * self.pixel
             rows = self.height + 2 * halo
-            self.buffer = np.full((rows + ROWS) * self.row + 64 * self.pixel, zero, np.uint8)
+            self.buffer = np.full((rows + ROWS) * self.row + 128 * self.pixel, zero, np.uint8)
             self.start = self.buffer.ctypes.data
         else:
             self.pixel, self.row, self.buffer = inside.pixel, inside.row, inside.buffer

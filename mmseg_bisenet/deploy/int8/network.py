@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from mmseg_bisenet.deploy.int8 import packing
 from mmseg_bisenet.deploy.int8.maps import padded
-from mmseg_bisenet.deploy.int8.plan import Convolution, Plan, Pool, aten
+from mmseg_bisenet.deploy.int8.plan import Convolution, Other, Plan, Pool, shape_of
 from mmseg_bisenet.deploy.int8.ranges import Ranges
 from mmseg_bisenet.deploy.int8.run import Run
 
@@ -30,6 +30,7 @@ class Int8Network:
         self.stored = set(plan.stored)
         self.scales = self._scales()
         self.packed = {step.output: self._pack(step) for step in plan.convolutions}
+        self._drop_weights()
         self._own = threading.local()
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -37,25 +38,29 @@ class Int8Network:
         if getattr(self._own, 'threads', None) != torch.get_num_threads():
             self._own.threads = torch.get_num_threads()
             self._own.run = Run(self, self._own.threads)
-        results = [self._own.run(image) for image in images]
-        return results[0] if len(results) == 1 else torch.cat([*results])
+        if len(images) == 1:
+            return self._own.run(images[0])
+        return torch.cat([self._own.run(image).clone() for image in images])
 
-    def joins(self, node: Node) -> bool:
-        """Whether a value is joined from maps, which are written in their places in it."""
-        return node in self.stored and node.target is aten.cat.default
+    def _drop_weights(self) -> None:
+        """Only their shapes are needed from now on, and what PyTorch computes with."""
+        used = {value for step in self.plan.steps if isinstance(step, Other) for value in step.output.all_input_nodes}
+        self.plan.constants = {node: value for node, value in self.plan.constants.items() if node in used}
+        for step in self.plan.convolutions:
+            step.weight = step.weight.to('meta')
 
     def _scales(self) -> dict[Node, tuple[np.ndarray, int]]:
         """The scale of each channel, and the zero, of every value that is stored in bytes."""
         found: dict[Node, tuple[np.ndarray, int]] = {}
         pools = {step.output: step.source for step in self.plan.steps if isinstance(step, Pool)}
         for node in self.plan.stored:
-            channels = node.meta['val'].shape[1]
+            channels = shape_of(node)[1]
             if node is self.plan.image:
                 found[node] = np.ones(channels), 0
             elif node in pools:
                 found[node] = found[pools[node]]
-            elif self.joins(node):
-                parts = [found[value] for value in node.args[0]]
+            elif self.plan.joins(node):
+                parts = [found[value] for value in node.args[0]]  # type: ignore[union-attr]
                 found[node] = np.concatenate([scale for scale, _ in parts]), parts[0][1]
             else:
                 positive = node in self.plan.positive
@@ -88,7 +93,8 @@ class Int8Network:
         else:
             if step.groups > 1:
                 kernel = 'depthwise'
-                fields['weight'], unit, sums, fields['order'], fields['first'] = packing.depthwise(weight, len(in_scale))
+                fields['weight'], unit, sums, *where = packing.depthwise(weight, len(in_scale))
+                fields['order'], fields['first'] = where
             else:
                 kernel = 'direct'
                 fields['wide'] = int(step.source is self.plan.image)

@@ -41,9 +41,7 @@ def direct(weight: np.ndarray, inputs: int, wide: bool) -> tuple[np.ndarray, np.
     return np.concatenate(blocks), unit, whole.sum(axis=(1, 2, 3))
 
 
-def depthwise(
-    weight: np.ndarray, inputs: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def depthwise(weight: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """weight: (K, 1, 3, 3), of ``inputs`` channels. Also where ``kernels/depthwise.h`` finds its bytes."""
     outputs, multiple = padded(len(weight)), len(weight) // inputs
     weight = _padded(weight, 1, outputs)[:, 0]

@@ -1,6 +1,6 @@
-"""The layers of a network in the order in which they run, from its graph of torch.export.
+"""The steps that compute a network, in order, from its graph of torch.export.
 
-A convolution takes a following addition and ReLU into itself. Between layers that run in int8, values are bytes.
+A convolution takes the addition and the ReLU behind it into itself. Values between the steps of kernels are bytes.
 """
 
 from dataclasses import dataclass, field
@@ -8,17 +8,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Node
+from torch.fx import Graph, Node
+
+from mmseg_bisenet.deploy.int8.maps import LANES
 
 aten = torch.ops.aten
 RELU = (aten.relu.default, aten.relu_.default)
 ADD = (aten.add.Tensor, aten.add_.Tensor)
-ALIASES = (aten.dropout.default, aten.feature_dropout.default, aten._assert_tensor_metadata.default)
+NOTHING = (aten.dropout.default, aten.feature_dropout.default, aten._assert_tensor_metadata.default)
+# They give no negative value if what they read has none.
+POSITIVE = (*ADD, aten.mul.Tensor, aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default, aten.cat.default)
+POSITIVE += (aten.max_pool2d.default, aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec)
+DEFAULTS = (None, [1, 1], [0, 0], [1, 1], 1)  # bias, stride, padding, dilation and groups of a convolution
+LARGEST_STRIDE = 8  # that the memory behind a map has room for
 
 
 @dataclass
 class Convolution:
-    """In int8; ``output`` is the last node that it computes."""
+    """``output`` is the last node that it computes."""
 
     output: Node
     source: Node
@@ -58,15 +65,24 @@ class Other:
     output: Node
 
 
+Step = Convolution | Pool | Gate | Other
+
+
 @dataclass
 class Plan:
-    """``steps`` in order; ``image`` is the node of the pixels and ``logits`` that of the result."""
+    """The steps for one image.
+
+    Args:
+        image, logits: the nodes of the pixels (1, 4, H, W) and of the result.
+        constants: weights and other tensors, by their nodes.
+        positive: values that are never negative.
+    """
 
     image: Node
     logits: Node
-    steps: list[Convolution | Pool | Gate | Other]
-    constants: dict[Node, Tensor] = field(default_factory=dict)
-    positive: set[Node] = field(default_factory=set)  # values that are never negative
+    constants: dict[Node, Tensor]
+    positive: set[Node] = field(default_factory=set)
+    steps: list[Step] = field(default_factory=list)
 
     @property
     def convolutions(self) -> list[Convolution]:
@@ -77,13 +93,24 @@ class Plan:
         """The values that lie in maps of bytes, in order: what kernels read, and the parts of what is joined."""
         read = {step.source for step in self.steps if not isinstance(step, Other)}
         read |= {step.shortcut for step in self.convolutions if step.shortcut is not None}
-        for joined in [node for node in read if node.target is aten.cat.default]:
-            read |= set(joined.args[0])
-        return [node for node in [self.image, *(step.output for step in self.steps)] if node in read]
+        nodes = [self.image, *(step.output for step in self.steps)]
+        for node in reversed(nodes):
+            if node in read and self.joins(node):
+                read |= set(node.args[0])  # type: ignore[arg-type]
+        return [node for node in nodes if node in read]
+
+    def joins(self, node: Node) -> bool:
+        """Whether a value can be joined from maps that are written in their places in it."""
+        if node.target is not aten.cat.default or list(node.args[1:]) != [1]:
+            return False
+        parts: Any = node.args[0]
+        alone = all(sum(user.target is aten.cat.default for user in part.users) == 1 for part in parts)
+        aligned = all(shape_of(part)[1] % LANES == 0 for part in parts[:-1])
+        return alone and aligned and len({*parts}) == len(parts) and len({part in self.positive for part in parts}) == 1
 
 
 class Pixels(nn.Module):
-    """The network from pixels (N, 4, H, W) in float32, the fourth channel constant."""
+    """A :class:`~mmseg_bisenet.deploy.network.DeployNetwork` from float32 pixels (N, 4, H, W) on."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -94,154 +121,145 @@ class Pixels(nn.Module):
 
 
 def plan(network: nn.Module, shape: tuple[int, int]) -> Plan:
-    """The steps of a :class:`~mmseg_bisenet.deploy.network.DeployNetwork` for one image of that shape."""
+    """The steps of a :class:`~mmseg_bisenet.deploy.network.DeployNetwork` on the CPU for one image of that shape."""
     program = torch.export.export(Pixels(network), (torch.zeros(1, 4, *shape),), strict=False)
-    stored = dict(program.state_dict) | dict(program.constants)
-    signature = program.graph_signature
-    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
-    graph = program.graph
-    _drop_aliases(graph)
-    nodes = [node for node in graph.nodes if node.op != 'output']
-    inputs = [node for node in nodes if node.op == 'placeholder']
-    constants = {node: stored[names[node.name]].detach() for node in inputs if node.name in names}
+    graph, signature = program.graph, program.graph_signature
+    tensors = {**program.state_dict, **program.constants}
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    names |= signature.inputs_to_lifted_tensor_constants
+    _drop_nothing(graph)
+    inputs = [node for node in graph.nodes if node.op == 'placeholder']
+    constants = {node: tensors[names[node.name]].detach() for node in inputs if node.name in names}
     (image,) = (node for node in inputs if node.name not in names)
     (output,) = (node for node in graph.nodes if node.op == 'output')
-    (logits,) = output.args[0]
-
-    steps: dict[Node, Convolution | Pool | Gate | Other] = {}  # by the last node of each
-    result = Plan(image, logits, [], constants, {image})
-    for node in nodes:
-        if node.op != 'call_function':
-            continue
-        step = _step(node, steps, constants, result.positive)
-        steps[step.output] = step
-        if _is_positive(step, result.positive):
-            result.positive.add(step.output)
-    result.steps = list(steps.values())
-    return result
+    return _Planner(Plan(image, output.args[0][0], constants, {image})).run(graph)
 
 
-def _step(node: Node, steps: dict[Node, Any], constants: dict[Node, Tensor], positive: set[Node]) -> Any:
-    if node.target is aten.conv2d.default and _fits(node, constants):
-        stride, groups = _argument(node, 3, [1, 1])[0], _argument(node, 6, 1)
-        bias = _argument(node, 2, None)
-        weight = constants[node.args[1]]
-        return Convolution(
-            node, node.args[0], weight, weight.new_zeros(len(weight)) if bias is None else constants[bias], stride, groups
-        )
-    if node.target in RELU and (before := _only(node.args[0], steps)):
-        if not before.relu:
-            del steps[before.output]
-            before.relu, before.output = True, node
-            return before
-    if node.target in ADD and len(node.args) == 2:
-        # The later of two convolutions adds the other's result.
-        found = [(i, before) for i in (0, 1) if (before := _only(node.args[i], steps))]
-        found = [(i, before) for i, before in found if not before.relu and before.shortcut is None]
-        order = list(steps)
-        if found:
-            i, before = max(found, key=lambda pair: order.index(pair[1].output))
-            other = node.args[1 - i]
-            if isinstance(other, Node) and other is not node.args[i] and _shape(other) == _shape(node):
-                del steps[before.output]
-                before.shortcut, before.output = other, node
-                return before
-        if gate := _with_summand(node, steps):
-            return gate
-    if node.target is aten.mul.Tensor and (gate := _gate(node, steps)):
-        return gate
-    if node.target is aten.avg_pool2d.default and node.args[1:] == ([3, 3], [2, 2], [1, 1]):
-        # The mean of zeros too is a convolution.
-        channels = _shape(node)[1]
-        return Convolution(
-            node, node.args[0], torch.full((channels, 1, 3, 3), 1 / 9), torch.zeros(channels), 2, groups=channels
-        )
-    if node.target is aten.max_pool2d.default and len(node.args) == 4 and node.args[0] in positive:
-        (kernel, width), (stride, other), (padding, _) = node.args[1:]
-        if kernel == width and stride == other and padding == kernel // 2:
-            return Pool(node, node.args[0], kernel, stride)
-    return Other(node)
+class _Planner:
+    """Makes a step of each node, and of some nodes together one step."""
 
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.steps: dict[Node, Step] = {}  # by the last node of each
 
-def _gate(node: Node, steps: dict[Node, Any]) -> Gate | None:
-    for value, gate in (node.args[:2], node.args[1::-1]):
-        if not (isinstance(value, Node) and isinstance(gate, Node)) or _shape(value) != _shape(node):
-            continue
-        small = _resized(gate.args[0], steps) if gate.target is aten.sigmoid.default and len(gate.users) == 1 else None
-        if small is not None:
-            for inner in (gate, gate.args[0]):
-                del steps[inner]
-            return Gate(node, value, small, gate.args[0].args[2])
-    return None
+    def run(self, graph: Graph) -> Plan:
+        for node in graph.nodes:
+            if node.op != 'call_function':
+                continue
+            step = self._convolution(node) or self._behind_convolution(node) or self._pool(node) or self._gate(node)
+            self.steps[node] = step or Other(node)
+            if self._is_positive(node):
+                self.plan.positive.add(node)
+        self.plan.steps = list(self.steps.values())
+        return self.plan
 
+    def _is_positive(self, node: Node) -> bool:
+        if node.target in (*RELU, aten.sigmoid.default):
+            return True
+        numbers = [value for value in node.args if isinstance(value, int | float)]
+        kept = node.target in POSITIVE and min(numbers, default=0) >= 0 and not node.kwargs
+        return kept and all(value in self.plan.positive for value in node.all_input_nodes)
 
-def _with_summand(node: Node, steps: dict[Node, Any]) -> Gate | None:
-    for value, other in (node.args[:2], node.args[1::-1]):
-        gate = steps.get(value)
-        small = _resized(other, steps)
-        if not isinstance(gate, Gate) or gate.summand is not None or len(value.users) > 1 or small is None:
-            continue
-        if other.args[2] == gate.align_corners and _shape(small)[2:] == _shape(gate.gate)[2:] and _shape(other) == _shape(node):
-            for inner in (value, other):
-                del steps[inner]
-            gate.summand, gate.output = small, node
-            return gate
-    return None
+    def _convolution(self, node: Node) -> Convolution | None:
+        if node.target is aten.avg_pool2d.default and list(node.args[1:]) == [[3, 3], [2, 2], [1, 1]]:
+            # It counts the zeros of the padding, so it is a convolution.
+            channels = shape_of(node)[1]
+            weight, bias = torch.full((channels, 1, 3, 3), 1 / 9), torch.zeros(channels)
+            return Convolution(node, _node(node.args[0]), weight, bias, 2, channels)
+        if node.target is not aten.conv2d.default:
+            return None
+        arguments: Any = [*node.args, *DEFAULTS[len(node.args) - 2 :]]
+        source, weight_of, bias_of, stride, padding, dilation, groups = arguments
+        weight = self.plan.constants.get(weight_of)
+        if weight is None or shape_of(node)[0] != 1 or shape_of(node)[2:] == (1, 1):
+            return None
+        kernel = weight.shape[-1]
+        square = weight.shape[2] == kernel and kernel % 2 and stride[0] == stride[1] <= LARGEST_STRIDE
+        if not square or list(padding) != 2 * [kernel // 2] or list(dilation) != [1, 1]:
+            return None
+        depthwise = weight.shape[1] == 1 and groups == shape_of(source)[1] and kernel == 3 and stride[0] <= 2
+        if groups != 1 and not depthwise:
+            return None
+        bias = torch.zeros(len(weight)) if bias_of is None else self.plan.constants[bias_of]
+        return Convolution(node, source, weight, bias, stride[0], groups)
 
-
-def _resized(node: Any, steps: dict[Node, Any]) -> Node | None:
-    """What is resized bilinearly to give a value that nothing else reads."""
-    if not isinstance(steps.get(node), Other) or len(node.users) > 1:
+    def _behind_convolution(self, node: Node) -> Convolution | None:
+        """A ReLU, or an addition of another map."""
+        if node.target in RELU:
+            step = self._alone(node.args[0])
+            if step and not step.relu:
+                del self.steps[step.output]
+                step.relu, step.output = True, node
+                return step
+        if node.target in ADD and len(node.args) == 2:
+            for value, other in (node.args[::-1], node.args):
+                step = self._alone(value)
+                if not step or step.relu or step.shortcut or not isinstance(other, Node) or other is value:
+                    continue
+                if shape_of(other) == shape_of(node) and other not in self.plan.constants:
+                    del self.steps[step.output]
+                    step.shortcut, step.output = other, node
+                    return step
         return None
-    bilinear = node.target is aten.upsample_bilinear2d.vec and node.args[3:] in ((), (None,))
-    return node.args[0] if bilinear else None
+
+    def _pool(self, node: Node) -> Pool | None:
+        if node.target is not aten.max_pool2d.default or len(node.args) != 4:
+            return None
+        source, kernel, stride, padding = map(_node, node.args)
+        square = kernel[0] == kernel[1] and stride[0] == stride[1] and padding == 2 * [kernel[0] // 2]
+        return Pool(node, source, kernel[0], stride[0]) if square and source in self.plan.positive else None
+
+    def _gate(self, node: Node) -> Gate | None:
+        if node.target is aten.mul.Tensor:
+            for value, gate in (node.args, node.args[::-1]):
+                if not isinstance(gate, Node) or gate.target is not aten.sigmoid.default or len(gate.users) > 1:
+                    continue
+                resized = gate.args[0]
+                small = self._resized(resized)
+                if small is not None and isinstance(value, Node) and shape_of(value) == shape_of(node):
+                    del self.steps[gate], self.steps[_node(resized)]
+                    return Gate(node, value, small, _node(resized).args[2])
+        if node.target in ADD:
+            for value, other in (node.args, node.args[::-1]):
+                gate, small = self.steps.get(_node(value)), self._resized(other)
+                if (
+                    not isinstance(gate, Gate)
+                    or gate.summand is not None
+                    or len(gate.output.users) > 1
+                    or small is None
+                ):
+                    continue
+                if other.args[2] == gate.align_corners and shape_of(small)[2:] == shape_of(gate.gate)[2:]:
+                    del self.steps[gate.output], self.steps[other]
+                    gate.summand, gate.output = small, node
+                    return gate
+        return None
+
+    def _alone(self, node: Any) -> Convolution | None:
+        """The convolution that gives a value, if nothing else reads it."""
+        step = self.steps.get(node) if isinstance(node, Node) else None
+        return step if isinstance(step, Convolution) and len(step.output.users) == 1 else None
+
+    def _resized(self, node: Any) -> Node | None:
+        """What is resized bilinearly to give a value that nothing else reads."""
+        if not isinstance(node, Node) or not isinstance(self.steps.get(node), Other) or len(node.users) > 1:
+            return None
+        bilinear = node.target is aten.upsample_bilinear2d.vec and node.args[3:] in ((), (None,))
+        return _node(node.args[0]) if bilinear else None
 
 
-def _only(node: Any, steps: dict[Node, Any]) -> Convolution | None:
-    step = steps.get(node)
-    return step if isinstance(step, Convolution) and len(node.users) == 1 else None
+def shape_of(node: Node) -> tuple[int, ...]:
+    """Of the value, (1, C, H, W)."""
+    return tuple(node.meta['val'].shape)
 
 
-def _fits(node: Node, constants: dict[Node, Tensor]) -> bool:
-    weight = constants.get(node.args[1])
-    if weight is None or _argument(node, 5, [1, 1]) != [1, 1] or _shape(node)[2:] == (1, 1) or _shape(node)[0] != 1:
-        return False
-    outputs, inputs, kernel, width = weight.shape
-    stride, padding, groups = _argument(node, 3, [1, 1]), _argument(node, 4, [0, 0]), _argument(node, 6, 1)
-    if kernel != width or kernel % 2 == 0 or stride[0] != stride[1] or list(padding) != [kernel // 2] * 2:
-        return False
-    depthwise = inputs == 1 and groups == _shape(node.args[0])[1] and kernel == 3 and stride[0] in (1, 2)
-    return groups == 1 or depthwise
+def _node(argument: Any) -> Any:
+    """For the type checker: an argument of a node that is known to be what is wanted."""
+    return argument
 
 
-def _is_positive(step: Any, positive: set[Node]) -> bool:
-    if isinstance(step, Convolution):
-        return step.relu
-    if isinstance(step, Pool):
-        return True
-    node = step.output
-    if node.target in (*RELU, aten.sigmoid.default):
-        return True
-    if node.target is aten.cat.default:
-        return all(value in positive for value in node.args[0])
-    if node.target in (aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default, aten.upsample_bilinear2d.vec):
-        return node.args[0] in positive
-    if node.target in (*ADD, aten.mul.Tensor):
-        return all(value in positive for value in node.args[:2])
-    return False
-
-
-def _drop_aliases(graph: torch.fx.Graph) -> None:
+def _drop_nothing(graph: Graph) -> None:
     for node in list(graph.nodes):
-        if node.target in ALIASES:
+        if node.target in NOTHING:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
-
-
-def _argument(node: Node, index: int, default: Any) -> Any:
-    value = node.args[index] if len(node.args) > index else default
-    return value if not isinstance(value, list | tuple) or len(value) > 1 else list(value) * 2
-
-
-def _shape(node: Node) -> tuple[int, ...]:
-    return tuple(node.meta['val'].shape)

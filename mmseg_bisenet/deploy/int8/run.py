@@ -12,7 +12,7 @@ from torch.fx import Node
 from mmseg_bisenet.deploy.int8 import library
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, padded
-from mmseg_bisenet.deploy.int8.plan import Convolution, Gate, Other, Pool
+from mmseg_bisenet.deploy.int8.plan import Convolution, Gate, Other, Pool, shape_of
 from mmseg_bisenet.models.inference.fold import CONSTANT
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Run:
         self._floats: dict[Node, Tensor] = {}
         self._kept: list[Any] = []  # what layers point to
         self._dequantized: set[Node] = set()
+        self._halos = [self._halo(of_image) for of_image in (False, True)]
         image = self._map(self._plan.image)
         self._pixels = Layer(height=image.height, width=image.width, in_row=3 * image.width, zero=int(CONSTANT))
         self._pixels.out, self._pixels.out_row = image.address(), image.row
@@ -68,7 +69,7 @@ class Run:
         kernel, fields = self._network.packed[step.output]
         source = self._map(step.source)
         outputs, _, size, _ = step.weight.shape
-        height, width = step.output.meta['val'].shape[2:]
+        height, width = shape_of(step.output)[2:]
         layer = _layer(source, size // 2, kernel=size, stride=step.stride, relu=step.relu)
         for name, value in fields.items():
             setattr(layer, name, value.ctypes.data if isinstance(value, np.ndarray) else value)
@@ -91,7 +92,7 @@ class Run:
 
     def _gate(self, step: Gate) -> Callable[[], None]:
         source, out = self._map(step.source), self._map(step.output)
-        channels, large, small = out.bytes.shape[2], out.bytes.shape, step.gate.meta['val'].shape[2:]
+        channels, large, small = out.bytes.shape[2], out.bytes.shape, shape_of(step.gate)[2:]
         arrays = dict(
             scale=np.pad(source.scale / out.scale, (0, out.stored - channels)).astype(np.float32),
             shortcut_scale=np.pad(1 / out.scale, (0, out.stored - channels)).astype(np.float32),
@@ -119,7 +120,7 @@ class Run:
 
     def _other(self, step: Other) -> list[Callable[[], Any]]:
         node = step.output
-        if self._network.joins(node):
+        if self._joins(node):
             self._map(node)
             return []
         calls = self._inputs(*node.all_input_nodes)
@@ -137,9 +138,7 @@ class Run:
             target = self._map(node)
             inverse = torch.from_numpy(1 / target.scale).float().view(-1, 1, 1)
             to = torch.from_numpy(target.bytes).permute(2, 0, 1)
-            calls.append(
-                lambda: to.copy_((self._floats[node][0] * inverse).add_(target.zero).round_().clamp_(0, 255))
-            )
+            calls.append(lambda: to.copy_((self._floats[node][0] * inverse).add_(target.zero).round_().clamp_(0, 255)))
         return calls
 
     def _inputs(self, *nodes: Node | None) -> list[Callable[[], Any]]:
@@ -157,19 +156,27 @@ class Run:
     def _dequantize(self, node: Node, values: Tensor, zero: int, scale: Tensor) -> None:
         self._floats[node] = (values.float() - zero) * scale
 
+    def _halo(self, of_image: bool) -> int:
+        """As many pixels as any kernel reads around the image, or around other maps."""
+        steps = [step for step in self._plan.convolutions if (step.source is self._plan.image) == of_image]
+        pools = [step.kernel for step in self._plan.steps if isinstance(step, Pool)]
+        return max([1, *(size // 2 for size in (*(step.weight.shape[-1] for step in steps), *pools))])
+
+    def _joins(self, node: Node) -> bool:
+        return node in self._network.stored and self._plan.joins(node)
+
     def _map(self, node: Node) -> Map:
         if node not in self._maps:
             scale, zero = self._network.scales[node]
-            _, channels, height, width = node.meta['val'].shape
+            _, channels, height, width = shape_of(node)
             shape = height, width, channels
-            whole = next((user for user in node.users if self._network.joins(user)), None)
+            whole = next((user for user in node.users if self._joins(user)), None)
             if whole is None:
-                steps = [step for step in self._plan.convolutions if step.source in (node, *node.users)]
-                halo = max([1, *(step.weight.shape[-1] // 2 for step in steps)])
+                halo = self._halos[node is self._plan.image]
                 self._maps[node] = Map(shape, halo, zero, scale)
             else:
                 parts = whole.args[0]
-                offset = sum(part.meta['val'].shape[1] for part in parts[: parts.index(node)])
+                offset = sum(shape_of(part)[1] for part in parts[: parts.index(node)])
                 inside = self._map(whole)
                 self._maps[node] = Map(shape, inside.halo, zero, scale, inside, offset)
         return self._maps[node]

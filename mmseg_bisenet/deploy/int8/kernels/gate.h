@@ -31,10 +31,9 @@ EXPORTED void gate(Layer *layer) {
         const Between row = layer->rows[y];
         const __m512 down = _mm512_set1_ps(row.part);
         for (int64_t i = 0; i < line; i += LANES) {
-            _mm512_storeu_ps(gates + i, between(layer->gate + row.first * line + i, layer->gate + row.second * line + i, down));
-            if (layer->summand)
-                _mm512_storeu_ps(summands + i, between(layer->summand + row.first * line + i,
-                                                       layer->summand + row.second * line + i, down));
+            const int64_t a = row.first * line + i, b = row.second * line + i;
+            _mm512_storeu_ps(gates + i, between(layer->gate + a, layer->gate + b, down));
+            if (layer->summand) _mm512_storeu_ps(summands + i, between(layer->summand + a, layer->summand + b, down));
         }
         for (int64_t x = 0; x < layer->width; x++) {
             const Between column = layer->columns[x];
@@ -43,9 +42,10 @@ EXPORTED void gate(Layer *layer) {
             const uint8_t *from = layer->in + y * layer->in_row + x * layer->in_pixel;
             uint8_t *to = layer->out + y * layer->out_row + x * layer->out_pixel;
             for (int64_t k = 0; k < layer->outputs; k += LANES) {
-                const __m512 offset = _mm512_set1_ps(layer->zero);
-                const __m512 value = _mm512_mul_ps(_mm512_sub_ps(load_bytes(from + k), offset), _mm512_loadu_ps(layer->scale + k));
-                __m512 result = _mm512_fmadd_ps(value, sigmoid(between(gates + a + k, gates + b + k, across)), _mm512_loadu_ps(layer->bias + k));
+                const __m512 whole = _mm512_sub_ps(load_bytes(from + k), _mm512_set1_ps(layer->zero));
+                const __m512 value = _mm512_mul_ps(whole, _mm512_loadu_ps(layer->scale + k));
+                const __m512 share = sigmoid(between(gates + a + k, gates + b + k, across));
+                __m512 result = _mm512_fmadd_ps(value, share, _mm512_loadu_ps(layer->bias + k));
                 if (layer->summand) {
                     const __m512 more = between(summands + a + k, summands + b + k, across);
                     result = _mm512_fmadd_ps(more, _mm512_loadu_ps(layer->shortcut_scale + k), result);

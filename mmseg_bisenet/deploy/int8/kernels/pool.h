@@ -7,7 +7,7 @@ EXPORTED void max_pool(Layer *layer) {
     for (int64_t y; (y = take(*layer, 1)) < layer->height;)
         for (int64_t x = 0; x < layer->width; x++)
             for (int64_t k = 0; k < layer->outputs; k += LANES) {
-                const uint8_t *from = layer->in + y * layer->stride * layer->in_row + x * layer->stride * layer->in_pixel;
+                const uint8_t *from = layer->in + layer->stride * (y * layer->in_row + x * layer->in_pixel);
                 __m128i most = _mm_setzero_si128();
                 for (int64_t i = 0; i < layer->kernel; i++)
                     for (int64_t j = 0; j < layer->kernel; j++) {

@@ -6,9 +6,7 @@
 
 constexpr int TILE = 4, PATCH = 6, POINTS = 36;
 constexpr int ROWS = 6;  // tiles whose products are summed at the same time
-#ifndef GROUP
-#define GROUP 12
-#endif
+constexpr int GROUP = 12;  // tiles whose products are transformed back together, a multiple of ROWS
 constexpr int COLUMNS = 64;  // for as many output channels
 constexpr int MOST = 1024;  // input channels
 constexpr int FACTORS = 3 * LANES;  // floats of a tile; 36 are in use
@@ -60,8 +58,9 @@ inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, 
     for (int64_t c = 0; c < inputs; c += 32) transform_patch(layer, from + c, values + c / 32 * POINTS, largest);
     for (int i = 0; i < POINTS; i++) most[i] = largest_of(largest[i]);
     for (int i = 0; i < 3 * LANES; i += LANES) {  // 127 becomes the largest; values up to 127 stay as they are
-        const __m512 whole = _mm512_cvtepi32_ps(_mm512_max_epi32(_mm512_loadu_si512(most + i), _mm512_set1_epi32(128)));
-        const __m512i level = _mm512_cvtps_epi32(_mm512_div_ps(_mm512_set1_ps(127 * 32768), whole));
+        const __m512i whole = _mm512_max_epi32(_mm512_loadu_si512(most + i), _mm512_set1_epi32(128));
+        const __m512 level_of = _mm512_div_ps(_mm512_set1_ps(127 * 32768), _mm512_cvtepi32_ps(whole));
+        const __m512i level = _mm512_cvtps_epi32(level_of);
         _mm512_storeu_si512(levels + i, level);
         _mm512_storeu_ps(factors + i, _mm512_div_ps(_mm512_set1_ps(32768), _mm512_cvtepi32_ps(level)));
     }
