@@ -97,7 +97,7 @@ class Int8Network:
                 fields['order'], fields['first'] = where
             else:
                 kernel = 'direct'
-                fields['wide'] = int(step.source is self.plan.image)
+                fields['wide'] = int(step.source is self.plan.image and packing.fits_wide(weight))
                 fields['weight'], unit, sums = packing.direct(weight, inputs, bool(fields['wide']))
             fields['scale'] = unit / out_scale
             bias -= in_zero * sums * fields['scale']

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mmseg_bisenet.deploy.int8.plan import Convolution
 
 COLUMNS, POINTS = 64, 36
+WIDE = 32512  # the largest weight of two bytes
 WIDEST = 1024  # input channels of a Winograd convolution, as in kernels/winograd.h
 # The transform of filters for the points 0, 1, -1, 2, -2 and infinity.
 FILTER = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
@@ -25,11 +26,16 @@ def is_winograd(step: 'Convolution') -> bool:
     return plain and inputs % 32 == 0 and inputs <= WIDEST and outputs % COLUMNS == 0
 
 
+def fits_wide(weight: np.ndarray) -> bool:
+    """Whether sums with weights of two bytes fit into 32 bits, whatever the input."""
+    return weight[0].size * 255 * WIDE < 2**31
+
+
 def direct(weight: np.ndarray, inputs: int, wide: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """weight: (K, C, k, k); ``inputs``: channels that are stored; ``wide``: two bytes a weight."""
     outputs = padded(len(weight))
     weight = _padded(weight, inputs, outputs)
-    unit = _unit(weight, (1, 2, 3), 32512 if wide else 127)
+    unit = _unit(weight, (1, 2, 3), WIDE if wide else 127)
     whole = np.rint(weight / unit[:, None, None, None]).astype(np.int32)
     upper = (whole + 128) >> 8
     parts = np.stack([upper, whole - 256 * upper] if wide else [whole])  # (bytes, K, C, k, k)

@@ -1,5 +1,5 @@
 // 3x3 convolutions with stride 1 by F(4x4, 3x3) of Lavin & Gray (arXiv 1509.09308), whose input transform is exact in
-// 16 bits. Transformed patches and filters are quantized, as in LoWino (Li et al., ICPP 2021).
+// 16 bits. Transformed patches and filters are quantized: a patch with a scale for each tile and point.
 #pragma once
 
 #include "layer.h"
@@ -75,7 +75,8 @@ inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, 
 }
 
 // (ROWS, depth) patches, `row` bytes apart, times (depth, COLUMNS), in fours of bytes.
-inline void multiply(const uint8_t *patches, int64_t row, int64_t depth, const int8_t *weight, const int32_t *start, int32_t *to) {
+inline void multiply(const uint8_t *patches, int64_t row, int64_t depth, const int8_t *weight, const int32_t *start,
+                     int32_t *to) {
     __m512i sums[ROWS][4];
 #pragma GCC unroll 6
     for (int r = 0; r < ROWS; r++)
