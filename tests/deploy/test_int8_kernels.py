@@ -45,16 +45,16 @@ def to_bytes(values: torch.Tensor) -> np.ndarray:
     return values[0].permute(1, 2, 0).round().clamp(0, 255).numpy()
 
 
-def compute(kernel: str, source: Map, out: Map, threads: int = 2, padding: int = 1, **fields) -> np.ndarray:
+def compute(name: str, source: Map, out: Map, threads: int = 2, padding: int = 1, **fields) -> np.ndarray:
     """What a kernel writes into ``out``; what is not written stays 7."""
     out.bytes[:] = 7
     layer = Layer(source=source.address(padding), in_row=source.row, in_pixel=source.pixel, depth=source.stored // 4)
     layer.zero, layer.height, layer.width, layer.outputs = source.zero, out.height, out.width, out.stored
     layer.out, layer.out_row, layer.out_pixel = out.address(), out.row, out.pixel
-    kept = {name: np.ascontiguousarray(value) for name, value in fields.items() if isinstance(value, np.ndarray)}
-    for name, value in fields.items():
-        setattr(layer, name, kept[name].ctypes.data if name in kept else value)
-    library.run(kernel, layer, threads)
+    kept = {key: np.ascontiguousarray(value) for key, value in fields.items() if isinstance(value, np.ndarray)}
+    for key, value in fields.items():
+        setattr(layer, key, kept[key].ctypes.data if key in kept else value)
+    library.run(name, layer, threads)
     return out.bytes.copy()
 
 
@@ -159,7 +159,7 @@ def test_winograd_is_the_convolution_of_what_it_quantizes(case):
     weight = weights(outputs, inputs, 3)
     exact = F.conv2d(numbers(source), torch.from_numpy(weight), padding=1)
     want, scale = winograd(source, weight), float(60 / exact.std())
-    assert (want - exact).square().mean().sqrt() < 0.08 * exact.square().mean().sqrt()
+    assert (want - exact).square().mean().sqrt() < 0.12 * exact.square().mean().sqrt()
     got = run_winograd(source, out, weight, scale, np.full(outputs, 120, np.float32))
     assert_rounded(got, to_bytes(want * scale + 120))
 
@@ -183,7 +183,7 @@ def test_results_beyond_a_byte_are_clipped():
     fields = dict(weight=packed, scale=np.float32(unit), bias=bias, kernel=1, stride=1)
     got = compute('direct', source, out, padding=0, **fields)
     assert (got[..., ::2] == 0).all()
-    assert (got[..., 1::2] == 255).all() or (got[..., 1::2] == 0).all()
+    assert (got[..., 1::2] == 255).all()
 
 
 def test_any_number_of_threads_gives_the_same():
@@ -202,9 +202,9 @@ def test_any_number_of_threads_gives_the_same():
 def test_nothing_is_written_around_a_map():
     source, out = random_map(32, 6, 7), Map((6, 7, 64), 2, 3, np.ones(64))
     run_winograd(source, out, weights(64, 32, 3), 0.01, np.full(64, 99, np.float32))
-    inside = np.ones((10, 11), bool)
-    inside[2:-2, 2:-2] = False
-    around = out.buffer[: 10 * out.row].reshape(10, 11, 64)[inside]
+    around = np.ones((10, 12), bool)
+    around[2:8, 2:9] = False
+    around = out.buffer[: 10 * out.row].reshape(10, 12, 64)[around]
     assert (around == 3).all() and (out.bytes != 3).any()
 
 
@@ -241,7 +241,7 @@ def test_max_pool_and_pixels():
     layer.out, layer.out_row = out.address(), out.row
     library.run('pixels', layer, 2)
     np.testing.assert_array_equal(out.bytes, np.dstack([image, np.full((5, 37), 200)]))
-    assert out.buffer.reshape(-1, 4)[: 39 + 1].max() == 0  # the padding
+    assert out.buffer[: out.row + 4].max() == 0  # the padding
 
 
 def test_stored_channels():

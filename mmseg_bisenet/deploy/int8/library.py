@@ -13,7 +13,7 @@ from mmseg_bisenet.errors import InputError
 
 SOURCES = Path(__file__).with_name('kernels')
 FLAGS = ('-O3', '-march=native', '-std=c++17', '-shared', '-fPIC', '-fvisibility=hidden')
-INSTRUCTIONS = {'avx512bw', 'avx512vl', 'avx512_vnni', 'avx512_vbmi'}
+INSTRUCTIONS = {'avx512bw', 'avx512vl', 'avx512_vnni', 'avx512vbmi'}
 POINTERS = {
     *'source out weight scale bias shortcut shortcut_scale starts units scratch order first'.split(),
     *'gate summand rows columns'.split(),

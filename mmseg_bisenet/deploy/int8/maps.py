@@ -1,13 +1,14 @@
 """Feature maps of bytes, as the kernels read and write them.
 
 A pixel's channels lie beside each other, padded to a multiple of 16 (an image's to 4). Around the map lie pixels of
-``zero``, as many as the largest kernel reads, so that no kernel looks for the edge.
+``zero``, as many as the largest kernel reads, so that no kernel looks for the edge. On the right and below there are
+some more, so that tiles of 4x4 pixels cover the map.
 """
 
 import numpy as np
 
 LANES = 16
-ROWS = 5  # below the map, which tiles and blocks of pixels may read; what they make of them is thrown away
+ROWS, PIXELS = 5, 128  # behind the map, which blocks of pixels may read; what they make of them is thrown away
 
 
 def padded(channels: int) -> int:
@@ -37,9 +38,9 @@ class Map:
         self.stored = channels if channels == 4 else padded(channels)
         if inside is None:
             self.pixel = self.stored
-            self.row = (self.width + 2 * halo) * self.pixel
+            self.row = (-(-self.width // 4) * 4 + 2 * halo) * self.pixel
             rows = self.height + 2 * halo
-            self.buffer = np.full((rows + ROWS) * self.row + 128 * self.pixel, zero, np.uint8)
+            self.buffer = np.full((rows + ROWS) * self.row + PIXELS * self.pixel, zero, np.uint8)
             self.start = self.buffer.ctypes.data
         else:
             self.pixel, self.row, self.buffer = inside.pixel, inside.row, inside.buffer

@@ -51,8 +51,9 @@ inline int64_t take(Layer &layer, int64_t amount) { return layer.next.fetch_add(
 
 // Sixteen results in units of the output -> bytes.
 inline void store_bytes(uint8_t *to, __m512 value) {
-    const __m512i whole = _mm512_max_epi32(_mm512_cvtps_epi32(value), _mm512_setzero_si512());
-    _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm512_cvtusepi32_epi8(whole));
+    const __m512i whole = _mm512_cvtps_epi32(_mm512_min_ps(value, _mm512_set1_ps(255)));
+    const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_max_epi32(whole, _mm512_setzero_si512()));
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(to), bytes);
 }
 
 inline __m512 load_bytes(const uint8_t *from) {
