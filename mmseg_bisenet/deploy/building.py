@@ -37,11 +37,12 @@ def build(
     if threads and backend.needs_torch:
         forks.set_threads(threads)
     images: Any = []
-    if precision == 'int8':
-        is_file = isinstance(calibration, str | Path)
-        if is_file and backend.name != 'compile':
-            raise InputError(f'calibration={str(calibration)!r}: runtime {backend.name} takes images, not a file')
-        images = calibration if is_file else quantize.checked(calibration, shape)
+    if precision == 'int8' and isinstance(calibration, str | Path):
+        if backend.name != 'compile':
+            raise InputError(f'calibration {calibration}: runtime {backend.name} takes images, not a file; give images')
+        images = Path(calibration)
+    elif precision == 'int8':
+        images = quantize.checked(calibration, shape)
     backend.require_build(precision, device)
     switch_tf32_off(precision, device)
     if isinstance(source, BiSeNetSegmentor):

@@ -52,11 +52,11 @@ class Compile(Torch):
         precision: str,
         shape: tuple[int, int],
         device: 'torch.device',
-        images: 'Sequence[np.ndarray] | str | Path',
+        images: Sequence[np.ndarray] | Path,
     ) -> Engine:
         if precision == 'int8':
             return in_int8(segmentor, shape, images)
-        run = compiled(super().build(segmentor, precision, shape, device, images), shape, device)
+        run = compiled(super().build(segmentor, precision, shape, device, ()), shape, device)
         if device.type == 'cpu':
             return run
         from mmseg_bisenet.deploy.cuda_graph import CudaGraph
@@ -71,7 +71,7 @@ class Compile(Torch):
 
 
 def in_int8(
-    segmentor: 'BiSeNetSegmentor', shape: tuple[int, int], images: 'Sequence[np.ndarray] | str | Path'
+    segmentor: 'BiSeNetSegmentor', shape: tuple[int, int], images: Sequence[np.ndarray] | Path
 ) -> 'Int8Network':
     """The network in int8, verified as exported files are, unless its ranges come from a file: they were, then.
 
@@ -92,7 +92,7 @@ def in_int8(
     exact = DeployNetwork(segmentor)
     with torch.inference_mode(False), torch.no_grad():
         steps = plan(exact, shape)
-    if isinstance(images, str | Path):
+    if isinstance(images, Path):
         return Int8Network(steps, ranges.Ranges.load(images).require(steps, images))
     network = Int8Network(steps, ranges.measure(steps, images))
     fix = 'calibrate with other images, or take another precision'

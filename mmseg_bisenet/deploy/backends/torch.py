@@ -26,7 +26,7 @@ class Torch(Backend):
     """The network rewritten for inference, in PyTorch."""
 
     name = 'torch'
-    precisions = ('fp32', 'bf16', 'fp16')
+    precisions: tuple[str, ...] = ('fp32', 'bf16', 'fp16')
     any_shape = True
 
     def build(

@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from mmseg_bisenet.deploy.int8 import packing
 from mmseg_bisenet.deploy.int8.maps import padded
-from mmseg_bisenet.deploy.int8.plan import Convolution, Other, Plan, Pool, shape_of
+from mmseg_bisenet.deploy.int8.plan import Convolution, Other, Plan, Pool, parts_of, shape_of
 from mmseg_bisenet.deploy.int8.ranges import Ranges
 from mmseg_bisenet.deploy.int8.run import Run
 
@@ -33,6 +33,7 @@ class Int8Network:
         self._drop_weights()
         self._own = threading.local()
 
+    @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """The next call in the same thread overwrites the result."""
         if getattr(self._own, 'threads', None) != torch.get_num_threads():
@@ -60,7 +61,7 @@ class Int8Network:
             elif node in pools:
                 found[node] = found[pools[node]]
             elif self.plan.joins(node):
-                parts = [found[value] for value in node.args[0]]  # type: ignore[union-attr]
+                parts = [found[value] for value in parts_of(node)]
                 found[node] = np.concatenate([scale for scale, _ in parts]), parts[0][1]
             else:
                 positive = node in self.plan.positive

@@ -96,14 +96,14 @@ class Plan:
         nodes = [self.image, *(step.output for step in self.steps)]
         for node in reversed(nodes):
             if node in read and self.joins(node):
-                read |= set(node.args[0])  # type: ignore[arg-type]
+                read |= set(parts_of(node))
         return [node for node in nodes if node in read]
 
     def joins(self, node: Node) -> bool:
         """Whether a value can be joined from maps that are written in their places in it."""
         if node.target is not aten.cat.default or list(node.args[1:]) != [1]:
             return False
-        parts: Any = node.args[0]
+        parts = parts_of(node)
         alone = all(sum(user.target is aten.cat.default for user in part.users) == 1 for part in parts)
         aligned = all(shape_of(part)[1] % LANES == 0 for part in parts[:-1])
         return alone and aligned and len({*parts}) == len(parts) and len({part in self.positive for part in parts}) == 1
@@ -251,6 +251,12 @@ class _Planner:
 def shape_of(node: Node) -> tuple[int, ...]:
     """Of the value, (1, C, H, W)."""
     return tuple(node.meta['val'].shape)
+
+
+def parts_of(node: Node) -> list[Node]:
+    """What a concatenation joins."""
+    parts: Any = node.args[0]
+    return list(parts)
 
 
 def _node(argument: Any) -> Any:

@@ -12,7 +12,7 @@ from torch.fx import Node
 from mmseg_bisenet.deploy.int8 import library
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, padded
-from mmseg_bisenet.deploy.int8.plan import Convolution, Gate, Other, Pool, shape_of
+from mmseg_bisenet.deploy.int8.plan import Convolution, Gate, Other, Pool, parts_of, shape_of
 from mmseg_bisenet.models.inference.fold import CONSTANT
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class Run:
                 halo = self._halos[node is self._plan.image]
                 self._maps[node] = Map(shape, halo, zero, scale)
             else:
-                parts = whole.args[0]
+                parts = parts_of(whole)
                 offset = sum(shape_of(part)[1] for part in parts[: parts.index(node)])
                 inside = self._map(whole)
                 self._maps[node] = Map(shape, inside.halo, zero, scale, inside, offset)
@@ -207,7 +207,7 @@ def _to(layer: Layer, out: Map) -> Layer:
 
 def between(small: int, large: int, align_corners: bool) -> np.ndarray:
     """For each of ``large`` places, which two of ``small`` ones it lies between in bilinear resizing, and where."""
-    at = np.arange(large)
+    at = np.arange(large, dtype=float)
     if align_corners:
         at = at * ((small - 1) / max(large - 1, 1))
     else:
