@@ -37,8 +37,8 @@ def build(
     if threads and backend.needs_torch:
         forks.set_threads(threads)
     images: Any = []
-    if precision == 'int8' and isinstance(calibration, str | Path):
-        if backend.name != 'compile':
+    if isinstance(calibration, str | Path):
+        if (backend.name, precision) != ('compile', 'int8'):
             raise InputError(f'calibration {calibration}: runtime {backend.name} takes images, not a file; give images')
         images = Path(calibration)
     elif precision == 'int8':

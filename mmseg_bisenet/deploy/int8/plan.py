@@ -17,8 +17,8 @@ RELU = (aten.relu.default, aten.relu_.default)
 ADD = (aten.add.Tensor, aten.add_.Tensor)
 NOTHING = (aten.dropout.default, aten.feature_dropout.default, aten._assert_tensor_metadata.default)
 # They give no negative value if what they read has none.
-POSITIVE = (*ADD, aten.mul.Tensor, aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default, aten.cat.default)
-POSITIVE += (aten.max_pool2d.default, aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec)
+POSITIVE = {*ADD, aten.mul.Tensor, aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default, aten.cat.default}
+POSITIVE |= {aten.max_pool2d.default, aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec}
 DEFAULTS = (None, [1, 1], [0, 0], [1, 1], 1)  # bias, stride, padding, dilation and groups of a convolution
 LARGEST_STRIDE = 8  # that the memory behind a map has room for
 
@@ -90,9 +90,12 @@ class Plan:
 
     @property
     def stored(self) -> list[Node]:
-        """The values that lie in maps of bytes, in order: what kernels read, and the parts of what is joined."""
+        """The values that lie in maps of bytes, in order: what kernels read, what pools and gates give, and the parts
+        of what is joined.
+        """
         read = {step.source for step in self.steps if not isinstance(step, Other)}
         read |= {step.shortcut for step in self.convolutions if step.shortcut is not None}
+        read |= {step.output for step in self.steps if isinstance(step, Pool | Gate)}
         nodes = [self.image, *(step.output for step in self.steps)]
         for node in reversed(nodes):
             if node in read and self.joins(node):
@@ -112,12 +115,13 @@ class Plan:
 class Pixels(nn.Module):
     """A :class:`~mmseg_bisenet.deploy.network.DeployNetwork` from float32 pixels (N, 4, H, W) on."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
-        self.backbone, self.decode_head = network.backbone, network.decode_head
+        self.network = nn.ModuleList([network.backbone, network.decode_head])
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.decode_head(self.backbone(pixels))
+        backbone, decode_head = self.network
+        return decode_head(backbone(pixels))
 
 
 def plan(network: nn.Module, shape: tuple[int, int]) -> Plan:
@@ -164,8 +168,8 @@ class _Planner:
         if node.target is aten.avg_pool2d.default and list(node.args[1:]) == [[3, 3], [2, 2], [1, 1]]:
             # It counts the zeros of the padding, so it is a convolution.
             channels = shape_of(node)[1]
-            weight, bias = torch.full((channels, 1, 3, 3), 1 / 9), torch.zeros(channels)
-            return Convolution(node, _node(node.args[0]), weight, bias, 2, channels)
+            mean = torch.full((channels, 1, 3, 3), 1 / 9)
+            return Convolution(node, _node(node.args[0]), mean, torch.zeros(channels), 2, channels)
         if node.target is not aten.conv2d.default:
             return None
         arguments: Any = [*node.args, *DEFAULTS[len(node.args) - 2 :]]
@@ -220,19 +224,14 @@ class _Planner:
                     del self.steps[gate], self.steps[_node(resized)]
                     return Gate(node, value, small, _node(resized).args[2])
         if node.target in ADD:
-            for value, other in (node.args, node.args[::-1]):
-                gate, small = self.steps.get(_node(value)), self._resized(other)
-                if (
-                    not isinstance(gate, Gate)
-                    or gate.summand is not None
-                    or len(gate.output.users) > 1
-                    or small is None
-                ):
+            for value, other in map(_node, (node.args, node.args[::-1])):
+                step, small = self.steps.get(value), self._resized(other)
+                if not isinstance(step, Gate) or small is None or step.summand or len(step.output.users) > 1:
                     continue
-                if other.args[2] == gate.align_corners and shape_of(small)[2:] == shape_of(gate.gate)[2:]:
-                    del self.steps[gate.output], self.steps[other]
-                    gate.summand, gate.output = small, node
-                    return gate
+                if other.args[2] == step.align_corners and shape_of(small)[2:] == shape_of(step.gate)[2:]:
+                    del self.steps[step.output], self.steps[other]
+                    step.summand, step.output = small, node
+                    return step
         return None
 
     def _alone(self, node: Any) -> Convolution | None:
