@@ -125,13 +125,15 @@ def test_depthwise_is_the_convolution(case):
     assert_rounded(got, to_bytes(exact * scale[0] + 128))
 
 
-def run_winograd(source: Map, out: Map, weight: np.ndarray, scale: float, bias: np.ndarray, threads: int = 2):
+def run_winograd(
+    source: Map, out: Map, weight: np.ndarray, scale: float, bias: np.ndarray, threads: int = 2, **more
+) -> np.ndarray:
     packed, unit, starts = packing.winograd(weight, source.stored)
     tiles = 12
-    size = tiles * (36 * source.stored + 4 * 48) + 4 * 12 * 36 * 64 + 4 * 64
+    size = tiles * (36 * source.stored + 4 * 48) + 4 * 12 * 36 * 64
     scratch = np.empty(threads * size, np.uint8)
     fields = dict(weight=packed, units=np.float32(unit * scale), starts=starts, bias=bias, scratch=scratch)
-    return compute('winograd', source, out, threads, tiles=tiles, scratch_bytes=size, **fields)
+    return compute('winograd', source, out, threads, tiles=tiles, scratch_bytes=size, **fields, **more)
 
 
 def winograd(source: Map, weight: np.ndarray) -> torch.Tensor:
@@ -162,6 +164,11 @@ def test_winograd_is_the_convolution_of_what_it_quantizes(case):
     assert (want - exact).square().mean().sqrt() < 0.12 * exact.square().mean().sqrt()
     got = run_winograd(source, out, weight, scale, np.full(outputs, 120, np.float32))
     assert_rounded(got, to_bytes(want * scale + 120))
+    other = random_map(outputs, height, width)
+    fields = dict(shortcut=other.address(), shortcut_row=other.row, shortcut_pixel=other.pixel)
+    fields |= dict(shortcut_scale=np.full(outputs, 0.5, np.float32))
+    got = run_winograd(source, out, weight, scale, np.full(outputs, 60, np.float32), **fields)
+    assert_rounded(got, to_bytes(want * scale + 60 + 0.5 * numbers(other)))
 
 
 def test_winograd_loses_nothing_of_small_values():

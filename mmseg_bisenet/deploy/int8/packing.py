@@ -22,7 +22,7 @@ FILTER = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], 
 def is_winograd(step: 'Convolution') -> bool:
     """Whether a convolution takes a quarter of the products."""
     outputs, inputs, kernel, _ = step.weight.shape
-    plain = kernel == 3 and step.stride == 1 and step.groups == 1 and step.shortcut is None
+    plain = kernel == 3 and step.stride == 1 and step.groups == 1
     return plain and inputs % 32 == 0 and inputs <= WIDEST and outputs % COLUMNS == 0
 
 

@@ -87,7 +87,7 @@ class Run:
             tiles = -(-height // 4) * -(-width // 4)
             layer.tiles = min(TILES, -(-tiles // (self._threads * GROUP)) * GROUP)
             patches = layer.tiles * (POINTS * source.stored + 4 * FACTORS)
-            self._give_scratch(layer, patches + 4 * GROUP * POINTS * COLUMNS + 4 * COLUMNS)
+            self._give_scratch(layer, patches + 4 * GROUP * POINTS * COLUMNS)
         return self._call(kernel, layer, fields)
 
     def _gate(self, step: Gate) -> Callable[[], None]:

@@ -60,9 +60,8 @@ inline __m512 load_bytes(const uint8_t *from) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from))));
 }
 
-// Scale and bias, the shortcut, and the output, of sixteen channels from `k` on.
-inline void finish(const Layer &layer, int64_t y, int64_t x, int64_t k, __m512 scale, __m512 bias, __m512i sum) {
-    __m512 value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, bias);
+// The shortcut and the output of sixteen channels from `k` on, in units of the output.
+inline void put(const Layer &layer, int64_t y, int64_t x, int64_t k, __m512 value) {
     if (layer.shortcut) {
         const uint8_t *more = layer.shortcut + y * layer.shortcut_row + x * layer.shortcut_pixel + k;
         value = _mm512_fmadd_ps(load_bytes(more), _mm512_loadu_ps(layer.shortcut_scale + k), value);
@@ -74,4 +73,9 @@ inline void finish(const Layer &layer, int64_t y, int64_t x, int64_t k, __m512 s
     } else {
         store_bytes(to + k, value);
     }
+}
+
+// Scale and bias too.
+inline void finish(const Layer &layer, int64_t y, int64_t x, int64_t k, __m512 scale, __m512 bias, __m512i sum) {
+    put(layer, y, x, k, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, bias));
 }

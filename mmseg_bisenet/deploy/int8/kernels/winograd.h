@@ -111,9 +111,10 @@ inline void transform_four(const __m512 *m, int64_t step, __m512 *to) {
     to[3] = _mm512_add_ps(_mm512_fmadd_ps(e, _mm512_set1_ps(8), d), m[5 * step]);
 }
 
-// 16 channels of 36 matrices of products -> the same of 4x4 outputs, at their addresses.
-inline void transform_products(const int32_t *from, const float *units, const float *factors, __m512 bias,
-                               const Layer &layer, uint8_t *const *to, int64_t k) {
+// 16 channels, from `k` on, of 36 matrices of products -> the same of 4x4 outputs, less those beyond the edge.
+inline void transform_products(const Layer &layer, const int32_t *from, const float *units, const float *factors,
+                               int64_t y, int64_t x, int64_t k) {
+    const __m512 bias = _mm512_loadu_ps(layer.bias + k);
     __m512 grid[PATCH][PATCH], columns[PATCH][TILE], values[TILE];
     for (int i = 0; i < PATCH; i++)
         for (int j = 0; j < PATCH; j++, from += COLUMNS, units += COLUMNS, factors++) {
@@ -121,16 +122,10 @@ inline void transform_products(const int32_t *from, const float *units, const fl
             grid[i][j] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(from)), unit);
         }
     for (int j = 0; j < PATCH; j++) transform_four(&grid[0][j], PATCH, columns[j]);
-    for (int i = 0; i < TILE; i++) {
+    for (int i = 0; i < TILE && y + i < layer.height; i++) {
         transform_four(&columns[0][i], TILE, values);
-        for (int j = 0; j < TILE; j++) {
-            const __m512 value = _mm512_add_ps(values[j], bias);
-            if (layer.floats)
-                _mm512_storeu_ps(reinterpret_cast<float *>(to[i * TILE + j]) + k,
-                                 layer.relu ? _mm512_max_ps(value, _mm512_setzero_ps()) : value);
-            else
-                store_bytes(to[i * TILE + j] + k, value);
-        }
+        for (int j = 0; j < TILE && x + j < layer.width; j++)
+            put(layer, y + i, x + j, k, _mm512_add_ps(values[j], bias));
     }
 }
 
@@ -140,11 +135,10 @@ inline void transform_products(const int32_t *from, const float *units, const fl
 // multiplied and transformed back at a time, so that their products stay there too.
 EXPORTED void winograd(Layer *layer) {
     const int64_t across = (layer->width + TILE - 1) / TILE, down = (layer->height + TILE - 1) / TILE;
-    const int64_t total = across * down, inputs = layer->depth * 4, size = layer->floats ? 4 : 1, row = POINTS * inputs;
+    const int64_t total = across * down, inputs = layer->depth * 4, row = POINTS * inputs;
     uint8_t *patches = layer->scratch + layer->threads.fetch_add(1) * layer->scratch_bytes;
     int32_t *products = reinterpret_cast<int32_t *>(patches + layer->tiles * row);
     float *factors = reinterpret_cast<float *>(products + GROUP * PRODUCTS);
-    uint8_t *dump = reinterpret_cast<uint8_t *>(factors + layer->tiles * FACTORS);  // for outputs beyond the edge
     for (int64_t first; (first = take(*layer, layer->tiles)) < total;) {
         const int64_t count = first + layer->tiles < total ? layer->tiles : total - first;
         for (int64_t t = 0; t < count; t++) {
@@ -154,7 +148,6 @@ EXPORTED void winograd(Layer *layer) {
         }
         for (int64_t panel = 0; panel < layer->outputs / COLUMNS; panel++) {
             const float *units = layer->units + panel * POINTS * COLUMNS;
-            uint8_t *out = layer->out + panel * COLUMNS * size;
             for (int64_t group = 0; group < count; group += GROUP) {
                 for (int64_t point = 0; point < POINTS; point++) {
                     const int64_t column = panel * POINTS + point;
@@ -165,15 +158,9 @@ EXPORTED void winograd(Layer *layer) {
                 }
                 for (int64_t t = group; t < count && t < group + GROUP; t++) {
                     const int64_t y = (first + t) / across * TILE, x = (first + t) % across * TILE;
-                    uint8_t *to[TILE * TILE];
-                    for (int i = 0; i < TILE; i++)
-                        for (int j = 0; j < TILE; j++)
-                            to[i * TILE + j] = y + i < layer->height && x + j < layer->width
-                                                   ? out + (y + i) * layer->out_row + (x + j) * layer->out_pixel
-                                                   : dump;
                     for (int c = 0; c < COLUMNS; c += LANES)
-                        transform_products(products + (t - group) * PRODUCTS + c, units + c, factors + t * FACTORS,
-                                           _mm512_loadu_ps(layer->bias + panel * COLUMNS + c), *layer, to, c);
+                        transform_products(*layer, products + (t - group) * PRODUCTS + c, units + c,
+                                           factors + t * FACTORS, y, x, panel * COLUMNS + c);
                 }
             }
         }
