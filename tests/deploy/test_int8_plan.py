@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmseg_bisenet.deploy.int8 import library, ranges
+from mmseg_bisenet.deploy.int8 import library, memory, ranges
 from mmseg_bisenet.deploy.int8.network import Int8Network
 from mmseg_bisenet.deploy.int8.plan import plan
 from mmseg_bisenet.errors import InputError
@@ -101,7 +101,7 @@ CASES = dict(
 
 @pytest.mark.parametrize('name', CASES)
 @torch.no_grad()
-def test_it_is_nearly_the_network(name):
+def test_it_is_nearly_the_network(name, monkeypatch):
     backbone, channels, kinds = CASES[name]
     torch.manual_seed(0)
     network = Network(backbone, channels).eval()
@@ -121,6 +121,11 @@ def test_it_is_nearly_the_network(name):
     assert error.max() < 0.06
     for i in range(3):  # alone as in a batch, and again
         assert torch.equal(found(torch.from_numpy(images[i : i + 1]))[0], got[i])
+    monkeypatch.setattr(memory, 'SMALL', 0)
+    shared = Int8Network(plan(network, SHAPE), found.ranges)
+    assert torch.equal(shared(torch.from_numpy(images)), got)
+    maps = shared._own.run._memory
+    assert len(maps._bytes) < sum(length for _, length in maps._places.values())
 
 
 def test_weights_are_kept_once():

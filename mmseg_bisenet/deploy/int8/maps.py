@@ -16,12 +16,24 @@ def padded(channels: int) -> int:
     return -(-channels // LANES) * LANES
 
 
+def row_bytes(width: int, stored: int, halo: int) -> int:
+    return (-(-width // 4) * 4 + 2 * halo) * stored
+
+
+def size(shape: tuple[int, int, int], halo: int) -> int:
+    """Bytes of a map (height, width, channels)."""
+    height, width, channels = shape
+    stored = channels if channels == 4 else padded(channels)
+    return (height + 2 * halo + ROWS) * row_bytes(width, stored, halo) + PIXELS * stored
+
+
 class Map:
     """Bytes b that stand for ``scale * (b - zero)``, with a scale for each channel.
 
     Args:
         halo: pixels around the map.
         inside: a map of more channels, of which this one has those from ``offset`` on.
+        memory: to lie in, of :func:`size` bytes; by default its own.
     """
 
     def __init__(
@@ -32,15 +44,16 @@ class Map:
         scale: np.ndarray,
         inside: 'Map | None' = None,
         offset: int = 0,
+        memory: np.ndarray | None = None,
     ) -> None:
         self.height, self.width, channels = shape
         self.halo, self.zero, self.scale = halo, zero, scale
         self.stored = channels if channels == 4 else padded(channels)
+        self.rows = self.height + 2 * halo + ROWS
         if inside is None:
-            self.pixel = self.stored
-            self.row = (-(-self.width // 4) * 4 + 2 * halo) * self.pixel
-            rows = self.height + 2 * halo
-            self.buffer = np.full((rows + ROWS) * self.row + PIXELS * self.pixel, zero, np.uint8)
+            self.pixel, self.row = self.stored, row_bytes(self.width, self.stored, halo)
+            self.buffer = np.empty(size(shape, halo), np.uint8) if memory is None else memory
+            self.buffer[:] = zero
             self.start = self.buffer.ctypes.data
         else:
             self.pixel, self.row, self.buffer = inside.pixel, inside.row, inside.buffer

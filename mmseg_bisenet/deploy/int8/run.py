@@ -12,6 +12,7 @@ from torch.fx import Node
 from mmseg_bisenet.deploy.int8 import library
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, padded
+from mmseg_bisenet.deploy.int8.memory import Memory
 from mmseg_bisenet.deploy.int8.plan import Convolution, Gate, Other, Pool, parts_of, shape_of
 from mmseg_bisenet.models.inference.fold import CONSTANT
 
@@ -36,10 +37,14 @@ class Run:
         self._kept: list[Any] = []  # what layers point to
         self._dequantized: set[Node] = set()
         self._halos = [self._halo(of_image) for of_image in (False, True)]
+        self._memory = Memory(self._plan, {node: self._whole(node) for node in self._plan.stored}, self._halos[False])
         image = self._map(self._plan.image)
         self._pixels = Layer(height=image.height, width=image.width, in_row=3 * image.width, zero=int(CONSTANT))
         self._pixels.out, self._pixels.out_row = image.address(), image.row
-        self._calls = [call for step in self._plan.steps for call in self._of(step)]
+        self._calls: list[Callable[[], Any]] = []
+        for step in self._plan.steps:
+            calls = self._of(step)
+            self._calls += self._frames(step.output) + calls
 
     def __call__(self, image: Tensor) -> Tensor:
         """(H, W, 3) uint8 -> (1, num_classes, h, w) float32, which the next call overwrites."""
@@ -60,6 +65,17 @@ class Run:
         if isinstance(step, Gate):
             return [*self._inputs(step.gate, step.summand), self._gate(step)]
         return self._other(step)
+
+    def _frames(self, node: Node) -> list[Callable[[], None]]:
+        """The call that prepares what is around a map which shares its memory, before it is first written."""
+        node = self._whole(node)
+        if node not in self._memory.shared:
+            return []
+        self._memory.shared.remove(node)
+        out = self._maps[node]
+        layer = Layer(source=out.start, in_row=out.row, in_pixel=out.pixel, height=out.height, width=out.width)
+        layer.kernel, layer.zero, layer.tiles = out.halo, out.zero, out.rows
+        return [self._call('frame', layer)]
 
     def _call(self, kernel: str, layer: Layer, *kept: Any) -> Callable[[], None]:
         self._kept += [layer, *kept]
@@ -170,16 +186,25 @@ class Run:
             scale, zero = self._network.scales[node]
             _, channels, height, width = shape_of(node)
             shape = height, width, channels
-            whole = next((user for user in node.users if self._joins(user)), None)
+            whole = self._joined(node)
             if whole is None:
                 halo = self._halos[node is self._plan.image]
-                self._maps[node] = Map(shape, halo, zero, scale)
+                self._maps[node] = Map(shape, halo, zero, scale, memory=self._memory.of(node))
             else:
                 parts = parts_of(whole)
                 offset = sum(shape_of(part)[1] for part in parts[: parts.index(node)])
                 inside = self._map(whole)
                 self._maps[node] = Map(shape, inside.halo, zero, scale, inside, offset)
         return self._maps[node]
+
+    def _joined(self, node: Node) -> Node | None:
+        """What the map of a value is a part of."""
+        return next((user for user in node.users if self._joins(user)), None)
+
+    def _whole(self, node: Node) -> Node:
+        """The value whose map holds that of another."""
+        whole = self._joined(node)
+        return node if whole is None else self._whole(whole)
 
     def _give_scratch(self, layer: Layer, size: int) -> None:
         layer.scratch_bytes = -(-size // 64) * 64
