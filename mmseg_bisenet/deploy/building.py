@@ -4,6 +4,7 @@ import copy
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def build(
     device: str | torch.device,
     throughput: bool,
     threads: int | None,
-    calibration: Iterable[np.ndarray],
+    calibration: Iterable[np.ndarray] | str | Path,
 ) -> tuple[Engine, dict]:
     """The engine and its metadata; the arguments are those of :func:`mmseg_bisenet.deploy.load`."""
     device = torch.device(device)
@@ -37,8 +38,15 @@ def build(
         raise InputError(f'the segmentor has its weights; leave checkpoint {checkpoint} out')
     if threads and backend.needs_torch:
         forks.set_threads(threads)
-    quantize.require_int8(precision, calibration)
-    images = quantize.checked(calibration, shape) if precision == 'int8' else []
+    images: Any = []
+    if isinstance(calibration, str | Path):
+        if (backend.name, precision) != ('compile', 'int8'):
+            text = f'runtime {backend.name} in {precision} takes no file of ranges; take compile in int8'
+            raise InputError(f'calibration {calibration}: {text}')
+        images = Path(calibration)
+    else:
+        quantize.require_int8(precision, calibration)
+        images = quantize.checked(calibration, shape) if precision == 'int8' else []
     backend.require_build(precision, device)
     switch_tf32_off(precision, device)
     if isinstance(source, BiSeNetSegmentor):

@@ -46,7 +46,7 @@ def load(
     channel_order: str = 'bgr',
     threads: int | None = None,
     throughput: bool = False,
-    calibration: Iterable[np.ndarray] = (),
+    calibration: Iterable[np.ndarray] | str | Path = (),
 ) -> Predictor:
     """A network that is ready to label images, warmed up.
 
@@ -70,7 +70,8 @@ def load(
             use one of PyTorch's threads, which do not survive a fork; spawned ones use as many as they ask for.
         throughput: run images of a batch at the same time, each in few threads, if the runtime gains by it
             (``onnxruntime`` and ``openvino``).
-        calibration: for ``int8`` of a config only: images (H, W, 3) uint8 BGR of ``shape``, which set its ranges.
+        calibration: for ``int8`` of a config: images (H, W, 3) uint8 BGR of ``shape``, which set its ranges; for
+            ``compile`` also a file that ``segment.engine.ranges.save(FILE)`` wrote, with the ranges of these weights.
 
     Raises:
         InputError: options contradict each other or the file; this machine lacks what they need; a package is not
@@ -89,7 +90,7 @@ def load(
         file = config_or_exported
         if checkpoint is not None:
             raise InputError(f'exported file {config_or_exported} has its weights; leave checkpoint {checkpoint} out')
-        if any(True for _ in calibration):
+        if isinstance(calibration, str | Path) or any(True for _ in calibration):
             raise InputError(f'exported file {config_or_exported} has its ranges; leave calibration out')
         with install.needing('openmmlab', f'exported file {config_or_exported}'):
             backend, engine, metadata = _from_file(

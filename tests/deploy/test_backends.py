@@ -36,7 +36,7 @@ SHAPE = (64, 128)
 # A row a runtime: what it computes in, and what its files may be in.
 PRECISIONS = dict(
     eager=('fp32', ''),
-    torch=('fp32 bf16 fp16 int8', ''),
+    torch=('fp32 bf16 fp16', ''),
     compile=('fp32 bf16 fp16 int8', ''),
     onnxruntime=('fp32 int8', 'fp32 fp16 int8'),
     openvino=('fp32 bf16 fp16 int8', 'fp32 bf16 fp16 int8'),

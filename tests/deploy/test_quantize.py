@@ -1,6 +1,7 @@
 """int8: what calibrates it, what stays float, and that pixels go in as they are."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 import torch
 
 import mmseg_bisenet
-from mmseg_bisenet.deploy import load, precision, quantize
+from mmseg_bisenet.deploy import load, quantize
+from mmseg_bisenet.deploy.backends.compile import Compile
 from mmseg_bisenet.deploy.export import export
+from mmseg_bisenet.deploy.int8 import library, ranges
 from mmseg_bisenet.deploy.metadata import read_metadata
 from mmseg_bisenet.deploy.network import DeployNetwork
-from mmseg_bisenet.deploy.winograd import layer as winograd_layer
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.scene import draw_scene
 
@@ -122,44 +124,101 @@ def test_what_a_segmentor_or_a_file_has_already_is_refused(segmentor, streets, t
         load(tmp_path / 'a.onnx', calibration=streets)
 
 
-# -- Winograd's convolutions ------------------------------------------------------------------------------------------
+# -- our own kernels ---------------------------------------------------------------------------------------------------
+
+INT8 = dict(runtime='compile', precision='int8', shape=SHAPE)
 
 
-@pytest.mark.skipif(not winograd_layer.has_int8(), reason='a CPU without AVX-512-VNNI, or no numba')
-def test_torch_in_int8_gives_the_labels_of_the_network(segmentor, streets):
+def kernels_run() -> bool:
+    try:
+        Compile().require_build('int8', torch.device('cpu'))
+    except InputError:
+        return False
+    return True
+
+
+needs_kernels = pytest.mark.skipif(not kernels_run(), reason='a CPU without AVX-512-VNNI, or no compiler')
+
+
+@pytest.fixture(scope='module')
+def in_int8(segmentor, streets):
+    return load(segmentor, **INT8, calibration=streets)
+
+
+@needs_kernels
+def test_compile_in_int8_gives_the_labels_of_the_network(in_int8, segmentor, streets):
     exact = load(segmentor, runtime='torch', shape=SHAPE)
-    segment = load(segmentor, runtime='torch', precision='int8', shape=SHAPE, calibration=streets)
-    layers = [layer for layer in segment.engine.modules() if isinstance(layer, winograd_layer.WinogradConv2d)]
-    assert len(layers) == 14 and all(layer.quantized is not None for layer in layers)
-    assert segment.engine.dtype == (torch.bfloat16 if precision.cpu_has('bf16') else torch.float32)
+    assert (in_int8.runtime, in_int8.precision, in_int8.dynamic) == ('compile', 'int8', False)
     images = np.stack(streets)
-    agreement = np.mean(segment(images) == exact(images))
+    agreement = np.mean(in_int8(images) == exact(images))
     assert 0.97 < agreement < 1  # `load` has verified 98 %, ties aside
+    kinds = [kind for kind, _ in in_int8.engine.packed.values()]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == dict(direct=25, winograd=14, depthwise=17)
 
 
-@pytest.mark.skipif(not winograd_layer.has_int8(), reason='a CPU without AVX-512-VNNI, or no numba')
+@needs_kernels
+def test_ranges_are_saved_and_loaded_without_images(in_int8, segmentor, streets, tmp_path):
+    path = tmp_path / 'ranges.json'
+    in_int8.engine.ranges.save(path)
+    with pytest.raises(InputError, match=r'ranges.json exists'):
+        in_int8.engine.ranges.save(path)
+    again = load(segmentor, **INT8, calibration=path)
+    image = torch.from_numpy(streets[3])[None]
+    assert torch.equal(in_int8.engine(image), again.engine(image))
+    with pytest.raises(InputError, match=r'ranges.json has the ranges of other weights; calibrate these with images'):
+        load(mmseg_bisenet.get_model(CONFIG), **INT8, calibration=path)
+    with pytest.raises(InputError, match=r'runtime openvino in int8 takes no file of ranges; take compile'):
+        load(segmentor, None, 'openvino', 'int8', SHAPE, calibration=path)
+    path.write_text('[]')
+    with pytest.raises(InputError, match=r'ranges.json cannot be read as ranges of int8; give one that segment.engine'):
+        load(segmentor, **INT8, calibration=path)
+
+
+@needs_kernels
+def test_several_images_and_threads_at_a_time(in_int8, streets):
+    one_by_one = np.stack([in_int8(image) for image in streets])
+    np.testing.assert_array_equal(in_int8(np.stack(streets)), one_by_one)
+    with ThreadPoolExecutor(3) as pool:
+        np.testing.assert_array_equal(list(pool.map(in_int8, streets)), one_by_one)
+
+
+@needs_kernels
 def test_ranges_that_lose_the_labels_are_refused(segmentor, streets, monkeypatch):
-    def use_int8(network, images):
-        for layer in network.modules():
-            if isinstance(layer, winograd_layer.WinogradConv2d):
-                layer.quantize(torch.full((36,), 1e-3))
+    measure = ranges.measure
 
-    monkeypatch.setattr(winograd_layer, 'use_int8', use_int8)
+    def small(plan, images):
+        found = measure(plan, images)
+        return ranges.Ranges({name: 1e-3 * value for name, value in found.largest.items()}, found.weights)
+
+    monkeypatch.setattr(ranges, 'measure', small)
     with pytest.raises(
-        InputError, match=r'int8: \d+\.\d\d% of the labels are those of PyTorch in fp32, and 98\.00% are'
+        InputError, match=r'compile in int8: \d+\.\d\d% of the labels are those of PyTorch in fp32, and 98\.00% are'
     ):
-        load(segmentor, runtime='torch', precision='int8', shape=SHAPE, calibration=streets)
+        load(segmentor, **INT8, calibration=streets)
 
 
-def test_torch_in_int8_without_its_instructions(segmentor, streets, monkeypatch):
-    options = dict(runtime='torch', precision='int8', shape=SHAPE)
+def test_compile_in_int8_where_it_cannot_run(segmentor, streets, monkeypatch):
     with pytest.raises(InputError, match='int8: 0 images to calibrate with'):
-        load(segmentor, **options)
-    monkeypatch.setattr(winograd_layer, 'has_int8', lambda: False)
+        load(segmentor, **INT8)
+    with pytest.raises(InputError, match=r'int8 runs on CPUs; give device='):
+        Compile().require_build('int8', torch.device('cuda'))
+    monkeypatch.setattr(library, '_flags', lambda: {'avx2'})
     with pytest.raises(
-        InputError, match=r'runtime torch: int8 needs a CPU with AVX-512-VNNI, .*; choose onnxruntime or openv'
+        InputError, match=r'runtime compile: int8 needs Linux and a CPU with AVX-512-VNNI .*; choose ru'
     ):
-        load(segmentor, **options, calibration=streets)
+        load(segmentor, **INT8, calibration=streets)
+
+
+@needs_kernels
+def test_a_compiler_that_fails(monkeypatch, tmp_path):
+    compiler = tmp_path / 'c++'
+    compiler.write_text('#!/bin/sh\necho "error: no such CPU" >&2\nexit 1\n')
+    compiler.chmod(0o755)
+    monkeypatch.setattr('torch._inductor.cpp_builder.get_cpp_compiler', lambda: str(compiler))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    with pytest.raises(InputError, match=r'does not compile the kernels of int8 \(error: no such CPU\); set CXX to g'):
+        library._library.__wrapped__()
+    assert list((tmp_path / 'cache' / 'mmseg_bisenet').iterdir()) == []
 
 
 # -- images ------------------------------------------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 
 Why Numba. A C++ extension needs a compiler on the user's machine, or a wheel for each version of PyTorch. Numba brings
 LLVM as an ordinary package, compiles for the machine's CPU when a network is loaded, and stays in this process. The
-work runs in the threads that PyTorch already has (``GOMP_parallel`` of its OpenMP). A second pool of threads would
-compete with PyTorch's, which keep spinning after each layer.
+work runs in the threads that PyTorch already has (:mod:`mmseg_bisenet.openmp`).
 
 What is assumed, and what happens otherwise:
 
@@ -11,11 +10,11 @@ What is assumed, and what happens otherwise:
 - FMA (x86) or NEON (Arm). Without one of them, on another system or without Numba, no layer is replaced:
   ``layer._parallel`` returns None, and PyTorch's own convolutions run.
 - AVX-512 doubles the vectors (``vectors.LANES``). AVX-512-BF16 multiplies bfloat16; without it bfloat16 is computed in
-  float32. AVX-512-VNNI multiplies int8; without it int8 is refused.
+  float32.
 - PyTorch 2.4, for ``torch.library.custom_op``.
 
 How to test one kernel alone. ``kernel.kernel(bfloat16, factor_size)`` compiles one variant: ``bfloat16`` says whether
-inputs and outputs are bfloat16, ``factor_size`` is the bytes of a factor (4: float32, 2: bfloat16, 1: int8).
+inputs and outputs are bfloat16, ``factor_size`` is the bytes of a factor (4: float32, 2: bfloat16).
 ``WinogradConv2d(conv)(x)`` runs it on one layer, without a network::
 
     pytest tests/deploy/test_winograd.py -k test_float32_is_the_convolution

@@ -21,18 +21,15 @@ from mmseg_bisenet.deploy.winograd.vectors import (
     INT,
     LANES,
     VECTOR,
-    WORDS,
     broadcast,
     constant,
     dot,
-    dot_of_bytes,
     fma,
     from_bfloat16,
     has_bfloat16,
     pointer,
     round_to_bfloat16,
     to_bfloat16,
-    to_bytes,
 )
 
 ROWS = 6  # tiles whose products are summed at the same time,
@@ -123,21 +120,18 @@ def _fetch_and_add(context, address, amount):
 
 @functools.cache
 def _multiplication(factor_size: int) -> Any:
-    """Of matrices of float32, or of pairs of bfloat16, summed in float32; or of fours of bytes, summed in int32."""
+    """Of matrices of float32, or of pairs of bfloat16, summed in float32."""
     element = FLOAT if factor_size == 4 else ir.IntType(32)
-    vector, total = ir.VectorType(element, LANES), WORDS if factor_size == 1 else VECTOR
-    product = {4: fma, 2: dot, 1: dot_of_bytes}[factor_size]
+    vector = ir.VectorType(element, LANES)
+    product = {4: fma, 2: dot}[factor_size]
 
     @intrinsic
-    def multiply(context, patches, row, weight, start, products, depth):
-        """(ROWS, depth) matrix with ``row`` bytes a row, times (depth, COLUMNS), and ``start``, (COLUMNS,), in each row
-        -> (ROWS, COLUMNS), all dense.
-        """
+    def multiply(context, patches, row, weight, products, depth):
+        """(ROWS, depth) matrix with ``row`` bytes a row, times (depth, COLUMNS) -> (ROWS, COLUMNS), all dense."""
 
         def emit(context, builder, signature, args):
-            patches, row, weight, start, products, depth = args
+            patches, row, weight, products, depth = args
             width = COLUMNS // LANES
-            starts = [builder.load(pointer(builder, start, j * LANES * 4, to=total), align=4) for j in range(width)]
             rows = [patches]
             for _ in range(ROWS - 1):
                 rows.append(builder.add(rows[-1], row))
@@ -146,7 +140,7 @@ def _multiplication(factor_size: int) -> Any:
             builder.branch(loop)
             builder.position_at_end(loop)
             k = builder.phi(INT)
-            sums = [[builder.phi(total) for _ in range(width)] for _ in range(ROWS)]
+            sums = [[builder.phi(VECTOR) for _ in range(width)] for _ in range(ROWS)]
             at = builder.add(weight, builder.mul(k, ir.Constant(INT, COLUMNS * 4)))
             factors = [builder.load(pointer(builder, at, j * LANES * 4, to=vector), align=4) for j in range(width)]
             offset = builder.mul(k, ir.Constant(INT, 4))
@@ -161,17 +155,17 @@ def _multiplication(factor_size: int) -> Any:
             k.add_incoming(ir.Constant(INT, 0), entry)
             k.add_incoming(after, loop)
             for line, values in zip(sums, new, strict=True):
-                for phi, first, value in zip(line, starts, values, strict=True):
-                    phi.add_incoming(first, entry)
+                for phi, value in zip(line, values, strict=True):
+                    phi.add_incoming(constant(0), entry)
                     phi.add_incoming(value, loop)
             done = builder.append_basic_block('multiplied')
             builder.cbranch(builder.icmp_signed('<', after, depth), loop, done)
             builder.position_at_end(done)
             for i, value in enumerate(chain.from_iterable(new)):
-                builder.store(value, pointer(builder, products, i * LANES * 4, to=total), align=4)
+                builder.store(value, pointer(builder, products, i * LANES * 4), align=4)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 6), emit
+        return types.void(*[types.int64] * 5), emit
 
     return multiply
 
@@ -180,21 +174,19 @@ def _multiplication(factor_size: int) -> Any:
 def kernel(bfloat16: bool, factor_size: int) -> Any:
     """``void kernel(int64_t *arguments)``, whose ``address`` it has, for images of that type.
 
-    factor_size: 4 bytes for products of float32; 2 for those of bfloat16, on a CPU that has AVX-512-BF16; 1 for those
-    of int8, on a CPU that has AVX-512-VNNI. That multiplies unsigned by signed bytes: patches are stored with 128
-    added, and ``starts`` takes the products of that 128 away.
+    factor_size: 4 bytes for products of float32; 2 for those of bfloat16, on a CPU that has AVX-512-BF16.
 
     Each thread that runs it takes blocks of tiles until none is left. Its first lines name the arguments.
     """
     stored = HALVES if bfloat16 else VECTOR
     size = 2 if bfloat16 else 4  # bytes a value of an image
-    rounded = round_to_bfloat16 if factor_size < 4 and has_bfloat16() else to_bfloat16
+    rounded = round_to_bfloat16 if factor_size == 2 and has_bfloat16() else to_bfloat16
     multiply = _multiplication(factor_size)
     i64 = types.int64
 
     @intrinsic
-    def transform_input(context, image, y, x, row, column, height, width, outside, to, step, levels):
-        """LANES channels of a patch -> the same of 36 matrices, ``step`` apart; ``levels`` of int8 to 1 in each."""
+    def transform_input(context, image, y, x, row, column, height, width, outside, to, step):
+        """LANES channels of a patch -> the same of 36 matrices, ``step`` apart."""
 
         def emit(context, builder, signature, args):
             def load(address):
@@ -202,35 +194,25 @@ def kernel(bfloat16: bool, factor_size: int) -> Any:
                 return from_bfloat16(builder, value) if bfloat16 else value
 
             grid = [[load(address) for address in line] for line in _square(builder, PATCH, args[:8])]
-            to, step, levels = args[8:]
-            for i, value in enumerate(chain.from_iterable(_transform(builder, INPUT, grid))):
+            to, step = args[8:]
+            for value in chain.from_iterable(_transform(builder, INPUT, grid)):
                 if factor_size == 2:
                     value = rounded(builder, value)
-                if factor_size == 1:
-                    level = builder.load(pointer(builder, levels, i * 4, to=FLOAT), align=4)
-                    value = to_bytes(builder, builder.fmul(value, broadcast(builder, level)))
                 builder.store(value, pointer(builder, to, to=value.type), align=1)
                 to = builder.add(to, step)
             return context.get_dummy_value()
 
-        return types.void(*[i64] * 11), emit
+        return types.void(*[i64] * 10), emit
 
     @intrinsic
-    def transform_output(context, image, y, x, row, column, height, width, outside, products, step, units, bias, relu):
-        """LANES channels of 36 matrices, ``step`` apart, of int8 in ``units`` -> the same of a tile, with bias and
-        ReLU.
-        """
+    def transform_output(context, image, y, x, row, column, height, width, outside, products, step, bias, relu):
+        """LANES channels of 36 matrices, ``step`` apart -> the same of a tile, with bias and ReLU."""
 
         def emit(context, builder, signature, args):
-            products, step, units, bias, relu = args[8:]
+            products, step, bias, relu = args[8:]
             values = []
-            for i in range(PATCH * PATCH):
-                if factor_size == 1:
-                    value = builder.load(pointer(builder, products, to=WORDS), align=4)
-                    unit = builder.load(pointer(builder, units, i * COLUMNS * 4), align=4)
-                    values.append(builder.fmul(builder.sitofp(value, VECTOR), unit))
-                else:
-                    values.append(builder.load(pointer(builder, products), align=4))
+            for _ in range(PATCH * PATCH):
+                values.append(builder.load(pointer(builder, products), align=4))
                 products = builder.add(products, step)
             grid = [values[i : i + PATCH] for i in range(0, PATCH * PATCH, PATCH)]
             bias = builder.load(pointer(builder, bias), align=4)
@@ -244,16 +226,15 @@ def kernel(bfloat16: bool, factor_size: int) -> Any:
                     builder.store(value, pointer(builder, target, to=stored), align=2)
             return context.get_dummy_value()
 
-        return types.void(*[i64] * 13), emit
+        return types.void(*[i64] * 12), emit
 
     @cfunc(types.void(types.CPointer(i64)))
     def run(pointer):
-        arguments = carray(pointer, 19)
+        arguments = carray(pointer, 16)
         image, weight, bias, out = arguments[2], arguments[3], arguments[4], arguments[5]
         zeros, scratch, scratch_bytes = arguments[6], arguments[7], arguments[8]
         height, width, inputs, outputs = arguments[9], arguments[10], arguments[11], arguments[12]
         tiles, block, relu = arguments[13], arguments[14], arguments[15]
-        levels, starts, units = arguments[16], arguments[17], arguments[18]
 
         depth = inputs * factor_size // 4  # of the matrices; a value, or a pair of them, has four bytes
         down, across = (height + TILE - 1) // TILE, (width + TILE - 1) // TILE
@@ -274,16 +255,15 @@ def kernel(bfloat16: bool, factor_size: int) -> Any:
                 for c in range(0, inputs, LANES):
                     at, pixel, row = place + c * size, inputs * size, width * inputs * size
                     transform_input(
-                        at, y - 1, x - 1, row, pixel, height, width, zeros, to + c * factor_size, patch_step, levels
+                        at, y - 1, x - 1, row, pixel, height, width, zeros, to + c * factor_size, patch_step
                     )
             for panel in range(outputs // COLUMNS):
                 for point in range(PATCH * PATCH):
                     column = panel * PATCH * PATCH + point
-                    start = starts + column * COLUMNS * 4 if factor_size == 1 else zeros
                     for t in range(0, count, ROWS):
                         a = patches + point * patch_step + t * depth * 4
                         b = weight + column * depth * COLUMNS * 4
-                        multiply(a, depth * 4, b, start, products + point * product_step + t * COLUMNS * 4, depth)
+                        multiply(a, depth * 4, b, products + point * product_step + t * COLUMNS * 4, depth)
                 for t in range(count):
                     y, x = (first + t) // across % down * TILE, (first + t) % across * TILE
                     n = (first + t) // (across * down)
@@ -292,9 +272,8 @@ def kernel(bfloat16: bool, factor_size: int) -> Any:
                         pixel, row = outputs * size, width * outputs * size
                         at = out + (((n * height + y) * width + x) * outputs + k) * size
                         source = products + (t * COLUMNS + c) * 4
-                        unit = units + (panel * PATCH * PATCH * COLUMNS + c) * 4
                         transform_output(
-                            at, y, x, row, pixel, height, width, dump, source, product_step, unit, bias + k * 4, relu
+                            at, y, x, row, pixel, height, width, dump, source, product_step, bias + k * 4, relu
                         )
 
     return run

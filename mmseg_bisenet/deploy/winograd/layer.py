@@ -12,25 +12,19 @@ Deviations from the paper:
 - A block of tiles goes through all steps before the next block, so that its intermediate values stay in the cache.
 - Inputs and outputs may be bfloat16. Everything between them is float32, with one exception: a CPU with AVX-512-BF16
   multiplies bfloat16 twice as fast, so there the factors are rounded to bfloat16, and products summed in float32.
-- In int8, on a CPU with AVX-512-VNNI, transformed patches and transformed filters are quantized, as in LoWino (Li et
-  al., ICPP 2021). Each of the 36 matrices of patches has its own scale, from images seen beforehand. Each output
-  channel of each matrix of filters has its own scale too.
 """
 
-import ctypes
 import functools
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-QUANTILE = 0.9995  # of the absolute values of a matrix of patches; larger values are clipped to it
-SAMPLE = 2**13  # patches of a channel that the quantile is computed from
+from mmseg_bisenet import openmp
+
 CACHE_BYTES = 1.25 * 2**20  # of a core's second cache, for the patches and products of a block of tiles
 
 
@@ -58,24 +52,6 @@ def use_winograd(module: nn.Module) -> int:
     return count
 
 
-@torch.inference_mode()
-def use_int8(network: nn.Module, images: Iterable[Tensor]) -> None:
-    """Let each :class:`WinogradConv2d` multiply in int8 from now on, with ranges measured in float32.
-
-    Args:
-        network: as :func:`use_winograd` left it.
-        images: batches to measure the ranges on.
-    """
-    layers = [module for module in network.modules() if isinstance(module, WinogradConv2d)]
-    for layer in layers:
-        layer.seen = torch.zeros(layer.transformed.shape[1])
-    for image in images:
-        network(image)
-    for layer in layers:
-        layer.quantize(layer.seen)
-        layer.seen = None
-
-
 class WinogradConv2d(nn.Conv2d):
     """A 3x3 convolution with stride 1 and padding 1, and a ReLU if asked for; without gradients.
 
@@ -99,41 +75,22 @@ class WinogradConv2d(nn.Conv2d):
         self.rounded = panels.mT.bfloat16().contiguous() if _has_bfloat16() else self.transformed
         self.summand = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().float().clone()
         self.relu = relu
-        self.seen: Any = None  # largest values of each matrix of patches, while ranges are measured
-        self.quantized: Tensor | None = None
-        self.scales: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.seen is not None:
-            self.seen = torch.maximum(self.seen, _largest(x))
         weight = self.rounded if x.dtype == torch.bfloat16 else self.transformed
-        weight = weight if self.quantized is None else self.quantized
-        return winograd_conv2d(x, weight, self.summand, self.relu, self.scales)
-
-    def quantize(self, largest: Tensor) -> None:
-        """Multiply in int8; 127 represents ``largest``, (36,), in each matrix of patches."""
-        weight = self.transformed[..., 0]  # (K / columns, 36, C, columns)
-        unit = weight.abs().amax(2) / 127
-        unit = unit.masked_fill(unit == 0, 1)
-        whole = (weight / unit[:, :, None]).round()
-        largest = largest.clamp(min=1e-9)
-        self.quantized = whole.unflatten(2, (-1, 4)).mT.to(torch.int8).contiguous()
-        starts = (-128 * whole.sum(2)).to(torch.int32)
-        self.scales = [127 / largest, starts, unit * (largest / 127)[:, None]]
+        return winograd_conv2d(x, weight, self.summand, self.relu)
 
 
 @torch.library.custom_op('mmseg_bisenet::winograd_conv2d', mutates_args=(), device_types='cpu')
-def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales: Sequence[Tensor]) -> Tensor:
+def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
     """What :class:`WinogradConv2d` does.
 
     Args:
         x: (N, C, H, W), float32 or bfloat16.
         weight: (K / columns, 36, C, columns, 1), transformed, in float32; or (K / columns, 36, C / 2, columns, 2) in
-            bfloat16, for x in bfloat16; or (K / columns, 36, C / 4, columns, 4) in int8.
+            bfloat16, for x in bfloat16.
         bias: (K,), float32.
         relu: whether negative outputs become zero.
-        scales: for a weight in int8: what a 1 becomes in int8, (36,) float32; -128 times the sum of the weight over its
-            input channels, (K / columns, 36, columns) int32; the value of a product of 1, of that shape, float32.
 
     Raises:
         TypeError: x is of another type or shape.
@@ -145,25 +102,24 @@ def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales:
         raise TypeError(f'{x.dtype} {tuple(x.shape)}: give (N, {inputs}, H, W) in float32 or bfloat16')
     x = x.contiguous(memory_format=torch.channels_last)
     n, channels, height, width = x.shape
-    out = _empty_output(x, weight, bias, relu, scales)
-    threads = torch.get_num_threads()
+    out = _empty_output(x, weight, bias, relu)
+    count = torch.get_num_threads()
     tiles = n * -(-height // 4) * -(-width // 4)
     # Each thread gets the same number of blocks; the memory of a block is about as large as the cache.
-    rounds = max(1, round(tiles / threads * scratch_bytes(1, channels, factor_size) / CACHE_BYTES))
-    block = -(-tiles // (threads * rounds * ROWS)) * ROWS
+    rounds = max(1, round(tiles / count * scratch_bytes(1, channels, factor_size) / CACHE_BYTES))
+    block = -(-tiles // (count * rounds * ROWS)) * ROWS
     size = scratch_bytes(block, channels, factor_size)
-    scratch = torch.empty(threads, size, dtype=torch.uint8)
+    scratch = torch.empty(count, size, dtype=torch.uint8)
     zeros = torch.zeros(max(channels, COLUMNS))
     addresses = [t.data_ptr() for t in (x, weight, bias, out, zeros, scratch)]
-    pointers = [t.data_ptr() for t in scales] or [0, 0, 0]
-    values = [0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu, *pointers]
+    values = [0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu]
     arguments = np.array(values, np.int64)
-    _parallel()(kernel(x.dtype == torch.bfloat16, factor_size).address, arguments.ctypes.data, threads, 0)
+    _parallel()(kernel(x.dtype == torch.bfloat16, factor_size).address, arguments.ctypes.data, count, 0)
     return out
 
 
 @winograd_conv2d.register_fake
-def _empty_output(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, scales: Sequence[Tensor]) -> Tensor:
+def _empty_output(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
     n, _, height, width = x.shape
     shape = n, len(bias), height, width
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -190,18 +146,6 @@ def _ends_in_relu(layer: ConvModule) -> bool:
     )
 
 
-def _largest(x: Tensor) -> Tensor:
-    """x: (N, C, H, W) -> ``QUANTILE`` of the absolute values of each matrix of transformed patches, (36,)."""
-    from mmseg_bisenet.deploy.winograd.kernel import INPUT, PATCH, TILE
-
-    height, width = x.shape[2:]
-    padded = F.pad(x.float(), (1, 1 + -width % TILE, 1, 1 + -height % TILE))
-    patches = padded.unfold(2, PATCH, TILE).unfold(3, PATCH, TILE).movedim(1, 3).flatten(0, 3)
-    patches = patches[:: -(-len(patches) // SAMPLE)].flatten(1)
-    transform = torch.from_numpy(np.kron(INPUT, INPUT)).float()
-    return (patches @ transform.T).abs().quantile(QUANTILE, dim=0)
-
-
 def _has_bfloat16() -> bool:
     """Whether the CPU has AVX-512-BF16."""
     from mmseg_bisenet.deploy.winograd.vectors import has_bfloat16
@@ -209,24 +153,13 @@ def _has_bfloat16() -> bool:
     return has_bfloat16()
 
 
-def has_int8() -> bool:
-    """Whether convolutions can multiply in int8 here."""
-    if _parallel() is None:
-        return False
-    from mmseg_bisenet.deploy.winograd.vectors import has_int8
-
-    return has_int8()
-
-
 @functools.cache
-def _parallel() -> Callable[[int, int, int, int], None] | Any:
-    """``parallel(function, argument, threads, 0)`` runs a C function in the threads of PyTorch's own OpenMP.
-
-    Threads of a second pool would compete with PyTorch's, which keep spinning after each layer.
+def _parallel() -> Callable[[int | None, int, int, int], None] | Any:
+    """:func:`mmseg_bisenet.openmp.parallel`.
 
     Returns:
-        None if Numba is missing, if PyTorch has another OpenMP than GCC's, or if the CPU does not multiply and add in
-        one instruction: LLVM then compiles each into a function call.
+        None also if Numba is missing, or if the CPU does not multiply and add in one instruction: LLVM then compiles
+        each into a function call.
     """
     try:
         import numba  # noqa: F401  (where it is installed it may still refuse the NumPy beside it)
@@ -234,9 +167,4 @@ def _parallel() -> Callable[[int, int, int, int], None] | Any:
     except ImportError:
         return None
     features = get_host_cpu_features()
-    parallel = getattr(ctypes.CDLL(None), 'GOMP_parallel', None) if sys.platform == 'linux' else None
-    if parallel is None or not (features.get('fma') or features.get('neon')):
-        return None
-    parallel.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
-    parallel.restype = None
-    return parallel
+    return openmp.parallel() if features.get('fma') or features.get('neon') else None

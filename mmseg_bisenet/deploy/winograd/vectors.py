@@ -1,4 +1,4 @@
-"""Vectors of float32, bfloat16 and int8 in LLVM's language, for :mod:`mmseg_bisenet.deploy.winograd.kernel`."""
+"""Vectors of float32 and bfloat16 in LLVM's language, for :mod:`mmseg_bisenet.deploy.winograd.kernel`."""
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features, initialize_native_asmparser
@@ -14,15 +14,9 @@ def has_bfloat16() -> bool:
     return bool(get_host_cpu_features().get('avx512bf16'))
 
 
-def has_int8() -> bool:
-    """Whether the CPU has AVX-512-VNNI."""
-    return bool(get_host_cpu_features().get('avx512vnni'))
-
-
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
 WORDS = ir.VectorType(ir.IntType(32), LANES)
-BYTES = ir.VectorType(ir.IntType(8), LANES)
 HALVES = ir.VectorType(ir.IntType(16), LANES)  # bfloat16, which llvmlite lacks, is the upper half of a float32
 
 
@@ -53,19 +47,6 @@ def dot(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Valu
     """
     signature = ir.FunctionType(VECTOR, [VECTOR, a.type, b.type])
     return builder.asm(signature, 'vdpbf16ps $2, $3, $0', '=v,0,v,v', [c, a, b], False)
-
-
-def dot_of_bytes(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    """``c`` and, lane by lane, the products of four uint8 of ``a`` and int8 of ``b``, summed in int32."""
-    signature = ir.FunctionType(WORDS, [WORDS, a.type, b.type])
-    return builder.asm(signature, 'vpdpbusd $3, $2, $0', '=v,0,v,v', [c, a, b], False)
-
-
-def to_bytes(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """float32 rounded to -128 ... 127, the nearest where it lies outside, and 128 added: uint8."""
-    whole = builder.asm(ir.FunctionType(WORDS, [VECTOR]), 'vcvtps2dq $1, $0', '=v,v', [value], False)
-    signed = builder.asm(ir.FunctionType(BYTES, [WORDS]), 'vpmovsdb $1, $0', '=v,v', [whole], False)
-    return builder.xor(signed, ir.Constant(BYTES, [-128] * LANES))
 
 
 def from_bfloat16(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:

@@ -17,8 +17,8 @@ from numba import carray
 from numba.extending import register_jitable
 from torch import Tensor
 
-from mmseg_bisenet import openmp
-from mmseg_bisenet.openmp import next_unit, pointer
+from mmseg_bisenet.models.losses import loops
+from mmseg_bisenet.models.losses.loops import next_unit, pointer
 from mmseg_bisenet.upsampling import taps
 
 TILE = 128  # columns: rows of 19 classes, their gradients and exponentials take 48 KB
@@ -58,10 +58,10 @@ def _run(kernel: Any, logits: Tensor, labels: Tensor, align_corners: bool, ignor
     arrays = [bands, upper, weights, *taps(narrow, width, align_corners)]
     tensors = [logits, labels, *map(torch.from_numpy, arrays), *others]
     sizes = [*logits.shape, height, width, len(bands) - 1, ignore_index]
-    openmp.run(_compiled(kernel), [*sizes, *(each.data_ptr() for each in tensors)])
+    loops.run(_compiled(kernel), [*sizes, *(each.data_ptr() for each in tensors)])
 
 
-_compiled = functools.cache(openmp.compiled)
+_compiled = functools.cache(loops.compiled)
 
 
 # -- kernels -----------------------------------------------------------------------------------------------------------

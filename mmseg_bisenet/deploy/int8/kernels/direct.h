@@ -1,0 +1,71 @@
+// Convolutions by their definition, with any kernel and stride.
+#pragma once
+
+#include "layer.h"
+
+// VECTORS x 16 output channels of PIXELS outputs in a row, whose sums stay in registers.
+template <int VECTORS, int PIXELS>
+void direct_block(const Layer &layer, int64_t y, int64_t x, int64_t k, const int8_t *weight) {
+    const int64_t step = layer.stride * layer.in_pixel;
+    const uint8_t *corner = layer.in + y * layer.stride * layer.in_row + x * step;
+    __m512i sums[PIXELS][VECTORS];
+#pragma GCC unroll 12
+    for (int p = 0; p < PIXELS; p++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) sums[p][v] = _mm512_setzero_si512();
+    for (int64_t byte = 0; byte <= layer.wide; byte++) {
+        if (byte)
+#pragma GCC unroll 12
+            for (int p = 0; p < PIXELS; p++)
+#pragma GCC unroll 4
+                for (int v = 0; v < VECTORS; v++) sums[p][v] = _mm512_slli_epi32(sums[p][v], 8);
+        for (int64_t ky = 0; ky < layer.kernel; ky++)
+            for (int64_t kx = 0; kx < layer.kernel; kx++) {
+                const uint8_t *from = corner + ky * layer.in_row + kx * layer.in_pixel;
+                for (int64_t d = 0; d < layer.depth; d++) {
+                    __m512i factors[VECTORS];
+#pragma GCC unroll 4
+                    for (int v = 0; v < VECTORS; v++) factors[v] = _mm512_loadu_si512(weight + 64 * v);
+#pragma GCC unroll 12
+                    for (int p = 0; p < PIXELS; p++) {
+                        int32_t four;
+                        __builtin_memcpy(&four, from + p * step + 4 * d, 4);
+                        const __m512i value = _mm512_set1_epi32(four);
+#pragma GCC unroll 4
+                        for (int v = 0; v < VECTORS; v++)
+                            sums[p][v] = _mm512_dpbusd_epi32(sums[p][v], value, factors[v]);
+                    }
+                    weight += 64 * VECTORS;
+                }
+            }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) {
+        const __m512 scale = _mm512_loadu_ps(layer.scale + k + LANES * v);
+        const __m512 bias = _mm512_loadu_ps(layer.bias + k + LANES * v);
+#pragma GCC unroll 12
+        for (int p = 0; p < PIXELS; p++)
+            if (x + p < layer.width) finish(layer, y, x + p, k + LANES * v, scale, bias, sums[p][v]);
+    }
+}
+
+template <int VECTORS, int PIXELS>
+void direct_row(const Layer &layer, int64_t y, int64_t k, const int8_t *weight) {
+    for (int64_t x = 0; x < layer.width; x += PIXELS) direct_block<VECTORS, PIXELS>(layer, y, x, k, weight);
+}
+
+// weight: for each block of 64 output channels (the last may have 48, 32 or 16), for each byte of the weights, row and
+// column of the kernel and group of input channels: (outputs of the block, 4).
+EXPORTED void direct(Layer *layer) {
+    const int64_t channel = layer->kernel * layer->kernel * layer->depth * 4 * (1 + layer->wide);
+    for (int64_t y; (y = take(*layer, 1)) < layer->height;)
+        for (int64_t k = 0; k < layer->outputs; k += 64) {
+            const int8_t *weight = layer->weight + k * channel;
+            switch (layer->outputs - k) {
+                case 16: direct_row<1, 12>(*layer, y, k, weight); break;
+                case 32: direct_row<2, 12>(*layer, y, k, weight); break;
+                case 48: direct_row<3, 8>(*layer, y, k, weight); break;
+                default: direct_row<4, 6>(*layer, y, k, weight);
+            }
+        }
+}

@@ -1,0 +1,81 @@
+// What the kernels take, and how results are stored. See ../__init__.py for the layout of maps.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include <atomic>
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+constexpr int LANES = 16;  // int32 or float values in a vector
+
+struct Between {
+    int32_t first, second;
+    float part;  // 0: the first, 1: the second
+};
+
+// One layer. `layers.py` has the same fields in the same order; each takes 8 bytes. Distances are in bytes.
+struct Layer {
+    std::atomic<int64_t> next;  // piece of work that no thread has taken
+    std::atomic<int64_t> threads;  // that have started
+    const uint8_t *in;  // the pixel at the top left that the first output reads, in the padding
+    int64_t in_row, in_pixel;
+    uint8_t *out;  // the first pixel
+    int64_t out_row, out_pixel;
+    int64_t height, width, outputs;  // of the output; outputs is a multiple of 16
+    int64_t depth;  // groups of four input channels
+    int64_t kernel, stride;
+    int64_t wide;  // 1: weights have two bytes, the upper ones first
+    int64_t floats;  // 1: results are float32 instead of bytes
+    int64_t zero;  // byte that stands for 0 in the input
+    const int8_t *weight;
+    const float *scale, *bias;  // result = scale * sum + bias, for each output channel
+    const uint8_t *shortcut;  // a map that is added, or null
+    int64_t shortcut_row, shortcut_pixel;
+    const float *shortcut_scale;
+    int64_t relu;  // of results in float32; bytes are clipped at 0 anyway
+    const int32_t *starts;  // Winograd: first values of the sums, (outputs / 64, 36, 64)
+    const float *units;  // Winograd: what a sum of 1 stands for, of that shape
+    int64_t tiles;  // Winograd: of a block
+    uint8_t *scratch;
+    int64_t scratch_bytes;  // of a thread
+    const uint8_t *order;  // depthwise: see there
+    const int64_t *first;
+    const float *gate, *summand;  // gates: see there
+    int64_t small_width;
+    const Between *rows, *columns;
+};
+
+inline int64_t take(Layer &layer, int64_t amount) { return layer.next.fetch_add(amount, std::memory_order_relaxed); }
+
+// Sixteen results in units of the output -> bytes.
+inline void store_bytes(uint8_t *to, __m512 value) {
+    const __m512i whole = _mm512_cvtps_epi32(_mm512_min_ps(value, _mm512_set1_ps(255)));
+    const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_max_epi32(whole, _mm512_setzero_si512()));
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(to), bytes);
+}
+
+inline __m512 load_bytes(const uint8_t *from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from))));
+}
+
+// The shortcut and the output of sixteen channels from `k` on, in units of the output.
+inline void put(const Layer &layer, int64_t y, int64_t x, int64_t k, __m512 value) {
+    if (layer.shortcut) {
+        const uint8_t *more = layer.shortcut + y * layer.shortcut_row + x * layer.shortcut_pixel + k;
+        value = _mm512_fmadd_ps(load_bytes(more), _mm512_loadu_ps(layer.shortcut_scale + k), value);
+    }
+    uint8_t *to = layer.out + y * layer.out_row + x * layer.out_pixel;
+    if (layer.floats) {
+        if (layer.relu) value = _mm512_max_ps(value, _mm512_setzero_ps());
+        _mm512_storeu_ps(reinterpret_cast<float *>(to) + k, value);
+    } else {
+        store_bytes(to + k, value);
+    }
+}
+
+// Scale and bias too.
+inline void finish(const Layer &layer, int64_t y, int64_t x, int64_t k, __m512 scale, __m512 bias, __m512i sum) {
+    put(layer, y, x, k, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, bias));
+}

@@ -1,0 +1,67 @@
+"""Feature maps of bytes, as the kernels read and write them.
+
+A pixel's channels lie beside each other, padded to a multiple of 16 (an image's to 4). Around the map lie pixels of
+``zero``, as many as the largest kernel reads, so that no kernel looks for the edge. On the right and below there are
+some more, so that tiles of 4x4 pixels cover the map.
+"""
+
+import numpy as np
+
+LANES = 16
+ROWS, PIXELS = 5, 128  # behind the map, which blocks of pixels may read; what they make of them is thrown away
+
+
+def padded(channels: int) -> int:
+    """As many as are stored."""
+    return -(-channels // LANES) * LANES
+
+
+def row_bytes(width: int, stored: int, halo: int) -> int:
+    return (-(-width // 4) * 4 + 2 * halo) * stored
+
+
+def size(shape: tuple[int, int, int], halo: int) -> int:
+    """Bytes of a map (height, width, channels)."""
+    height, width, channels = shape
+    stored = channels if channels == 4 else padded(channels)
+    return (height + 2 * halo + ROWS) * row_bytes(width, stored, halo) + PIXELS * stored
+
+
+class Map:
+    """Bytes b that stand for ``scale * (b - zero)``, with a scale for each channel.
+
+    Args:
+        halo: pixels around the map.
+        inside: a map of more channels, of which this one has those from ``offset`` on.
+        memory: to lie in, of :func:`size` bytes; by default its own.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        halo: int,
+        zero: int,
+        scale: np.ndarray,
+        inside: 'Map | None' = None,
+        offset: int = 0,
+        memory: np.ndarray | None = None,
+    ) -> None:
+        self.height, self.width, channels = shape
+        self.halo, self.zero, self.scale = halo, zero, scale
+        self.stored = channels if channels == 4 else padded(channels)
+        self.rows = self.height + 2 * halo + ROWS
+        if inside is None:
+            self.pixel, self.row = self.stored, row_bytes(self.width, self.stored, halo)
+            self.buffer = np.empty(size(shape, halo), np.uint8) if memory is None else memory
+            self.buffer[:] = zero
+            self.start = self.buffer.ctypes.data
+        else:
+            self.pixel, self.row, self.buffer = inside.pixel, inside.row, inside.buffer
+            self.start = inside.start + offset
+        first = self.address() - self.buffer.ctypes.data
+        strides = self.row, self.pixel, 1
+        self.bytes = np.lib.stride_tricks.as_strided(self.buffer[first:], (self.height, self.width, channels), strides)
+
+    def address(self, padding: int = 0) -> int:
+        """Of the pixel that lies ``padding`` above and to the left of the first."""
+        return self.start + (self.halo - padding) * (self.row + self.pixel)

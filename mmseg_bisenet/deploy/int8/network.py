@@ -1,0 +1,108 @@
+"""A network in int8, for images of one shape."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from mmseg_bisenet.deploy.int8 import packing
+from mmseg_bisenet.deploy.int8.maps import padded
+from mmseg_bisenet.deploy.int8.plan import Convolution, Other, Plan, Pool, parts_of, shape_of
+from mmseg_bisenet.deploy.int8.ranges import Ranges
+from mmseg_bisenet.deploy.int8.run import Run
+
+Packed = tuple[str, dict[str, Any]]  # a kernel, and values of the fields of its layer
+
+
+class Int8Network:
+    """images (N, H, W, 3) uint8, BGR -> logits (N, num_classes, h, w) float32. Any number of threads may call it.
+
+    Args:
+        plan: for that shape.
+        ranges: of the values of the plan.
+    """
+
+    def __init__(self, plan: Plan, ranges: Ranges) -> None:
+        self.plan, self.ranges = plan, ranges
+        self.stored = set(plan.stored)
+        self.scales = self._scales()
+        self.packed = {step.output: self._pack(step) for step in plan.convolutions}
+        self._drop_weights()
+        self._own = threading.local()
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """The next call in the same thread overwrites the result."""
+        if getattr(self._own, 'threads', None) != torch.get_num_threads():
+            self._own.threads = torch.get_num_threads()
+            self._own.run = Run(self, self._own.threads)
+        if len(images) == 1:
+            return self._own.run(images[0])
+        return torch.cat([self._own.run(image).clone() for image in images])
+
+    def _drop_weights(self) -> None:
+        """Only their shapes are needed from now on, and what PyTorch computes with."""
+        used = {value for step in self.plan.steps if isinstance(step, Other) for value in step.output.all_input_nodes}
+        self.plan.constants = {node: value for node, value in self.plan.constants.items() if node in used}
+        for step in self.plan.convolutions:
+            step.weight = step.weight.to('meta')
+
+    def _scales(self) -> dict[Node, tuple[np.ndarray, int]]:
+        """The scale of each channel, and the zero, of every value that is stored in bytes."""
+        found: dict[Node, tuple[np.ndarray, int]] = {}
+        pools = {step.output: step.source for step in self.plan.steps if isinstance(step, Pool)}
+        for node in self.plan.stored:
+            channels = shape_of(node)[1]
+            if node is self.plan.image:
+                found[node] = np.ones(channels), 0
+            elif node in pools:
+                found[node] = found[pools[node]]
+            elif self.plan.joins(node):
+                parts = [found[value] for value in parts_of(node)]
+                found[node] = np.concatenate([scale for scale, _ in parts]), parts[0][1]
+            else:
+                positive = node in self.plan.positive
+                scale = max(self.ranges.largest[node.name], 1e-9) / (255 if positive else 127)
+                found[node] = np.full(channels, scale), 0 if positive else 128
+        return found
+
+    def _pack(self, step: Convolution) -> Packed:
+        weight, bias = step.weight.double().numpy(), step.bias.double().numpy()
+        in_scale, in_zero = self.scales[step.source]
+        outputs = padded(len(weight))
+        more = (0, outputs - len(weight))
+        if step.groups > 1:
+            weight = weight * np.repeat(in_scale, len(weight) // len(in_scale))[:, None, None, None]
+        else:
+            weight = weight * in_scale[:, None, None]
+        out_scale, out_zero = self.scales.get(step.output, (np.ones(len(weight)), 0))
+        out_scale = np.pad(out_scale, more, constant_values=1)
+        bias = np.pad(bias, more) / out_scale + out_zero
+        fields: dict[str, Any] = {}
+        if step.shortcut is not None:
+            scale, zero = self.scales[step.shortcut]
+            fields['shortcut_scale'] = np.pad(scale, more) / out_scale
+            bias -= zero * fields['shortcut_scale']
+        inputs = weight.shape[1] if step.source is self.plan.image else padded(weight.shape[1])
+        if packing.is_winograd(step):
+            kernel = 'winograd'
+            fields['weight'], unit, fields['starts'] = packing.winograd(weight, inputs)
+            fields['units'] = unit / out_scale.reshape(-1, 1, packing.COLUMNS)
+        else:
+            if step.groups > 1:
+                kernel = 'depthwise'
+                fields['weight'], unit, sums, *where = packing.depthwise(weight, len(in_scale))
+                fields['order'], fields['first'] = where
+            else:
+                kernel = 'direct'
+                fields['wide'] = int(step.source is self.plan.image and packing.fits_wide(weight))
+                fields['weight'], unit, sums = packing.direct(weight, inputs, bool(fields['wide']))
+            fields['scale'] = unit / out_scale
+            bias -= in_zero * sums * fields['scale']
+        fields['bias'] = bias
+        for name in {'scale', 'bias', 'shortcut_scale', 'units'} & set(fields):
+            fields[name] = np.ascontiguousarray(fields[name], np.float32)
+        return kernel, fields

@@ -1,0 +1,96 @@
+"""How large the values of a network become, measured on images in float32; and the file that keeps it."""
+
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmseg_bisenet.deploy.int8.plan import Plan
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import write_text
+from mmseg_bisenet.models.inference.fold import CONSTANT
+
+QUANTILE = 0.99999  # of the absolute values; larger ones are clipped to it
+SAMPLE = 2**18  # values of a map that it is computed from
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The largest absolute value of each node of a plan, by its name; ``weights``: what they were measured with."""
+
+    largest: dict[str, float]
+    weights: str
+
+    def save(self, path: str | Path) -> None:
+        """Write a file for the ``calibration`` of :func:`mmseg_bisenet.deploy.load`."""
+        write_text(Path(path), json.dumps(dict(weights=self.weights, largest=self.largest)))
+
+    @classmethod
+    def load(cls, path: str | Path) -> 'Ranges':
+        """Raises:
+        InputError: no such file, or another one.
+        """
+        try:
+            content = json.loads(Path(path).read_text())
+            largest = {str(name): float(value) for name, value in content['largest'].items()}
+            return cls(largest, str(content['weights']))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f'calibration file {path} cannot be read as ranges of int8; give one that segment.engine.ranges.save '
+                'wrote, or images'
+            ) from error
+
+    def require(self, plan: Plan, path: str | Path) -> 'Ranges':
+        """These, if they are of that plan's network.
+
+        Raises:
+            InputError: they were measured on other weights.
+        """
+        if self.weights != checksum(plan) or not {node.name for node in plan.stored} <= set(self.largest):
+            raise InputError(
+                f'calibration file {path} has the ranges of other weights; calibrate these with images, and save the '
+                'ranges again'
+            )
+        return self
+
+
+def checksum(plan: Plan) -> str:
+    """Of the weights of a plan."""
+    value = 0
+    for tensor in plan.constants.values():
+        value = zlib.crc32(tensor.contiguous().numpy().tobytes(), value)
+    return f'{value:08x}'
+
+
+@torch.inference_mode()
+def measure(plan: Plan, images: Iterable[np.ndarray]) -> Ranges:
+    """The ranges over images (H, W, 3) uint8, BGR, of the plan's shape."""
+    largest = {node.name: 0.0 for node in plan.stored}
+    last = {value: node for node in plan.image.graph.nodes for value in node.all_input_nodes}
+    for image in images:
+        pixels = F.pad(torch.from_numpy(image), (0, 1), value=CONSTANT).permute(2, 0, 1)[None]
+        values = dict(plan.constants)
+        values[plan.image] = pixels.float().contiguous(memory_format=torch.channels_last)
+        for node in plan.image.graph.nodes:
+            if node.op != 'call_function':
+                continue
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            values[node] = node.target(*args, **kwargs)
+            if node.name in largest:
+                largest[node.name] = max(largest[node.name], _quantile(values[node]))
+            for value in node.all_input_nodes:
+                if last[value] is node:
+                    values.pop(value)
+    return Ranges(largest, checksum(plan))
+
+
+def _quantile(x: Tensor) -> float:
+    values = x.abs().flatten()
+    values = values[:: len(values) // SAMPLE // 6 * 6 + 1]  # no multiple of a number of channels
+    return float(values.kthvalue(max(1, int(len(values) * QUANTILE))).values)

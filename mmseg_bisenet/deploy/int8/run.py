@@ -1,0 +1,243 @@
+"""The maps of one thread, and the calls that compute one image."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from mmseg_bisenet.deploy.int8 import library
+from mmseg_bisenet.deploy.int8.library import Layer
+from mmseg_bisenet.deploy.int8.maps import Map, padded
+from mmseg_bisenet.deploy.int8.memory import Memory
+from mmseg_bisenet.deploy.int8.plan import Convolution, Gate, Other, Pool, parts_of, shape_of
+from mmseg_bisenet.models.inference.fold import CONSTANT
+
+if TYPE_CHECKING:
+    from mmseg_bisenet.deploy.int8.network import Int8Network
+
+TILES, GROUP = 48, 12  # of a block, and of those that are multiplied together, as in kernels/winograd.h
+POINTS, COLUMNS, FACTORS = 36, 64, 48  # as there
+
+
+class Run:
+    """Computes one image after the other.
+
+    Args:
+        threads: that the kernels run in.
+    """
+
+    def __init__(self, network: 'Int8Network', threads: int) -> None:
+        self._network, self._plan, self._threads = network, network.plan, threads
+        self._maps: dict[Node, Map] = {}
+        self._floats: dict[Node, Tensor] = {}
+        self._kept: list[Any] = []  # what layers point to
+        self._dequantized: set[Node] = set()
+        self._halos = [self._halo(of_image) for of_image in (False, True)]
+        self._memory = Memory(self._plan, {node: self._whole(node) for node in self._plan.stored}, self._halos[False])
+        image = self._map(self._plan.image)
+        self._pixels = Layer(height=image.height, width=image.width, in_row=3 * image.width, zero=int(CONSTANT))
+        self._pixels.out, self._pixels.out_row = image.address(), image.row
+        self._calls: list[Callable[[], Any]] = []
+        for step in self._plan.steps:
+            calls = self._of(step)
+            self._calls += self._frames(step.output) + calls
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(H, W, 3) uint8 -> (1, num_classes, h, w) float32, which the next call overwrites."""
+        image = image.contiguous()
+        self._pixels.source = image.data_ptr()
+        library.run('pixels', self._pixels, self._threads)
+        for call in self._calls:
+            call()
+        return self._floats[self._plan.logits]
+
+    def _of(self, step: Any) -> list[Callable[[], Any]]:
+        if isinstance(step, Convolution):
+            return [self._convolution(step)]
+        if isinstance(step, Pool):
+            source, out = self._map(step.source), self._map(step.output)
+            layer = _layer(source, step.kernel // 2, kernel=step.kernel, stride=step.stride)
+            return [self._call('max_pool', _to(layer, out))]
+        if isinstance(step, Gate):
+            return [*self._inputs(step.gate, step.summand), self._gate(step)]
+        return self._other(step)
+
+    def _frames(self, node: Node) -> list[Callable[[], None]]:
+        """The call that prepares what is around a map which shares its memory, before it is first written."""
+        node = self._whole(node)
+        if node not in self._memory.shared:
+            return []
+        self._memory.shared.remove(node)
+        out = self._maps[node]
+        layer = Layer(source=out.start, in_row=out.row, in_pixel=out.pixel, height=out.height, width=out.width)
+        layer.kernel, layer.zero, layer.tiles = out.halo, out.zero, out.rows
+        return [self._call('frame', layer)]
+
+    def _call(self, kernel: str, layer: Layer, *kept: Any) -> Callable[[], None]:
+        self._kept += [layer, *kept]
+        return partial(library.run, kernel, layer, self._threads)
+
+    def _convolution(self, step: Convolution) -> Callable[[], None]:
+        kernel, fields = self._network.packed[step.output]
+        source = self._map(step.source)
+        outputs, _, size, _ = step.weight.shape
+        height, width = shape_of(step.output)[2:]
+        layer = _layer(source, size // 2, kernel=size, stride=step.stride, relu=step.relu)
+        for name, value in fields.items():
+            setattr(layer, name, value.ctypes.data if isinstance(value, np.ndarray) else value)
+        if step.output in self._network.stored:
+            _to(layer, self._map(step.output))
+        else:
+            result = torch.zeros(height, width, padded(outputs))
+            self._floats[step.output] = result[..., :outputs].permute(2, 0, 1)[None]
+            layer.height, layer.width, layer.outputs, layer.floats = *result.shape, 1
+            layer.out, layer.out_row, layer.out_pixel = result.data_ptr(), 4 * result.stride(0), 4 * result.stride(1)
+        if step.shortcut is not None:
+            other = self._map(step.shortcut)
+            layer.shortcut, layer.shortcut_row, layer.shortcut_pixel = other.address(), other.row, other.pixel
+        if kernel == 'winograd':
+            tiles = -(-height // 4) * -(-width // 4)
+            layer.tiles = min(TILES, -(-tiles // (self._threads * GROUP)) * GROUP)
+            patches = layer.tiles * (POINTS * source.stored + 4 * FACTORS)
+            self._give_scratch(layer, patches + 4 * GROUP * POINTS * COLUMNS)
+        return self._call(kernel, layer, fields)
+
+    def _gate(self, step: Gate) -> Callable[[], None]:
+        source, out = self._map(step.source), self._map(step.output)
+        channels, large, small = out.bytes.shape[2], out.bytes.shape, shape_of(step.gate)[2:]
+        arrays = dict(
+            scale=np.pad(source.scale / out.scale, (0, out.stored - channels)).astype(np.float32),
+            shortcut_scale=np.pad(1 / out.scale, (0, out.stored - channels)).astype(np.float32),
+            bias=np.full(out.stored, out.zero, np.float32),
+            rows=between(small[0], large[0], step.align_corners),
+            columns=between(small[1], large[1], step.align_corners),
+        )
+        layer = _to(_layer(source, 0, small_width=small[1]), out)
+        for name, value in arrays.items():
+            setattr(layer, name, value.ctypes.data)
+        maps = {}
+        for name, node in (('gate', step.gate), ('summand', step.summand)):
+            if node is not None:
+                maps[node] = torch.zeros(*small, out.stored)
+                setattr(layer, name, maps[node].data_ptr())
+        self._give_scratch(layer, 2 * 4 * small[1] * out.stored)
+        run = self._call('gate', layer, arrays)
+
+        def call() -> None:
+            for node, values in maps.items():
+                values[..., :channels] = self._floats[node][0].permute(1, 2, 0)
+            run()
+
+        return call
+
+    def _other(self, step: Other) -> list[Callable[[], Any]]:
+        node = step.output
+        if self._joins(node):
+            self._map(node)
+            return []
+        calls = self._inputs(*node.all_input_nodes)
+
+        def value(argument: Node) -> Tensor:
+            constant = self._plan.constants.get(argument)
+            return self._floats[argument] if constant is None else constant
+
+        def compute() -> None:
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), value)
+            self._floats[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+
+        calls.append(compute)
+        if node in self._network.stored:
+            target = self._map(node)
+            inverse = torch.from_numpy(1 / target.scale).float().view(-1, 1, 1)
+            to = torch.from_numpy(target.bytes).permute(2, 0, 1)
+            calls.append(lambda: to.copy_((self._floats[node][0] * inverse).add_(target.zero).round_().clamp_(0, 255)))
+        return calls
+
+    def _inputs(self, *nodes: Node | None) -> list[Callable[[], Any]]:
+        """Calls that give maps of bytes as floats, once each."""
+        calls: list[Callable[[], Any]] = []
+        for node in nodes:
+            if node in self._network.stored and node not in self._dequantized and node is not None:
+                self._dequantized.add(node)
+                source = self._map(node)
+                scale = torch.from_numpy(source.scale).float().view(-1, 1, 1)
+                values = torch.from_numpy(source.bytes).permute(2, 0, 1)[None]
+                calls.append(partial(self._dequantize, node, values, source.zero, scale))
+        return calls
+
+    def _dequantize(self, node: Node, values: Tensor, zero: int, scale: Tensor) -> None:
+        self._floats[node] = (values.float() - zero) * scale
+
+    def _halo(self, of_image: bool) -> int:
+        """As many pixels as any kernel reads around the image, or around other maps."""
+        steps = [step for step in self._plan.convolutions if (step.source is self._plan.image) == of_image]
+        pools = [step.kernel for step in self._plan.steps if isinstance(step, Pool)]
+        return max([1, *(size // 2 for size in (*(step.weight.shape[-1] for step in steps), *pools))])
+
+    def _joins(self, node: Node) -> bool:
+        return node in self._network.stored and self._plan.joins(node)
+
+    def _map(self, node: Node) -> Map:
+        if node not in self._maps:
+            scale, zero = self._network.scales[node]
+            _, channels, height, width = shape_of(node)
+            shape = height, width, channels
+            whole = self._joined(node)
+            if whole is None:
+                halo = self._halos[node is self._plan.image]
+                self._maps[node] = Map(shape, halo, zero, scale, memory=self._memory.of(node))
+            else:
+                parts = parts_of(whole)
+                offset = sum(shape_of(part)[1] for part in parts[: parts.index(node)])
+                inside = self._map(whole)
+                self._maps[node] = Map(shape, inside.halo, zero, scale, inside, offset)
+        return self._maps[node]
+
+    def _joined(self, node: Node) -> Node | None:
+        """What the map of a value is a part of."""
+        return next((user for user in node.users if self._joins(user)), None)
+
+    def _whole(self, node: Node) -> Node:
+        """The value whose map holds that of another."""
+        whole = self._joined(node)
+        return node if whole is None else self._whole(whole)
+
+    def _give_scratch(self, layer: Layer, size: int) -> None:
+        layer.scratch_bytes = -(-size // 64) * 64
+        scratch = np.empty(self._threads * layer.scratch_bytes + 64, np.uint8)
+        layer.scratch = -(-scratch.ctypes.data // 64) * 64
+        self._kept.append(scratch)
+
+
+def _layer(source: Map, padding: int, **fields: int) -> Layer:
+    return Layer(
+        source=source.address(padding),
+        in_row=source.row,
+        in_pixel=source.pixel,
+        depth=source.stored // 4,
+        zero=source.zero,
+        **fields,
+    )
+
+
+def _to(layer: Layer, out: Map) -> Layer:
+    layer.out, layer.out_row, layer.out_pixel = out.address(), out.row, out.pixel
+    layer.height, layer.width, layer.outputs = out.height, out.width, out.stored
+    return layer
+
+
+def between(small: int, large: int, align_corners: bool) -> np.ndarray:
+    """For each of ``large`` places, which two of ``small`` ones it lies between in bilinear resizing, and where."""
+    at = np.arange(large, dtype=float)
+    if align_corners:
+        at = at * ((small - 1) / max(large - 1, 1))
+    else:
+        at = np.maximum((at + 0.5) * (small / large) - 0.5, 0)
+    first = np.minimum(at.astype(np.int32), small - 1)
+    found = np.empty(large, dict(names=('first', 'second', 'part'), formats=('i4', 'i4', 'f4')))
+    found['first'], found['second'], found['part'] = first, np.minimum(first + 1, small - 1), at - first
+    return found

@@ -1,0 +1,255 @@
+"""The kernels of int8 against plain PyTorch: odd sizes, rest channels, saturation, and any number of threads."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mmseg_bisenet.deploy.int8 import library, packing
+from mmseg_bisenet.deploy.int8.library import Layer
+from mmseg_bisenet.deploy.int8.maps import Map, padded
+from mmseg_bisenet.deploy.int8.run import between
+from mmseg_bisenet.errors import InputError
+
+try:
+    library.require()
+    library._library()
+except (InputError, RuntimeError) as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+INPUT = torch.tensor(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+).double()
+OUTPUT = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]).double()
+
+
+def random_map(channels: int, height: int, width: int, zero: int = 0, halo: int = 1) -> Map:
+    found = Map((height, width, channels), halo, zero, np.ones(channels))
+    found.bytes[:] = np.random.RandomState(channels).randint(0, 256, found.bytes.shape)
+    return found
+
+
+def numbers(source: Map) -> torch.Tensor:
+    """(1, C, H, W) float64, less the zero."""
+    return torch.from_numpy(source.bytes.astype(np.float64)).permute(2, 0, 1)[None] - source.zero
+
+
+def to_bytes(values: torch.Tensor) -> np.ndarray:
+    return values[0].permute(1, 2, 0).round().clamp(0, 255).numpy()
+
+
+def compute(name: str, source: Map, out: Map, threads: int = 2, padding: int = 1, **fields) -> np.ndarray:
+    """What a kernel writes into ``out``; what is not written stays 7."""
+    out.bytes[:] = 7
+    layer = Layer(source=source.address(padding), in_row=source.row, in_pixel=source.pixel, depth=source.stored // 4)
+    layer.zero, layer.height, layer.width, layer.outputs = source.zero, out.height, out.width, out.stored
+    layer.out, layer.out_row, layer.out_pixel = out.address(), out.row, out.pixel
+    kept = {key: np.ascontiguousarray(value) for key, value in fields.items() if isinstance(value, np.ndarray)}
+    for key, value in fields.items():
+        setattr(layer, key, kept[key].ctypes.data if key in kept else value)
+    library.run(name, layer, threads)
+    return out.bytes.copy()
+
+
+def assert_rounded(got: np.ndarray, want: np.ndarray) -> None:
+    """Equal, but for halves that float32 rounds to the other side."""
+    difference = np.abs(got - want)
+    assert difference.max() <= 1 and (difference > 0).mean() < 2e-3
+    assert 0 < want.mean() < 255
+
+
+def weights(outputs: int, inputs: int, kernel: int) -> np.ndarray:
+    return np.random.RandomState(1).randn(outputs, inputs, kernel, kernel)
+
+
+def whole(weight: np.ndarray, unit: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.rint(weight / unit[: len(weight), None, None, None]))
+
+
+CASES = [  # inputs, outputs, kernel, stride, height, width, zero, bytes of a weight
+    (16, 16, 3, 1, 5, 7, 0, 1),
+    (24, 32, 3, 2, 9, 13, 128, 1),
+    (48, 48, 1, 1, 6, 30, 0, 1),
+    (64, 144, 3, 1, 4, 11, 128, 1),
+    (8, 19, 1, 1, 3, 5, 0, 1),
+    (4, 64, 3, 2, 11, 15, 0, 2),
+    (4, 16, 7, 2, 12, 9, 0, 2),
+]
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+@pytest.mark.parametrize('with_shortcut', [False, True], ids=['alone', 'shortcut'])
+def test_direct_is_the_convolution(case, with_shortcut):
+    inputs, outputs, kernel, stride, height, width, zero, size = case
+    source = random_map(inputs, height, width, zero, halo=kernel // 2 or 1)
+    out = Map((-(-height // stride), -(-width // stride), outputs), 1, 0, np.ones(outputs))
+    weight = weights(outputs, inputs, kernel)
+    packed, unit, sums = packing.direct(weight, source.stored, wide=size == 2)
+    exact = F.conv2d(numbers(source), whole(weight, unit), stride=stride, padding=kernel // 2)
+    scale = np.full(out.stored, 60 / exact.std(), np.float32)
+    bias = np.linspace(90, 130, out.stored, dtype=np.float32)
+    want = exact * scale[0] + torch.from_numpy(bias)[:outputs, None, None]
+    fields = dict(weight=packed, scale=scale, bias=bias - zero * np.float32(sums) * scale, wide=size - 1)
+    if with_shortcut:
+        other = random_map(outputs, out.height, out.width)
+        fields |= dict(shortcut=other.address(), shortcut_row=other.row, shortcut_pixel=other.pixel)
+        fields |= dict(shortcut_scale=np.full(out.stored, 0.25, np.float32))
+        want = want + 0.25 * numbers(other)
+    got = compute('direct', source, out, padding=kernel // 2, kernel=kernel, stride=stride, **fields)
+    assert_rounded(got, to_bytes(want))
+
+
+@pytest.mark.parametrize(
+    'case', [(16, 1, 1, 7, 5, 0), (16, 6, 2, 9, 11, 128), (48, 1, 2, 4, 4, 0), (8, 3, 1, 3, 17, 0)], ids=str
+)
+def test_depthwise_is_the_convolution(case):
+    inputs, multiple, stride, height, width, zero = case
+    outputs = inputs * multiple
+    source = random_map(inputs, height, width, zero)
+    out = Map((-(-height // stride), -(-width // stride), outputs), 1, 128, np.ones(outputs))
+    weight = weights(outputs, 1, 3)
+    packed, unit, sums, order, first = packing.depthwise(weight, inputs)
+    exact = F.conv2d(numbers(source), whole(weight, unit), stride=stride, padding=1, groups=inputs)
+    scale = np.full(out.stored, 60 / exact.std(), np.float32)
+    bias = 128 - zero * np.float32(sums) * scale
+    got = compute(
+        'depthwise', source, out, weight=packed, scale=scale, bias=bias, order=order, first=first, stride=stride
+    )
+    assert_rounded(got, to_bytes(exact * scale[0] + 128))
+
+
+def run_winograd(
+    source: Map, out: Map, weight: np.ndarray, scale: float, bias: np.ndarray, threads: int = 2, **more
+) -> np.ndarray:
+    packed, unit, starts = packing.winograd(weight, source.stored)
+    tiles = 12
+    size = tiles * (36 * source.stored + 4 * 48) + 4 * 12 * 36 * 64
+    scratch = np.empty(threads * size, np.uint8)
+    fields = dict(weight=packed, units=np.float32(unit * scale), starts=starts, bias=bias, scratch=scratch)
+    return compute('winograd', source, out, threads, tiles=tiles, scratch_bytes=size, **fields, **more)
+
+
+def winograd(source: Map, weight: np.ndarray) -> torch.Tensor:
+    """The convolution of what is quantized, without bias, (1, K, H, W) float64."""
+    x = F.pad(numbers(source), (1, 1 + -source.width % 4, 1, 1 + -source.height % 4))
+    patches = x.unfold(2, 6, 4).unfold(3, 6, 4)  # (1, C, H / 4, W / 4, 6, 6)
+    patches = INPUT @ patches @ INPUT.T
+    level = (127 * 32768 / patches.abs().amax(1, keepdim=True).clamp(min=128)).round()
+    patches = ((patches * level + 2**14) / 2**15).floor().clamp(-128, 127) * (2**15 / level)
+    taps = torch.from_numpy(packing.FILTER)
+    filters = taps @ torch.from_numpy(weight) @ taps.T  # (K, C, 6, 6)
+    unit = filters.abs().amax(1, keepdim=True) / 127
+    products = torch.einsum('nchwpq,kcpq->nkhwpq', patches, (filters / unit).round() * unit)
+    tiles = OUTPUT @ products @ OUTPUT.T
+    return tiles.permute(0, 1, 2, 4, 3, 5).flatten(4, 5).flatten(2, 3)[:, :, : source.height, : source.width]
+
+
+@pytest.mark.parametrize(
+    'case', [(32, 64, 5, 9, 0), (64, 128, 8, 4, 128), (96, 64, 19, 30, 0), (32, 64, 1, 1, 0)], ids=str
+)
+def test_winograd_is_the_convolution_of_what_it_quantizes(case):
+    inputs, outputs, height, width, zero = case
+    source = random_map(inputs, height, width, zero)
+    out = Map((height, width, outputs), 1, 0, np.ones(outputs))
+    weight = weights(outputs, inputs, 3)
+    exact = F.conv2d(numbers(source), torch.from_numpy(weight), padding=1)
+    want, scale = winograd(source, weight), float(60 / exact.std())
+    assert (want - exact).square().mean().sqrt() < 0.12 * exact.square().mean().sqrt()
+    got = run_winograd(source, out, weight, scale, np.full(outputs, 120, np.float32))
+    assert_rounded(got, to_bytes(want * scale + 120))
+    other = random_map(outputs, height, width)
+    fields = dict(shortcut=other.address(), shortcut_row=other.row, shortcut_pixel=other.pixel)
+    fields |= dict(shortcut_scale=np.full(outputs, 0.5, np.float32))
+    got = run_winograd(source, out, weight, scale, np.full(outputs, 60, np.float32), **fields)
+    assert_rounded(got, to_bytes(want * scale + 60 + 0.5 * numbers(other)))
+
+
+def test_winograd_loses_nothing_of_small_values():
+    """Values up to 127 stay as they are, and a filter that copies has few levels."""
+    source = random_map(32, 9, 6)
+    source.bytes[:] %= 2
+    out = Map((9, 6, 64), 1, 0, np.ones(64))
+    weight = np.zeros((64, 32, 3, 3))
+    weight[range(32), range(32), 1, 1] = weight[range(32, 64), range(32), 1, 1] = 1
+    got = run_winograd(source, out, weight, 100, np.full(64, 20, np.float32))
+    np.testing.assert_allclose(got, np.tile(source.bytes, 2) * 100.0 + 20, atol=2)
+
+
+def test_results_beyond_a_byte_are_clipped():
+    source = random_map(16, 4, 4)
+    out = Map((4, 4, 16), 1, 0, np.ones(16))
+    packed, unit, _ = packing.direct(np.eye(16)[:, :, None, None], 16, wide=False)
+    bias = np.float32([-3e9, 3e9] * 8)
+    fields = dict(weight=packed, scale=np.float32(unit), bias=bias, kernel=1, stride=1)
+    got = compute('direct', source, out, padding=0, **fields)
+    assert (got[..., ::2] == 0).all()
+    assert (got[..., 1::2] == 255).all()
+
+
+def test_any_number_of_threads_gives_the_same():
+    source, weight = random_map(64, 21, 34), weights(64, 64, 3)
+    results = []
+    for threads in (1, 2, 5):
+        out = Map((21, 34, 64), 1, 0, np.ones(64))
+        results.append(run_winograd(source, out, weight, 0.01, np.full(64, 99, np.float32), threads))
+        packed, unit, _ = packing.direct(weight, 64, wide=False)
+        fields = dict(weight=packed, scale=np.float32(unit / 50), bias=np.full(64, 99, np.float32), kernel=3, stride=1)
+        results.append(compute('direct', source, out, threads, **fields))
+    for found in (results[2:4], results[4:]):
+        np.testing.assert_array_equal(found, results[:2])
+
+
+def test_nothing_is_written_around_a_map():
+    source, out = random_map(32, 6, 7), Map((6, 7, 64), 2, 3, np.ones(64))
+    run_winograd(source, out, weights(64, 32, 3), 0.01, np.full(64, 99, np.float32))
+    around = np.ones((10, 12), bool)
+    around[2:8, 2:9] = False
+    around = out.buffer[: 10 * out.row].reshape(10, 12, 64)[around]
+    assert (around == 3).all() and (out.bytes != 3).any()
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('with_summand', [False, True])
+def test_gate(align_corners, with_summand):
+    source, out = random_map(24, 9, 14, zero=128), Map((9, 14, 24), 1, 128, np.ones(24))
+    gate, summand = torch.randn(2, 3, 5, 32)
+
+    def resized(small: torch.Tensor) -> torch.Tensor:
+        small = small.double().permute(2, 0, 1)[None, :24]
+        return F.interpolate(small, (9, 14), mode='bilinear', align_corners=align_corners)
+
+    want = 0.5 * numbers(source) * torch.sigmoid(3 * resized(gate)) + 128
+    fields = dict(gate=(3 * gate).numpy(), small_width=5, scale=np.full(32, 0.5, np.float32))
+    fields |= dict(bias=np.full(32, 128, np.float32), shortcut_scale=np.full(32, 20, np.float32))
+    fields |= dict(rows=between(3, 9, align_corners), columns=between(5, 14, align_corners))
+    if with_summand:
+        want = want + 20 * resized(summand)
+        fields |= dict(summand=summand.numpy())
+    scratch = np.empty(2 * 2 * 4 * 5 * 32, np.uint8)
+    got = compute('gate', source, out, padding=0, scratch=scratch, scratch_bytes=len(scratch) // 2, **fields)
+    difference = np.abs(got - to_bytes(want))
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.02  # its sigmoid is exact to 2^-14
+
+
+def test_max_pool_and_pixels():
+    source, out = random_map(24, 9, 14), Map((5, 7, 24), 1, 0, np.ones(24))
+    got = compute('max_pool', source, out, kernel=3, stride=2)
+    np.testing.assert_array_equal(got, to_bytes(F.max_pool2d(numbers(source), 3, 2, 1)))
+    image = np.random.RandomState(0).randint(0, 256, (5, 37, 3), np.uint8)
+    out = Map((5, 37, 4), 1, 0, np.ones(4))
+    layer = Layer(source=image.ctypes.data, in_row=3 * 37, height=5, width=37, zero=200)
+    layer.out, layer.out_row = out.address(), out.row
+    library.run('pixels', layer, 2)
+    np.testing.assert_array_equal(out.bytes, np.dstack([image, np.full((5, 37), 200)]))
+    assert out.buffer[: out.row + 4].max() == 0  # the padding
+
+
+def test_stored_channels():
+    assert [padded(channels) for channels in (1, 16, 17, 64)] == [16, 16, 32, 64]

@@ -1,0 +1,136 @@
+"""Plans and runs of int8 on small networks: what kernels take, and what PyTorch computes in between."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mmseg_bisenet.deploy.int8 import library, memory, ranges
+from mmseg_bisenet.deploy.int8.network import Int8Network
+from mmseg_bisenet.deploy.int8.plan import plan
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models.inference.fold import CONSTANT
+
+try:
+    library.require()
+    library._library()
+except (InputError, RuntimeError) as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+SHAPE = (21, 30)
+
+
+class Network(nn.Module):
+    """A backbone of some layers under a classifier of 5 classes."""
+
+    def __init__(self, backbone: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.decode_head = nn.Conv2d(channels, 5, 1)
+
+
+class Joined(nn.Module):
+    """Concatenations: of maps in their places (16 and 24 channels), and of 24 and 16, which PyTorch joins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4, 16, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(16, 24, 3, padding=1)
+        self.third = nn.Conv2d(40, 24, 1)
+        self.fourth = nn.Conv2d(40, 16, 3, padding=1)
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        y = F.max_pool2d(x, 3, 1, 1)
+        z = self.third(torch.cat([y, F.relu(self.second(x))], 1))
+        return F.relu(self.fourth(torch.cat([z, x], 1)))
+
+
+class Gated(nn.Module):
+    """As the end of V2: a gate and a summand from a smaller map; then an attention of one pixel."""
+
+    def __init__(self, align_corners: bool = False) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+        self.first = nn.Conv2d(4, 32, 7, stride=2, padding=3)
+        self.small = nn.Conv2d(32, 32, 3, stride=2, padding=1)
+        self.gate = nn.Conv2d(32, 32, 3, padding=1)
+        self.wide = nn.Conv2d(32, 64, 3, padding=1)
+        self.last = nn.Conv2d(64, 32, 1)
+        self.attention = nn.Conv2d(32, 32, 1)
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        small = self.small(x)
+        pooled = F.avg_pool2d(x, 3, 2, 1)
+
+        def up(y):
+            return F.interpolate(y, x.shape[2:], mode='bilinear', align_corners=self.align_corners)
+
+        x = self.last(F.relu(self.wide(x * torch.sigmoid(up(self.gate(small))) + up(pooled))))
+        return x * torch.sigmoid(self.attention(F.adaptive_avg_pool2d(x, 1))) + 0.5
+
+
+class Plain(nn.Module):
+    """Other activations, a dilated and a grouped convolution, additions of two results, and outputs read twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4, 16, 3, padding=1)
+        self.dilated = nn.Conv2d(16, 16, 3, padding=2, dilation=2)
+        self.grouped = nn.Conv2d(16, 16, 3, padding=1, groups=2)
+        self.depthwise = nn.Conv2d(16, 48, 3, padding=1, groups=16, bias=False)
+        self.pointwise = nn.Conv2d(48, 16, 1)
+
+    def forward(self, x):
+        x = F.leaky_relu(self.first(x))
+        y = self.dilated(x) + self.grouped(x)
+        return F.relu(self.pointwise(self.depthwise(x)) + y) - x
+
+
+CASES = dict(
+    joined=(Joined(), 16, dict(Convolution=5, Pool=1, Other=2)),
+    gated=(Gated(), 32, dict(Convolution=7, Gate=1, Other=5)),
+    corners=(Gated(True), 32, dict(Convolution=7, Gate=1, Other=5)),
+    plain=(Plain(), 16, dict(Convolution=4, Other=5)),
+)
+
+
+@pytest.mark.parametrize('name', CASES)
+@torch.no_grad()
+def test_it_is_nearly_the_network(name, monkeypatch):
+    backbone, channels, kinds = CASES[name]
+    torch.manual_seed(0)
+    network = Network(backbone, channels).eval()
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight)
+    images = np.random.RandomState(0).randint(0, 256, (3, *SHAPE, 3), np.uint8)
+    network.backbone.first.weight /= 100  # of pixels
+    steps = plan(network, SHAPE)
+    assert Counter(type(step).__name__ for step in steps.steps) == kinds
+    found = Int8Network(steps, ranges.measure(steps, images))
+    pixels = F.pad(torch.from_numpy(images), (0, 1), value=CONSTANT).permute(0, 3, 1, 2).float()
+    want = network.decode_head(network.backbone(pixels))
+    got = found(torch.from_numpy(images))
+    assert got.shape == want.shape
+    error = (got - want).square().mean((1, 2, 3)).sqrt() / want.std()
+    assert error.max() < 0.06
+    for i in range(3):  # alone as in a batch, and again
+        assert torch.equal(found(torch.from_numpy(images[i : i + 1]))[0], got[i])
+    monkeypatch.setattr(memory, 'SMALL', 0)
+    shared = Int8Network(plan(network, SHAPE), found.ranges)
+    assert torch.equal(shared(torch.from_numpy(images)), got)
+    maps = shared._own.run._memory
+    assert len(maps._bytes) < sum(length for _, length in maps._places.values())
+
+
+def test_weights_are_kept_once():
+    steps = plan(Network(Joined(), 16), SHAPE)
+    images = np.random.RandomState(0).randint(0, 256, (1, *SHAPE, 3), np.uint8)
+    found = Int8Network(steps, ranges.measure(steps, images))
+    assert not found.plan.constants and all(step.weight.is_meta for step in found.plan.convolutions)
+    assert all(fields['weight'].dtype == np.int8 for _, fields in found.packed.values())
