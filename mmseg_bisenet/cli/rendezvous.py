@@ -33,7 +33,7 @@ def check() -> None:
             socket.create_server(('', port)).close()
         except OSError as error:
             raise InputError(
-                f'MASTER_PORT={port} cannot be used ({os.strerror(error.errno)}); set another one'
+                f'MASTER_PORT={port} cannot be used ({str(error.strerror).partition(" (")[0]}); set another one'
             ) from error
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
@@ -30,7 +31,7 @@ def read(path: Path, again: str) -> dict:
     except OSError as error:
         raise InputError(f'{path} cannot be read ({error.strerror}); make it readable') from error
     except RecursionError as error:
-        raise InputError(f'{path} is damaged (lists in lists without end); {again} again') from error
+        raise InputError(f'{path} is damaged (it is nested too deeply); {again} again') from error
     except ValueError as error:
         raise InputError(f'{path} is damaged ({error}); {again} again') from error
     if fault := _fault(scores):
@@ -42,7 +43,7 @@ def _refuse(name: str) -> None:
     raise ValueError(f'{name} is no number of JSON')
 
 
-def _fault(scores: object) -> str:
+def _fault(scores: Any) -> str:
     """The first field that cannot be, or ''."""
     missing = KEYS - set(scores if isinstance(scores, dict) else ())
     if missing:
@@ -83,11 +84,11 @@ def _fault(scores: object) -> str:
     return ''
 
 
-def _rows(value: object, kind: type) -> bool:
+def _rows(value: Any, kind: type) -> bool:
     return isinstance(value, list) and all(isinstance(row, kind) for row in value)
 
 
-def _table(value: object, rows: int, columns: int, most: int) -> bool:
+def _table(value: Any, rows: int, columns: int, most: int) -> bool:
     """Whether it is ``rows`` lists of ``columns`` integers from 0 to ``most``."""
     return (
         _rows(value, list)
@@ -96,6 +97,6 @@ def _table(value: object, rows: int, columns: int, most: int) -> bool:
     )
 
 
-def _percent(value: object) -> bool:
+def _percent(value: Any) -> bool:
     """None: undefined, such as the IoU of a class that never occurs. Sums may round to a little more than 100."""
     return value is None or (type(value) in (int, float) and 0 <= value <= 100 + 1e-6)
