@@ -12,11 +12,12 @@ message: 408 too slow, 413 too large, 422 no image or a broken one, 503 too many
 
 import argparse
 import asyncio
+import ctypes
 import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import cv2
 import numpy as np
@@ -169,6 +170,12 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError(f'{host}:{port} cannot be used ({reason}); give another --port or --host') from error
 
 
+def return_memory() -> None:
+    """Let glibc give large blocks back once they are free: by default each thread keeps the largest it has had."""
+    with suppress(AttributeError, OSError, TypeError):  # other systems
+        ctypes.CDLL(None).mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, bytes
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('file', help='written by mmseg-bisenet export, without --dynamic')
@@ -183,6 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f'server: error: {line(error)}', file=sys.stderr)
         return 2
+    return_memory()
     print(f'http://{args.host}:{place.getsockname()[1]}', flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=GRACE)).run([place])
     return 0

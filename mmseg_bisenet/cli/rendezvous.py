@@ -32,7 +32,9 @@ def check() -> None:
         try:
             socket.create_server(('', port)).close()
         except OSError as error:
-            raise InputError(f'MASTER_PORT={port} cannot be used ({error.strerror}); set another one') from error
+            raise InputError(
+                f'MASTER_PORT={port} cannot be used ({str(error.strerror).partition(" (")[0]}); set another one'
+            ) from error
 
 
 def _integer(name: str, least: int, most: int | None = None, meaning: str = '') -> int:

@@ -31,7 +31,7 @@ def read(path: Path, again: str) -> dict:
     except OSError as error:
         raise InputError(f'{path} cannot be read ({error.strerror}); make it readable') from error
     except RecursionError as error:
-        raise InputError(f'{path} is damaged (lists in lists without end); {again} again') from error
+        raise InputError(f'{path} is damaged (it is nested too deeply); {again} again') from error
     except ValueError as error:
         raise InputError(f'{path} is damaged ({error}); {again} again') from error
     if fault := _fault(scores):

@@ -262,7 +262,7 @@ def test_lists_in_lists_without_end(work_dir, capsys):
     assert f'left out: 2, the first is line 2 of {work_dir}/20260101_000000/vis_data/scalars.json' in text
     capsys.readouterr()
     (work_dir / 'evaluation' / 'scores.json').write_text(deep)
-    assert 'scores.json is damaged (lists in lists without end)' in error(capsys, work_dir, '--overwrite')
+    assert 'scores.json is damaged (it is nested too deeply)' in error(capsys, work_dir, '--overwrite')
 
 
 def test_pictures_that_are_no_labels_are_named(work_dir):

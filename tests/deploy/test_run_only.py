@@ -34,6 +34,7 @@ TORCH = {
     'cuda_graph',
     'export',
     'graph',
+    'int8',
     'network',
     'segmentor',
     'serving',
