@@ -10,6 +10,7 @@ int8 is another path: kernels of this package, which the compiler translates for
 (:mod:`mmseg_bisenet.deploy.int8`).
 """
 
+import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType
@@ -93,12 +94,16 @@ def in_int8(
     with torch.inference_mode(False), torch.no_grad():
         steps = plan(exact, shape)
     if isinstance(images, Path):
-        return Int8Network(steps, ranges.Ranges.load(images).require(steps, images))
-    network = Int8Network(steps, ranges.measure(steps, images))
-    fix = 'calibrate with other images, or take another precision'
-    metadata = dict(precision='int8', output_kind='logits')
-    run = Compile().on_arrays(network, 'cpu')
-    verify.require(run, exact, verify.batches(images, shape), metadata, 'runtime compile in int8', fix)
+        network = Int8Network(steps, ranges.Ranges.load(images).require(steps, images))
+    else:
+        network = Int8Network(steps, ranges.measure(steps, images))
+        fix = 'calibrate with other images, or take another precision'
+        metadata = dict(precision='int8', output_kind='logits')
+        run = Compile().on_arrays(network, 'cpu')
+        verify.require(run, exact, verify.batches(images, shape), metadata, 'runtime compile in int8', fix)
+    del exact
+    if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):
+        trim(0)  # glibc keeps what building took, half of the process's memory
     return network
 
 
