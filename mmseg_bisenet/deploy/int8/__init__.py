@@ -6,7 +6,8 @@ How it works, in the order of the files:
   the ReLU behind it into itself, a gate its resizing and its sigmoid. What no kernel computes, PyTorch computes in
   float32.
 - ``ranges`` measures on images how large each value becomes. They are a small file, which loads without images.
-- ``packing`` quantizes weights, and orders them as the kernels read them; ``maps`` says how feature maps lie in memory.
+- ``packing`` quantizes weights, and orders them as the kernels read them; ``maps`` says how feature maps lie in memory,
+  and ``memory`` lets large ones share it.
 - ``network`` has the packed weights, which all threads share, and ``run`` the maps and the calls of one thread.
 - ``library`` compiles ``kernels/*.h`` once for this machine's CPU, and loads them.
 
