@@ -129,7 +129,7 @@ def test_no_such_config(data, tmp_path, name):
         ('param_scheduler.1.end=0', 'param_scheduler cannot be built (ValueError: end should be larger than begin'),
         ('model.num_clases=3', 'model cannot be built (TypeError: '),
         ('train_dataloader.dataset.metainfo.classes=(a,b)', 'train_dataloader.dataset cannot be built (ValueError: '),
-        ('randomness=5', 'the Runner cannot be built (TypeError: '),
+        ('randomness.seed=abc', 'the Runner cannot be built (TypeError: '),
         ('train_cfg=None', 'the config has no train_cfg; take one of configs/_base_/schedules'),
     ],
 )
