@@ -19,7 +19,7 @@ from mmengine import registry
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
 
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, short
 
 LONGEST = 200  # characters of a value or a reason; some quote a whole config
 
@@ -295,5 +295,4 @@ def _nearest(name: str, names: set[str]) -> str | None:
 
 
 def _short(text: str) -> str:
-    text = re.sub(r'\s+', ' ', text)
-    return text if len(text) <= LONGEST else f'{text[:LONGEST]}…'
+    return short(re.sub(r'\s+', ' ', text), LONGEST)
