@@ -192,6 +192,18 @@ def require_writable(option: str, folder: str | Path) -> None:
         ) from error
 
 
+def cache_folder() -> Path:
+    """Of this package, for the user: below XDG_CACHE_HOME or ``~/.cache``. It may not exist."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmseg_bisenet')
+
+
+def made(folder: Path) -> bool:
+    """Make the folder; false if it cannot be made or written, as in a home that is read-only."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return os.access(folder, os.W_OK)
+
+
 def remove_leftovers(folder: str | Path, names: str) -> None:
     """Remove the temporary files and folders of killed processes.
 

@@ -116,12 +116,17 @@ def _kernel() -> Callable[..., None] | None:
     signature = numba.void(
         numba.float32[:, :, :, ::1], *[places, places, weights] * 2, numba.uint8[:, :, ::1], *[numba.int64] * 2
     )
+    return compiled(numba.njit, signature, _label_rows, nogil=True)
+
+
+def compiled(decorator: Callable[..., Any], signature: Any, function: Callable[..., None], **options: Any) -> Any:
+    """The function compiled by a decorator of Numba, cached on disk if possible."""
     # Of fastmath, only fused multiply-adds keep NaN and ties as they are.
-    options: dict[str, Any] = {'nogil': True, 'fastmath': {'contract'}}
+    options |= dict(fastmath={'contract'})
     try:
-        return numba.njit(signature, cache=True, **options)(_label_rows)
+        return decorator(signature, cache=True, **options)(function)
     except Exception:  # the cache folder cannot be written, or its content is broken
-        return numba.njit(signature, **options)(_label_rows)
+        return decorator(signature, **options)(function)
 
 
 def _label_rows(logits, upper, lower, row_weights, left, right, column_weights, labels, start, stop):

@@ -26,10 +26,10 @@ from torch import Tensor
 from mmseg_bisenet import config_check, model_index
 from mmseg_bisenet.checkpoints import read
 from mmseg_bisenet.checkpoints.files import fetch, listed, require_names
-from mmseg_bisenet.checkpoints.fit import classifiers_of_others, mismatches, require_outputs, without_boosters
+from mmseg_bisenet.checkpoints.fit import build_model, classifiers_of_others, mismatches, without_boosters
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
-from mmseg_bisenet.registry import DATASETS, MODELS
+from mmseg_bisenet.registry import DATASETS
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ def get_model(
     # Types without a scope are MMSegmentation's, whatever scope the caller has set.
     with DefaultScope.overwrite_default_scope('mmseg'):
         with _quiet(), config_check.building('model'):
-            model = MODELS.build(cfg.model)
-            require_outputs(model)
+            model: Any = build_model(cfg.model)
             model.init_weights()  # a Runner that gets this model does not initialise it again
         metas = _metas_of_data(cfg)
     if source:

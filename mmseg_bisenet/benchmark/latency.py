@@ -16,11 +16,10 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 import mmseg_bisenet.checkpoints  # noqa: F401, lets MMEngine read `.safetensors`, in processes of their own too
-from mmseg_bisenet.checkpoints.fit import require_outputs
+from mmseg_bisenet.checkpoints.fit import build_model
 
 # Threads of a runtime may spin for a while after an image, and would take the cores from the next method.
 PAUSE = 0.05  # seconds
@@ -45,9 +44,9 @@ class Method:
 
 def build(cfg: Config, checkpoint: str | None, device: str) -> nn.Module:
     """The segmentor of ``cfg``, ready for prediction on one device."""
-    init_default_scope(cfg.get('default_scope', 'mmseg'))
-    model = MODELS.build(cfg.model)
-    require_outputs(model)
+    scope = cfg.get('default_scope', 'mmseg')
+    init_default_scope(scope)
+    model = build_model(cfg.model, scope)
     if checkpoint:
         load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
     return revert_sync_batchnorm(model).eval().to(device)

@@ -15,13 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.files import EVALUATION, check_output, identities, require_outside, write_text
-    from mmseg_bisenet.report import curves, page
+    from mmseg_bisenet.report import page
 
     out = args.out or args.work_dir / 'report.html'
     require_outside(out, args.work_dir / EVALUATION)
     check_output(out, args.overwrite, inputs=identities(page.inputs(args.work_dir)))
-    write_text(out, page.render(args.work_dir, out.parent), args.overwrite)
+    text, damaged = page.render(args.work_dir, out.parent)
+    write_text(out, text, args.overwrite)
     print(f'wrote {out}')
-    if damaged := curves.read(args.work_dir)[1]:
+    if damaged:
         print(f'note: {damaged}', file=sys.stderr)
     return 0

@@ -66,5 +66,11 @@ def _instructions() -> set[str]:
     torch = sys.modules.get('torch')  # files run without it, and importing it takes a second
     if torch and hasattr(torch.cpu, 'get_capabilities'):  # from PyTorch 2.11 on
         return {name for name, value in torch.cpu.get_capabilities().items() if value is True}
+    return cpu_flags()
+
+
+def cpu_flags() -> set[str]:
+    """What Linux says that this machine's CPU has; empty on other systems."""
     info = Path('/proc/cpuinfo')
-    return set(info.read_text().split()) if info.exists() else set()
+    lines = info.read_text().splitlines() if info.exists() else ()
+    return {flag for line in lines if line.startswith(('flags', 'Features')) for flag in line.partition(':')[2].split()}

@@ -6,16 +6,15 @@ kept in the user's cache; later runs need neither the export nor PyTorch.
 
 import hashlib
 import logging
-import os
 import shutil
 import tempfile
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmseg_bisenet import __version__, model_index
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import cache_folder, made
 
 if TYPE_CHECKING:
     from mmseg_bisenet.deploy.predictor import Predictor as Segment
@@ -73,7 +72,7 @@ def load_model(
     if not isinstance(backend, FileBackend):
         segmentor = _segmentor(name, checkpoint)
         return load(segmentor, None, runtime, precision, tested_shape(segmentor.cfg), device)
-    if of_index and _made(folder := _cache(name, f'{runtime}_{precision}_{device}')):
+    if of_index and made(folder := _cache(name, f'{runtime}_{precision}_{device}')):
         if not list(folder.glob(f'*{backend.suffix}')):
             logger.info('exporting %s for %s once; the file is kept in %s', name, runtime, folder)
             _export(name, None, backend.format, precision, folder)
@@ -141,16 +140,8 @@ def tested_shape(cfg) -> tuple[int, int]:
     return shape
 
 
-def _made(folder: Path) -> bool:
-    """Make the folder; false if it cannot be made, as in a home that is read-only."""
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    return os.access(folder, os.W_OK)
-
-
 def _cache(model: str, what: str) -> Path:
     """The folder of an exported model; another for other weights or another version of this package."""
     weights = model_index.find(model).weights
     key = f'{weights} {weights.stat().st_mtime_ns if isinstance(weights, Path) else ""} {__version__}'
-    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(root, 'mmseg_bisenet', f'{model}_{what}_{hashlib.sha256(key.encode()).hexdigest()[:8]}')
+    return cache_folder() / f'{model}_{what}_{hashlib.sha256(key.encode()).hexdigest()[:8]}'

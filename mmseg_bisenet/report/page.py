@@ -15,7 +15,7 @@ TABLE_CLASSES = 30  # with more classes, the confusion matrix is a picture
 LARGEST = 15  # confusions in the list
 
 
-def render(work_dir: Path, folder: Path) -> str:
+def render(work_dir: Path, folder: Path) -> tuple[str, str]:
     """Render the page of a work dir as HTML. Everything but the links to the scores is embedded.
 
     If a picture is missing, the page says which.
@@ -24,11 +24,14 @@ def render(work_dir: Path, folder: Path) -> str:
         work_dir: the work dir of a test.
         folder: the folder of the page; links are relative to it.
 
+    Returns:
+        The page; and what it leaves out of damaged logs, or ''.
+
     Raises:
         InputError: there are no scores, or they are damaged.
     """
     lines, damaged = curves.read(work_dir)
-    return _render(_scores(work_dir), curves.charts(lines), damaged, work_dir, folder)
+    return _render(_scores(work_dir), curves.charts(lines), damaged, work_dir, folder), damaged
 
 
 def inputs(work_dir: Path) -> list[Path]:

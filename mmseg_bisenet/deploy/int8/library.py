@@ -3,12 +3,13 @@
 import ctypes
 import functools
 import hashlib
-import os
 import subprocess
 import tempfile
 from pathlib import Path
 
+from mmseg_bisenet.deploy.precision import cpu_flags
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import cache_folder, made
 from mmseg_bisenet.openmp import parallel
 
 SOURCES = Path(__file__).with_name('kernels')
@@ -35,7 +36,7 @@ def require() -> None:
     """Raises:
     InputError: this machine cannot run the kernels.
     """
-    if not _flags() >= INSTRUCTIONS or parallel() is None:
+    if not cpu_flags() >= INSTRUCTIONS or parallel() is None:
         raise InputError(
             'runtime compile: int8 needs Linux and a CPU with AVX-512-VNNI and AVX-512-VBMI, and one of these is '
             'missing here; choose runtime openvino or onnxruntime'
@@ -59,19 +60,15 @@ def _library() -> ctypes.CDLL:
     from torch._inductor import cpp_builder
 
     compiler = cpp_builder.get_cpp_compiler()
-    parts = [path.read_text() for path in sorted(SOURCES.iterdir())] + [compiler, *FLAGS, *sorted(_flags())]
+    parts = [path.read_text() for path in sorted(SOURCES.iterdir())] + [compiler, *FLAGS, *sorted(cpu_flags())]
     name = f'int8_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so'
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmseg_bisenet')
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
+    folder = cache_folder()
+    writable = made(folder)
     if writable and (folder / name).exists():
         return ctypes.CDLL(str(folder / name))
     with tempfile.TemporaryDirectory(dir=folder if writable else None) as build:
-        made = Path(build, name)
-        done = subprocess.run([compiler, *FLAGS, SOURCES / 'kernels.cpp', '-o', made], capture_output=True, text=True)
+        built = Path(build, name)
+        done = subprocess.run([compiler, *FLAGS, SOURCES / 'kernels.cpp', '-o', built], capture_output=True, text=True)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if 'error' in line] or done.stderr.splitlines() or ['']
             raise InputError(
@@ -79,10 +76,5 @@ def _library() -> ctypes.CDLL:
                 'newer, or choose runtime openvino'
             )
         if writable:
-            made = made.replace(folder / name)
-        return ctypes.CDLL(str(made))
-
-
-def _flags() -> set[str]:
-    info = Path('/proc/cpuinfo')
-    return set(info.read_text().partition('flags')[2].partition('\n')[0].split()) if info.exists() else set()
+            built = built.replace(folder / name)
+        return ctypes.CDLL(str(built))

@@ -15,6 +15,7 @@ from mmseg_bisenet.deploy.int8.maps import Map, padded
 from mmseg_bisenet.deploy.int8.memory import Memory
 from mmseg_bisenet.deploy.int8.plan import Convolution, Gate, Other, Pool, parts_of, shape_of
 from mmseg_bisenet.models.inference.fold import CONSTANT
+from mmseg_bisenet.upsampling import taps
 
 if TYPE_CHECKING:
     from mmseg_bisenet.deploy.int8.network import Int8Network
@@ -231,13 +232,7 @@ def _to(layer: Layer, out: Map) -> Layer:
 
 
 def between(small: int, large: int, align_corners: bool) -> np.ndarray:
-    """For each of ``large`` places, which two of ``small`` ones it lies between in bilinear resizing, and where."""
-    at = np.arange(large, dtype=float)
-    if align_corners:
-        at = at * ((small - 1) / max(large - 1, 1))
-    else:
-        at = np.maximum((at + 0.5) * (small / large) - 0.5, 0)
-    first = np.minimum(at.astype(np.int32), small - 1)
+    """:func:`mmseg_bisenet.upsampling.taps` as the kernel reads them."""
     found = np.empty(large, dict(names=('first', 'second', 'part'), formats=('i4', 'i4', 'f4')))
-    found['first'], found['second'], found['part'] = first, np.minimum(first + 1, small - 1), at - first
+    found['first'], found['second'], found['part'] = taps(small, large, align_corners)
     return found

@@ -10,18 +10,12 @@ from llvmlite import ir
 from numba import cfunc, int64, types
 from numba.extending import intrinsic
 
-from mmseg_bisenet import openmp
+from mmseg_bisenet import openmp, upsampling
 
 
 def compiled(function: Callable[..., None]) -> Any:
-    """``void function(int64_t *arguments)`` compiled, cached on disk if possible; for :func:`run`."""
-    signature = types.void(types.CPointer(int64))
-    # Of fastmath, only fused multiply-adds keep NaN and ties as they are.
-    options: dict[str, Any] = {'fastmath': {'contract'}}
-    try:
-        return cfunc(signature, cache=True, **options)(function)
-    except Exception:  # the cache folder cannot be written, or its content is broken
-        return cfunc(signature, **options)(function)
+    """``void function(int64_t *arguments)`` compiled, for :func:`run`."""
+    return upsampling.compiled(cfunc, types.void(types.CPointer(int64)), function)
 
 
 def run(function: Any, arguments: Sequence[int]) -> None:

@@ -23,18 +23,7 @@ void direct_block(const Layer &layer, int64_t y, int64_t x, int64_t k, const int
             for (int64_t kx = 0; kx < layer.kernel; kx++) {
                 const uint8_t *from = corner + ky * layer.in_row + kx * layer.in_pixel;
                 for (int64_t d = 0; d < layer.depth; d++) {
-                    __m512i factors[VECTORS];
-#pragma GCC unroll 4
-                    for (int v = 0; v < VECTORS; v++) factors[v] = _mm512_loadu_si512(weight + 64 * v);
-#pragma GCC unroll 12
-                    for (int p = 0; p < PIXELS; p++) {
-                        int32_t four;
-                        __builtin_memcpy(&four, from + p * step + 4 * d, 4);
-                        const __m512i value = _mm512_set1_epi32(four);
-#pragma GCC unroll 4
-                        for (int v = 0; v < VECTORS; v++)
-                            sums[p][v] = _mm512_dpbusd_epi32(sums[p][v], value, factors[v]);
-                    }
+                    multiply_fours(sums, from + 4 * d, step, weight);
                     weight += 64 * VECTORS;
                 }
             }

@@ -15,7 +15,7 @@ struct Between {
     float part;  // 0: the first, 1: the second
 };
 
-// One layer. `layers.py` has the same fields in the same order; each takes 8 bytes. Distances are in bytes.
+// One layer. `library.py` has the same fields in the same order; each takes 8 bytes. Distances are in bytes.
 struct Layer {
     std::atomic<int64_t> next;  // piece of work that no thread has taken
     std::atomic<int64_t> threads;  // that have started
@@ -48,6 +48,23 @@ struct Layer {
 };
 
 inline int64_t take(Layer &layer, int64_t amount) { return layer.next.fetch_add(amount, std::memory_order_relaxed); }
+
+// Adds to the sums of PIXELS x VECTORS vectors the products of four input channels of each pixel, `step` bytes apart.
+template <int PIXELS, int VECTORS>
+[[gnu::always_inline]] inline void multiply_fours(__m512i (&sums)[PIXELS][VECTORS], const uint8_t *from, int64_t step,
+                                                  const int8_t *weight) {
+    __m512i factors[VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) factors[v] = _mm512_loadu_si512(weight + 64 * v);
+#pragma GCC unroll 12
+    for (int p = 0; p < PIXELS; p++) {
+        int32_t four;
+        __builtin_memcpy(&four, from + p * step, 4);
+        const __m512i value = _mm512_set1_epi32(four);
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) sums[p][v] = _mm512_dpbusd_epi32(sums[p][v], value, factors[v]);
+    }
+}
 
 // Sixteen results in units of the output -> bytes.
 inline void store_bytes(uint8_t *to, __m512 value) {

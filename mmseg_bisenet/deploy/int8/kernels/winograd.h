@@ -82,19 +82,7 @@ inline void multiply(const uint8_t *patches, int64_t row, int64_t depth, const i
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) sums[r][v] = _mm512_loadu_si512(start + LANES * v);
-    for (int64_t d = 0; d < depth; d++) {
-        __m512i factors[4];
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) factors[v] = _mm512_loadu_si512(weight + 256 * d + 64 * v);
-#pragma GCC unroll 6
-        for (int r = 0; r < ROWS; r++) {
-            int32_t four;
-            __builtin_memcpy(&four, patches + r * row + 4 * d, 4);
-            const __m512i value = _mm512_set1_epi32(four);
-#pragma GCC unroll 4
-            for (int v = 0; v < 4; v++) sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], value, factors[v]);
-        }
-    }
+    for (int64_t d = 0; d < depth; d++) multiply_fours(sums, patches + 4 * d, row, weight + 256 * d);
 #pragma GCC unroll 6
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 4
