@@ -17,21 +17,7 @@ model = dict(
     channels_last=True,
 )
 random_crop = dict(_base_.random_crop, ratio_range=(0.5, 1.5), crop_size=crop_size)
-light = [
-    dict(type='mmseg_bisenet.RandomLight'),
-    dict(type='RandomGrayscale', prob=0.1, keep_channels=True, channel_weights=(0.114, 0.587, 0.299)),
-    dict(type='mmseg_bisenet.RandomShadow'),
-    dict(type='mmseg_bisenet.RandomBlur'),
-    dict(type='mmseg_bisenet.RandomNoise'),
-]
-distort = dict(
-    type='mmseg_bisenet.PhotoMetricDistortion',
-    brightness_delta=48,
-    contrast_range=(0.4, 1.6),
-    saturation_range=(0.3, 1.7),
-    hue_delta=18,
-)
-train_pipeline = [_base_.load_image, _base_.load_labels, random_crop, _base_.flip, *light, distort, _base_.pack]
+train_pipeline = [_base_.load_image, _base_.load_labels, random_crop, _base_.flip, *_base_.light, _base_.pack]
 folders = dict(img_path='images', seg_map_path='labels')
 train_dataloader = dict(
     batch_size=8,

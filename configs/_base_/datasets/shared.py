@@ -16,6 +16,21 @@
 load_image = dict(type='LoadImageFromFile', _scope_='mmseg_bisenet')
 flip = dict(type='RandomFlip', prob=0.5)
 distort = dict(type='mmseg_bisenet.PhotoMetricDistortion')
+# In place of `distort`: larger changes, for streets with another light and camera. `*_base_.light` in a pipeline.
+light = [
+    dict(type='mmseg_bisenet.RandomLight'),
+    dict(type='RandomGrayscale', prob=0.1, keep_channels=True, channel_weights=(0.114, 0.587, 0.299)),
+    dict(type='mmseg_bisenet.RandomShadow'),
+    dict(type='mmseg_bisenet.RandomBlur'),
+    dict(type='mmseg_bisenet.RandomNoise'),
+    dict(
+        type='mmseg_bisenet.PhotoMetricDistortion',
+        brightness_delta=48,
+        contrast_range=(0.4, 1.6),
+        saturation_range=(0.3, 1.7),
+        hue_delta=18,
+    ),
+]
 pack = dict(type='PackSegInputs')
 
 # Test-time augmentation (`--aug-test`): every ratio, of the image's own size, with and without flip.
