@@ -217,12 +217,16 @@ def test_commands(command, tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ['a.pth']
 
 
-@pytest.mark.parametrize('option', ['=x', 'model.=x', 'x'])
-def test_an_option_without_a_key(option, capsys):
+@pytest.mark.parametrize(
+    ('option', 'fault'),
+    [('=x', 'a key is empty'), ('model.=x', 'a key is empty'), ('x', 'it has no ='), ('a=(1', 'Imbalanced brackets')],
+)
+def test_an_option_that_is_no_pair(option, fault, capsys):
     with pytest.raises(SystemExit) as ended:
         main(['train', NAME, '--cfg-options', option])
     assert ended.value.code == 2
-    assert 'write KEY=VALUE' in capsys.readouterr().err.splitlines()[-1]
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f'--cfg-options {option}: {fault}' in line and line.endswith('; write KEY=VALUE')
 
 
 def test_notes(tmp_path, monkeypatch, capsys):
