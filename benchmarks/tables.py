@@ -89,7 +89,7 @@ def joined(sources: Sequence[Path]) -> str:
             'mmseg-bisenet benchmark or benchmarks.roofline'
         )
     for source, (_, rows) in zip(sources, given, strict=True):
-        if distinct(rows, 'vs') == ['none']:
+        if 'none' in distinct(rows, 'vs'):
             raise InputError(f'{source.name} has no ratios; measure with a baseline (--vs)')
     labels = _labels(sources)
     files = [{tuple(row[key] for key in kind.joined.rows): row for row in rows} for _, rows in given]

@@ -159,10 +159,21 @@ def _check_type(path: str, node: dict) -> None:
             near = _nearest(name, names) or next((other for other in names if other.endswith(f'.{name}')), None)
             raise InputError(f'config: {path}.type is {name!r}, which no package has registered; {_advice(near)}')
     if inspect.isclass(found):
-        arguments = inspect.signature(found.__init__).parameters
+        arguments = _arguments(found)
         _check_flags(path, node, arguments)
         if not any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values()):
             _check_keys(path, node, {*arguments, *OF_BUILDERS})
+
+
+def _arguments(kind: Any) -> dict[str, inspect.Parameter]:
+    """Arguments of a class, with those of its bases as far as it passes others on to them."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in kind.__mro__:
+        own = inspect.signature(base.__init__).parameters
+        found = {**own, **found}
+        if not any(argument.kind is argument.VAR_KEYWORD for argument in own.values()):
+            break
+    return found
 
 
 def _check_keys(path: str, node: dict, known: set[str]) -> None:

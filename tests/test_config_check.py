@@ -82,7 +82,11 @@ WRONG = [
     ('model.decode_head.sampler', 'no', None),
     ('model.pretrained', 'no', None),
     ('model.decode_head.norm_cfg.requires_grad', 'no', "norm_cfg.requires_grad is 'no'; give True or False"),
-    ('model.decode_head.loss_decode.use_sigmoid', 'no', "loss_decode.use_sigmoid is 'no'; give True or False"),
+    (
+        'model.decode_head.loss_decode',
+        dict(type='CrossEntropyLoss', use_sigmoid='no'),
+        "loss_decode.use_sigmoid is 'no'; give True or False",
+    ),
     ('model.data_preprocessor.bgr_to_rgb', 'no', "model.data_preprocessor.bgr_to_rgb is 'no'; give True or False"),
     ('model.test_cfg.nearest_labels', 'no', "model.test_cfg.nearest_labels is 'no'; give True or False"),
     ('train_dataloader.persistent_workers', 'no', "train_dataloader.persistent_workers is 'no'; give True or False"),
@@ -219,7 +223,7 @@ def test_commands(command, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ('option', 'fault'),
-    [('=x', 'a key is empty'), ('model.=x', 'a key is empty'), ('x', 'it has no ='), ('a=(1', 'Imbalanced brackets')],
+    [('=x', 'a key is empty'), ('model.=x', 'a key is empty'), ('x', 'it has no ='), ('a=(1,2', 'Imbalanced brackets')],
 )
 def test_an_option_that_is_no_pair(option, fault, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -241,8 +241,8 @@ def _lossy(content: bytes) -> str:
     if content.startswith(PNG):
         return ''
     with suppress(Exception), Image.open(BytesIO(content)) as image:  # other decoders read what Pillow does not know
-        names = {str(image.format).lower(), image.info.get('compression')}
-        return next(iter(names & LOSSY), '')
+        names = str(image.format).lower(), str(image.info.get('compression'))
+        return next((name for name in names if name in LOSSY), '')
     return ''
 
 
