@@ -27,7 +27,9 @@ def check(launcher: str) -> None:
     """
     if launcher == 'none':
         return
-    if launcher != 'pytorch' and not _sees_gpu():
+    import torch  # --help does not need it
+
+    if launcher != 'pytorch' and not torch.cuda.is_available():
         raise InputError(f'--launcher {launcher} needs GPUs, and PyTorch sees none; on CPUs use --launcher pytorch')
     processes, number, local = VARIABLES[launcher]
     size = _integer(launcher, processes, 1)
@@ -49,12 +51,6 @@ def check(launcher: str) -> None:
             raise InputError(
                 f'MASTER_PORT={port} cannot be used ({str(error.strerror).partition(" (")[0]}); set another one'
             ) from error
-
-
-def _sees_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _check_host(launcher: str, port: int) -> None:

@@ -41,14 +41,7 @@ except ImportError:
 # tRNS (a transparent colour), eXIf (an orientation) and acTL (an animation).
 PLAIN_CHUNKS = set(b'IHDR IDAT IEND bKGD cHRM gAMA iCCP iTXt pHYs sRGB tEXt tIME zTXt'.split())
 PNG = b'\x89PNG\r\n\x1a\n'  # the first bytes of such a file
-LOSSY = {
-    'jpeg',
-    'mpo',
-    'jpeg2000',
-    'webp',
-    'avif',
-    'tiff_jpeg',
-}  # Pillow's names of formats and of compressions in TIFF
+LOSSY = set('jpeg mpo jpeg2000 webp avif tiff_jpeg'.split())  # Pillow's names of formats and of compressions in TIFF
 WRITE_AGAIN = 'write it again as PNG, from its source'
 
 
