@@ -28,8 +28,9 @@ def test_what_is_no_number():
         with pytest.raises(InputError, match=r'^shape=.*: give \(height, width\) in pixels$'):
             height_and_width(shape)
     for function in (checked_shape, lambda shape: load('bisenetv2_camvid', shape=shape)):
-        with pytest.raises(InputError, match=r'^shape=\(True, True\): give \(height, width\) in pixels$'):
-            function((True, True))
+        for shape, text in (((True, True), 'True, True'), ((64,), '64,')):
+            with pytest.raises(InputError, match=rf'^shape=\({text}\): give \(height, width\) in pixels$'):
+                function(shape)
     with pytest.raises(InputError, match=r'^shape 63 64: give height and width, each from 64 to 16384 pixels$'):
         checked_shape((63, 64))
 
