@@ -17,7 +17,7 @@ class Joined:
     Args:
         rows: columns of the files that name a line.
         cell: format of a cell, with the columns of the file as names.
-        legend: what a cell shows.
+        legend: what a cell shows, with ``{vs}`` as in a header.
         lowest: columns of the files that follow the cells; each is shown with its lowest value in all files.
     """
 
@@ -32,8 +32,8 @@ class Kind:
     """The files of one benchmark.
 
     Args:
-        columns: that a table shows: header and format of each, ``''`` for text. A file belongs to the first kind whose
-            columns it has.
+        columns: that a table shows: header and format of each, ``''`` for text. ``{vs}`` in a header is what the file
+            compares with. A file belongs to the first kind whose columns it has.
         command: that writes such a file.
         options: arguments of the command, and the columns that hold their values; names of two columns are separated by
             a space. An argument without a dash is positional, and a column of True and False is a flag.
@@ -53,7 +53,7 @@ KINDS = (
             'precision': ('precision', ''),
             'p50_ms': ('ms', '.1f'),
             'fps': ('fps', '.1f'),
-            'ratio': ('to stock', '.2f'),
+            'ratio': ('to {vs}', '.2f'),
             'same_labels': ('same labels, %', '.3f'),
             'peak_mb': ('peak, MB', '.0f'),
         },
@@ -64,12 +64,13 @@ KINDS = (
             '--shape': 'height width',
             '--runtime': 'runtime',
             '--precision': 'precision',
+            '--vs': 'vs',
             '--images': 'images',
         },
         Joined(
             ('runtime', 'precision'),
             '{p50_ms:.1f} ({ratio:.2f})',
-            'Milliseconds an image (times as fast as stock)',
+            'Milliseconds an image (times as fast as {vs})',
             ('same_labels',),
         ),
     ),
@@ -289,6 +290,11 @@ def read(source: Path) -> tuple[Kind, list[Row]]:
     if kind is None:
         raise InputError(f'{source} is not the CSV file of a known benchmark; name a file that a benchmark wrote')
     return kind, rows
+
+
+def baseline(rows: Sequence[Row]) -> str:
+    """What the ratios of the rows are to; files without a column for it compare with stock."""
+    return ' or '.join(distinct(rows, 'vs')) or 'stock'
 
 
 def command(kind: Kind, rows: Sequence[Row]) -> str:

@@ -71,7 +71,8 @@ def table(sources: Sequence[Path]) -> str:
     kind, rows = kinds.read(sources[0])
     cells = [[_cell(row[key], form) for key, (_, form) in kind.columns.items()] for row in rows]
     align = ''.join('r' if form else 'l' for _, form in kind.columns.values())
-    return f'{markdown([header for header, _ in kind.columns.values()], align, cells)}\n\n{_line(_setting(rows))}'
+    header = [text.format(vs=kinds.baseline(rows)) for text, _ in kind.columns.values()]
+    return f'{markdown(header, align, cells)}\n\n{_line(_setting(rows))}'
 
 
 def joined(sources: Sequence[Path]) -> str:
@@ -87,6 +88,9 @@ def joined(sources: Sequence[Path]) -> str:
             f'{", ".join(source.name for source in sources)} cannot share a table; name files of one benchmark, '
             'mmseg-bisenet benchmark or benchmarks.roofline'
         )
+    for source, (_, rows) in zip(sources, given, strict=True):
+        if 'none' in distinct(rows, 'vs'):
+            raise InputError(f'{source.name} has no ratios; measure with a baseline (--vs)')
     labels = _labels(sources)
     files = [{tuple(row[key] for key in kind.joined.rows): row for row in rows} for _, rows in given]
     lines = []
@@ -102,7 +106,8 @@ def joined(sources: Sequence[Path]) -> str:
     settings = [_setting(rows) for _, rows in given]
     common = [entry for entry in settings[0] if all(entry in setting for setting in settings)]
     shared = _line(common)
-    notes = [f'{kind.joined.legend}. {shared[:1].upper()}{shared[1:]}']
+    legend = kind.joined.legend.format(vs=kinds.baseline([row for _, rows in given for row in rows]))
+    notes = [f'{legend}. {shared[:1].upper()}{shared[1:]}']
     for label, setting in zip(labels, settings, strict=True):
         told = re.split('[x, ]+', label)  # the size of the image, for example
         own = [(key, value) for key, value in setting if (key, value) not in common and value not in told]

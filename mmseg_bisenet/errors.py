@@ -15,6 +15,17 @@ def line(error: InputError) -> str:
     return str(error).strip().splitlines()[-1].removeprefix(f'{InputError.__module__}.{InputError.__qualname__}: ')
 
 
+def require_flags(**flags: object) -> None:
+    """Refuse arguments that are neither True nor False, such as texts, each of which would be true.
+
+    Raises:
+        InputError: it names the first.
+    """
+    for name, value in flags.items():
+        if value not in (True, False):
+            raise InputError(f'{name}={short(repr(value))}: give True or False')
+
+
 def short(text: str, most: int = 100) -> str:
     """The start of a text that comes from a file or the environment, for a message."""
     return text if len(text) <= most else f'{text[:most]}…'

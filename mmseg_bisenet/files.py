@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, require_flags
 
 LIST = '.written.json'  # SHA-256 of each file that was written, by its name in the folder
 EVALUATION = 'evaluation'  # the folder of scores in a work dir, which tests and trainings write and reports read
@@ -68,6 +68,7 @@ def check_output(
         InputError: ``path`` is a symbolic link, exists already, is an input, or is a folder, a pipe or a device
             instead of a file; or the system takes no such name.
     """
+    require_flags(overwrite=overwrite)
     path = Path(path)
     try:
         path.lstat()

@@ -120,6 +120,14 @@ def today(name: str) -> str:
     return new
 
 
+def require_name(value: object, wanted: str = 'a name of the model index, or the path of a config') -> None:
+    """Raises:
+    InputError: it is neither a text nor a path.
+    """
+    if not isinstance(value, str | Path):
+        raise InputError(f'model of type {type(value).__name__}: give {wanted}')
+
+
 def find(name: str) -> Entry:
     """The model of exactly that name.
 

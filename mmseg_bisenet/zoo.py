@@ -27,7 +27,7 @@ from mmseg_bisenet import config_check, model_index
 from mmseg_bisenet.checkpoints import read
 from mmseg_bisenet.checkpoints.files import fetch, listed, require_names
 from mmseg_bisenet.checkpoints.fit import build_model, classifiers_of_others, mismatches, without_boosters
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, require_flags
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.registry import DATASETS
 
@@ -66,6 +66,7 @@ def get_model(
     """
     if str(device).partition(':')[0] == 'cuda' and not torch.cuda.is_available():
         raise InputError(f"device '{device}': PyTorch sees no GPU; install its build for CUDA, or give device='cpu'")
+    require_flags(boosters=boosters)
     entry = _entry(name)
     source = _weights(entry, pretrained)
     cfg = _config(entry, num_classes, boosters)
@@ -87,16 +88,11 @@ def get_model(
 
 
 def _entry(name: str) -> model_index.Entry:
-    _require_text('model', name)
+    model_index.require_name(name)
     path = Path(name)
     if path.suffix == '.py' and path.is_file():
         return model_index.Entry(path.stem, path, weights=None)
     return model_index.find(model_index.today(name))
-
-
-def _require_text(what: str, value: object) -> None:
-    if not isinstance(value, str | Path):
-        raise InputError(f'{what}={value!r}: give a name or a path')
 
 
 # -- config ------------------------------------------------------------------------------------------------------------
@@ -173,9 +169,10 @@ def _weights(entry: model_index.Entry, pretrained: bool | str | Path) -> Path | 
     """The file to load; weights of the index are fetched."""
     if pretrained is False:
         return None
-    if pretrained is not True:
-        _require_text('pretrained', pretrained)
+    if isinstance(pretrained, str | Path):
         return Path(pretrained)
+    if pretrained is not True:
+        raise InputError(f'pretrained={pretrained!r}: give True, False or the path of a checkpoint')
     return Path(fetch(str(model_index.weights(entry))))
 
 

@@ -78,6 +78,22 @@ WRONG = [
     ('model.test_cfg.crop_size', 64, 'model.test_cfg.crop_size is 64; give two whole numbers, 1 or more'),
     ('model.test_cfg.scales', [], 'model.test_cfg.scales is []; give a list of numbers above 0'),
     ('model.channels_last', 5, 'model.channels_last is 5; give True or False'),
+    ('model.backbone.init_cfg', 'no', None),  # a text where no flag is wanted
+    ('model.decode_head.sampler', 'no', None),
+    ('model.pretrained', 'no', None),
+    ('model.decode_head.norm_cfg.requires_grad', 'no', "norm_cfg.requires_grad is 'no'; give True or False"),
+    (
+        'model.decode_head.loss_decode',
+        dict(type='CrossEntropyLoss', use_sigmoid='no'),
+        "loss_decode.use_sigmoid is 'no'; give True or False",
+    ),
+    ('model.data_preprocessor.bgr_to_rgb', 'no', "model.data_preprocessor.bgr_to_rgb is 'no'; give True or False"),
+    ('model.test_cfg.nearest_labels', 'no', "model.test_cfg.nearest_labels is 'no'; give True or False"),
+    ('train_dataloader.persistent_workers', 'no', "train_dataloader.persistent_workers is 'no'; give True or False"),
+    ('default_hooks.checkpoint.by_epoch', 'no', "default_hooks.checkpoint.by_epoch is 'no'; give True or False"),
+    ('auto_scale_lr', dict(enable='no'), "auto_scale_lr.enable is 'no'; give True or False"),
+    ('log_level', 5, 'log_level is 5; give one of DEBUG, INFO, WARNING, ERROR, CRITICAL'),
+    ('log_level', 'info', "log_level is 'info'; give one of DEBUG, INFO"),
     ('crop_size', (0, 0), 'crop_size is (0, 0); give two whole numbers, 1 or more'),
     ('scale', (5, 0), 'scale is (5, 0); give two whole numbers, 1 or more'),
     ('scale', 5, None),  # a variable of a user
@@ -205,12 +221,16 @@ def test_commands(command, tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ['a.pth']
 
 
-@pytest.mark.parametrize('option', ['=x', 'model.=x', 'x'])
-def test_an_option_without_a_key(option, capsys):
+@pytest.mark.parametrize(
+    ('option', 'fault'),
+    [('=x', 'a key is empty'), ('model.=x', 'a key is empty'), ('x', 'it has no ='), ('a=(1,2', 'Imbalanced brackets')],
+)
+def test_an_option_that_is_no_pair(option, fault, capsys):
     with pytest.raises(SystemExit) as ended:
         main(['train', NAME, '--cfg-options', option])
     assert ended.value.code == 2
-    assert 'write KEY=VALUE' in capsys.readouterr().err.splitlines()[-1]
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f'--cfg-options {option}: {fault}' in line and line.endswith('; write KEY=VALUE')
 
 
 def test_notes(tmp_path, monkeypatch, capsys):

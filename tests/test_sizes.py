@@ -8,7 +8,7 @@ from mmseg_bisenet.deploy import load
 from mmseg_bisenet.deploy.export import checked_shape
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict import Predictor
-from mmseg_bisenet.sizes import check_pixels, check_size
+from mmseg_bisenet.sizes import check_pixels, check_size, height_and_width, whole
 
 LIMIT = 'the limit is 64 megapixels: make it smaller'
 
@@ -20,6 +20,19 @@ def test_the_limits():
         check_pixels('a', 8000, 8001)
     with pytest.raises(InputError, match=r'^a has 16001x1000 pixels; a side may be 16 times the other: crop it$'):
         check_size('a', 16_001, 1000)
+
+
+def test_what_is_no_number():
+    assert height_and_width((np.int64(64), 96)) == (64, 96) and whole(np.uint8(7)) == 7
+    for shape in ((True, True), (64, False), (64.0, 96), (64,), 64, {64, 96}, 'ab', None):
+        with pytest.raises(InputError, match=r'^shape=.*: give \(height, width\) in pixels$'):
+            height_and_width(shape)
+    for function in (checked_shape, lambda shape: load('bisenetv2_camvid', shape=shape)):
+        for shape, text in (((True, True), 'True, True'), ((64,), '64,')):
+            with pytest.raises(InputError, match=rf'^shape=\({text}\): give \(height, width\) in pixels$'):
+                function(shape)
+    with pytest.raises(InputError, match=r'^shape 63 64: give height and width, each from 64 to 16384 pixels$'):
+        checked_shape((63, 64))
 
 
 def test_functions(small_onnx):

@@ -53,6 +53,17 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         mmseg_bisenet.get_model(f'{V2}s')
 
 
+def test_arguments_of_a_wrong_type():
+    with pytest.raises(
+        InputError, match=r'^model of type int: give a name of the model index, or the path of a config$'
+    ):
+        get_model(5)
+    with pytest.raises(InputError, match=r"^boosters='no': give True or False$"):
+        get_model(V2, boosters='no')
+    with pytest.raises(InputError, match=r'^pretrained=5: give True, False or the path of a checkpoint$'):
+        get_model(V2, 5)
+
+
 def test_a_gpu_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(InputError, match=r"^device 'cuda:1': PyTorch sees no GPU; install its build for CUDA, or give"):

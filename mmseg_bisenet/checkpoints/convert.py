@@ -14,7 +14,7 @@ from mmseg_bisenet.checkpoints import coincheung, faceparsing, openmmlab, paddle
 from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, listed, read, require_names, some, write
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, own_tensors
 from mmseg_bisenet.checkpoints.layout import Layout
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, require_flags
 
 LAYOUTS = tuple(
     layout for codebase in (openmmlab, coincheung, torchseg, faceparsing, paddleseg) for layout in codebase.LAYOUTS
@@ -64,6 +64,7 @@ def convert(
         InputError: a file that cannot be read, or is of an unknown network; a key that is unknown or missing, a tensor
             of another shape or type. Nothing is written then.
     """
+    require_flags(inference=inference, half=half)
     check_target(Path(target), overwrite, inputs=[path])
     checkpoint = read(path)
     layout = detect(checkpoint.state_dict, source, path)

@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace, count: int) -> None:
     from mmseg_bisenet.cli import preflight
     from mmseg_bisenet.deploy import quantize
-    from mmseg_bisenet.files import identities
+    from mmseg_bisenet.files import check_input, identities
 
     least = 2 * SMALLEST if args.protocol == 'paper' else SMALLEST
     if min(args.shape) < least:
@@ -116,7 +116,9 @@ def _check(args: argparse.Namespace, count: int) -> None:
     if count < 1 or args.warmup < 0:
         raise InputError(f'--images {count} --warmup {args.warmup}: give 1 or more images, and 0 or more to warm up')
     if args.image and not Path(args.image).is_file():
-        raise InputError(f'--image {args.image} does not exist; give the path of a .png or .jpg file')
+        check_input(args.image)
+        state = 'is a folder' if Path(args.image).is_dir() else 'does not exist'
+        raise InputError(f'--image {args.image} {state}; give the path of a .png or .jpg file')
     quantize.require_int8(args.precision, args.calibration)
     images = quantize.find_images(args.calibration) if args.calibration else []
     if args.picture and Path(args.picture).suffix not in ('.png', '.svg', '.pdf'):

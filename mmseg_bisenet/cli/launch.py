@@ -50,15 +50,10 @@ def launch(cfg: Config, launcher: str) -> None:
     """Set the launcher. Without a GPU, connect the processes over gloo.
 
     MMEngine's own start-up sets a CUDA device for each process.
-
-    Raises:
-        InputError: the launcher needs GPUs, and there are none.
     """
     cfg.launcher = launcher
     if launcher == 'none' or torch.cuda.is_available():
         return
-    if launcher != 'pytorch':
-        raise InputError(f'--launcher {launcher} needs GPUs, and PyTorch sees none; on CPUs use --launcher pytorch')
     torch.distributed.init_process_group('gloo')
     wrapper = dict(
         type='MMDistributedDataParallel',

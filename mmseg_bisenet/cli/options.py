@@ -16,11 +16,12 @@ class CfgOptions(DictAction):
     """mmengine's action; a value that it refuses is an error of usage."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list, *others) -> None:
+        for option in values:
+            key, sign, _ = option.partition('=')
+            if not (sign and all(key.split('.'))):
+                parser.error(f'--cfg-options {option}: {"a key is empty" if sign else "it has no ="}; write KEY=VALUE')
         try:
             super().__call__(parser, namespace, values, *others)
-            keys = getattr(namespace, self.dest)
-            if not all(all(key.split('.')) for key in keys):
-                raise ValueError('a key is empty')
         except (ValueError, AssertionError) as error:
             parser.error(f'--cfg-options {" ".join(values)}: {error}; write KEY=VALUE')
 
@@ -49,6 +50,20 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def require_with(args: argparse.Namespace, option: str, other: str) -> None:
+    """Refuse an option that only another one makes use of. Its default is None.
+
+    Args:
+        option, other: as ``args`` names them.
+
+    Raises:
+        InputError: ``option`` is given without ``other``.
+    """
+    if getattr(args, option) is not None and not getattr(args, other):
+        first, second = (f'--{name.replace("_", "-")}' for name in (option, other))
+        raise InputError(f'{first} changes nothing without {second}; add {second}, or leave {first} out')
+
+
 def load(args: argparse.Namespace) -> Config:
     """Read the config and apply the options of the command line.
 
@@ -56,8 +71,7 @@ def load(args: argparse.Namespace) -> Config:
         InputError: there is no such config, it cannot be read, or a field is wrong; or the processes of the launcher
             cannot find each other.
     """
-    if getattr(args, 'launcher', 'none') == 'pytorch':
-        rendezvous.check()
+    rendezvous.check(getattr(args, 'launcher', 'none'))
     path = model_index.find_config(args.config)
     cfg = config_check.read(path)
     sizes = {name: tuple(cfg[name]) for name in ('crop_size', 'scale') if isinstance(cfg.get(name), list | tuple)}

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.files import check_input
 from mmseg_bisenet.model_index import nearest
 
 
@@ -41,8 +42,9 @@ def find(name: str) -> Path:
         name: a path; or a file name with or without ``.py``, and with its folder if two have it.
 
     Raises:
-        InputError: there is none, or there are several.
+        InputError: there is none, or there are several; or it is a pipe, which would be waited for.
     """
+    check_input(name)
     if Path(name).is_file():
         if Path(name).suffix != '.py':
             raise InputError(f'script {name} is no Python file; give one that ends in .py')

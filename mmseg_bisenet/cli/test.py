@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='DIR', help='write the predicted labels as PNG files')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of predictions over images')
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown images')
+    parser.add_argument('--wait-time', type=float, help='seconds between images of --show (default: 2)')
     parser.add_argument('--deploy', action='store_true', help='test the network as it is deployed (switch_to_deploy)')
     parser.add_argument(
         '--keep-going',
@@ -102,8 +102,10 @@ def _apply(cfg: 'Config', args: argparse.Namespace) -> None:
     Raises:
         InputError: an option that this config cannot take.
     """
+    from mmseg_bisenet.cli import options
     from mmseg_bisenet.cli.out import apply_out
 
+    options.require_with(args, 'wait_time', 'show')
     for key in ('tta_model', 'tta_pipeline') if args.tta else ():
         if not cfg.get(key):
             raise InputError(f'--aug-test: the config has no {key}; test without it, or take one of configs/_base_')
@@ -122,7 +124,8 @@ def _apply(cfg: 'Config', args: argparse.Namespace) -> None:
             cfg.model.test_cfg = dict(cfg.model.get('test_cfg') or {}, keep_logits=True)  # the stock wrapper reads them
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     if args.show or args.show_dir:
-        cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
+        wait_time = 2 if args.wait_time is None else args.wait_time
+        cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=wait_time)
         cfg.visualizer.save_dir = args.show_dir
     if args.deploy:
         cfg.custom_hooks = [*cfg.get('custom_hooks', ()), dict(type='mmseg_bisenet.SwitchToDeployHook')]

@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--amp-dtype',
         choices=['float16', 'bfloat16'],
-        default='float16',
-        help='type for --amp; float16 scales the loss dynamically and needs a GPU (default: %(default)s)',
+        help='type for --amp; float16, the default, scales the loss dynamically and needs a GPU',
     )
     parser.add_argument('--channels-last', action='store_true', help='store the channels of a pixel side by side')
     parser.add_argument(
@@ -98,6 +97,9 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     """
     import torch
 
+    from mmseg_bisenet.cli import options
+
+    options.require_with(args, 'amp_dtype', 'amp')
     if args.amp:
         kinds = ('OptimWrapper', 'AmpOptimWrapper', 'mmseg_bisenet.BFloat16OptimWrapper')
         if cfg.optim_wrapper.type not in kinds:

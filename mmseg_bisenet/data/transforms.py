@@ -9,12 +9,15 @@ ours by scope::
 
 Deviations from stock: stock converts a label to uint8 without a check, so id 256 of a 16-bit file becomes class 0. Here
 the ids are checked first. Stock drops every axis of length 1, and fails later for a label of one row or column; here
-only a single channel is dropped. For other correct files both give the same arrays. A pipe is not waited for.
+only a single channel is dropped. Stock truncates floating-point pixels, and takes files whose compression changes ids;
+both are refused here. For other correct files both give the same arrays. A pipe is not waited for.
 
 If kornia-rs is installed (extra ``fast``), it decodes 8-bit PNG files, RGB images and grey labels, to the same arrays.
 At 2048x1024, an image takes 18 ms (OpenCV: 38 ms), a label 1 ms (Pillow: 5 ms).
 """
 
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -23,6 +26,7 @@ import mmcv.transforms
 import mmengine.fileio
 import mmseg.datasets.transforms
 import numpy as np
+from PIL import Image
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
@@ -36,6 +40,9 @@ except ImportError:
 # Chunks that do not change pixels. kornia-rs reads PNG files with these only. Stock reads files with others, such as
 # tRNS (a transparent colour), eXIf (an orientation) and acTL (an animation).
 PLAIN_CHUNKS = set(b'IHDR IDAT IEND bKGD cHRM gAMA iCCP iTXt pHYs sRGB tEXt tIME zTXt'.split())
+PNG = b'\x89PNG\r\n\x1a\n'  # the first bytes of such a file
+LOSSY = set('jpeg mpo jpeg2000 webp avif tiff_jpeg'.split())  # Pillow's names of formats and of compressions in TIFF
+WRITE_AGAIN = 'write it again as PNG, from its source'
 
 
 @TRANSFORMS.register_module()
@@ -80,8 +87,9 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
         reduce_zero_label, backend_args, imdecode_backend: as in stock.
 
     Raises:
-        InputError: ``num_classes`` is not an integer from 1 to 256; or a label file is missing, cannot be decoded, has
-            more than one channel, another size than its image, or ids outside the classes. The message names the file.
+        InputError: ``num_classes`` is not an integer from 1 to 256; or a label file is missing, cannot be decoded, is
+            of a lossy format or of floating point, has more than one channel, another size than its image, or ids
+            outside the classes. The message names the file.
     """
 
     def __init__(
@@ -140,12 +148,17 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
         try:
             content = mmengine.fileio.get(path, backend_args=self.backend_args)
             label = _decode(content, 'unchanged', self.imdecode_backend)
-            return label[..., 0] if label.ndim == 3 and label.shape[2] == 1 else label
+            label = label[..., 0] if label.ndim == 3 and label.shape[2] == 1 else label
         except Exception as error:  # a storage backend and a decoder each raise their own
             fix = 'replace the file, or fix seg_map_path and seg_map_suffix'
             if isinstance(error, FileNotFoundError) and path.endswith('_labelTrainIds.png'):
                 fix = 'create them: pip install cityscapesscripts, CITYSCAPES_DATASET=DIR csCreateTrainIdLabelImgs'
             raise InputError(f'{path}: the label cannot be read ({_reason(error)}); {fix}') from error
+        if lossy := _lossy(content):
+            raise InputError(f'{path}: the label is compressed as {lossy}, which changes ids; {WRITE_AGAIN}')
+        if label.dtype.kind not in 'iub':
+            raise InputError(f'{path}: the label has pixels of type {label.dtype}, not integers; {WRITE_AGAIN}')
+        return label
 
     def _table(self, results: dict) -> np.ndarray | None:
         """The new value of each id of the file, (256,) uint8, or None if the data set changes none."""
@@ -214,6 +227,16 @@ def _decode_png(content: bytes, colour_type: int, mode: str) -> np.ndarray | Non
         return decode_image_png_u8(content, (height, width), mode)
     except Exception:  # its exceptions have no common class
         return None
+
+
+def _lossy(content: bytes) -> str:
+    """The compression of an image if it changes pixels, or ''."""
+    if content.startswith(PNG):
+        return ''
+    with suppress(Exception), Image.open(BytesIO(content)) as image:  # other decoders read what Pillow does not know
+        names = str(image.format).lower(), str(image.info.get('compression'))
+        return next((name for name in names if name in LOSSY), '')
+    return ''
 
 
 def _size(shape: tuple[int, int]) -> str:

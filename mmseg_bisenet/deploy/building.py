@@ -36,6 +36,9 @@ def build(
     device = torch.device(device)
     if checkpoint and isinstance(source, BiSeNetSegmentor):
         raise InputError(f'the segmentor has its weights; leave checkpoint {checkpoint} out')
+    if not isinstance(source, BiSeNetSegmentor):
+        wanted = 'a name of the model index, the path of a config or of an exported file, or a segmentor'
+        model_index.require_name(source, wanted)
     if threads and backend.needs_torch:
         forks.set_threads(threads)
     images: Any = []

@@ -22,10 +22,10 @@ from mmseg_bisenet.deploy.metadata import FORMAT_VERSION, UNSEALED, seal
 from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.deploy.quiet import quiet
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, require_flags
 from mmseg_bisenet.files import check_output, identities, scratch
 from mmseg_bisenet.models import BiSeNetSegmentor
-from mmseg_bisenet.sizes import check_pixels
+from mmseg_bisenet.sizes import check_pixels, height_and_width
 
 
 def export(
@@ -63,6 +63,7 @@ def export(
         InputError: what this machine, the format or the network cannot do, too few images, a folder that cannot be
             written, a file of that name, or a file that does not compute what PyTorch does, which is removed.
     """
+    require_flags(dynamic=dynamic)
     backend, output_kind = _checked(segmentor, format, precision, dynamic, output_kind)
     shape = checked_shape(shape)
     own = next(segmentor.parameters()).device
@@ -147,11 +148,9 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, int]:
     Raises:
         InputError: the network cannot be traced with them.
     """
-    if len(shape) != 2 or not all(SMALLEST <= side <= LARGEST for side in shape):
-        raise InputError(
-            f'shape {" ".join(map(str, shape))}: give height and width, each from {SMALLEST} to {LARGEST} pixels'
-        )
-    height, width = map(int, shape)
+    height, width = height_and_width(shape)
+    if not (SMALLEST <= height <= LARGEST and SMALLEST <= width <= LARGEST):
+        raise InputError(f'shape {height} {width}: give height and width, each from {SMALLEST} to {LARGEST} pixels')
     check_pixels('shape', width, height)
     return height, width
 

@@ -8,7 +8,6 @@ is faster than any runtime's own resizing and argmax. On CUDA ``compile`` does b
 OpenVINO, LiteRT and ncnn are loaded without PyTorch.
 """
 
-import operator
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,8 +22,8 @@ from mmseg_bisenet.deploy.backends.base import Engine, default_threads
 from mmseg_bisenet.deploy.metadata import is_exported, read
 from mmseg_bisenet.deploy.precision import switch_tf32_off
 from mmseg_bisenet.deploy.predictor import Predictor
-from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.sizes import check_pixels
+from mmseg_bisenet.errors import InputError, require_flags
+from mmseg_bisenet.sizes import check_pixels, height_and_width
 
 if TYPE_CHECKING:
     import torch
@@ -85,12 +84,17 @@ def load(
         raise InputError(f'channel_order={channel_order!r} is not known; give bgr or rgb')
     if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
         raise InputError(f'threads={threads!r}: give a number from 1 to {MOST_THREADS}')
+    require_flags(throughput=throughput)
     file: str | Path | None = None
     if isinstance(config_or_exported, str | Path) and is_exported(config_or_exported):
         file = config_or_exported
         if checkpoint is not None:
             raise InputError(f'exported file {config_or_exported} has its weights; leave checkpoint {checkpoint} out')
-        if isinstance(calibration, str | Path) or any(True for _ in calibration):
+        if (
+            isinstance(calibration, str | Path)
+            or not isinstance(calibration, Iterable)
+            or any(True for _ in calibration)
+        ):
             raise InputError(f'exported file {config_or_exported} has its ranges; leave calibration out')
         with install.needing('openmmlab', f'exported file {config_or_exported}'):
             backend, engine, metadata = _from_file(
@@ -137,10 +141,7 @@ def load(
 
 
 def _checked(shape: Sequence[int]) -> tuple[int, int]:
-    try:
-        height, width = map(operator.index, () if isinstance(shape, set | frozenset | dict) else shape)
-    except (TypeError, ValueError) as error:
-        raise InputError(f'shape={shape!r}: give (height, width) in pixels') from error
+    height, width = height_and_width(shape)
     if min(height, width) < 1:
         raise InputError(f'shape={(height, width)}: give a height and a width of 1 or more')
     check_pixels('shape', width, height)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from mmseg_bisenet.deploy.packages import require_packages
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, short
 from mmseg_bisenet.pixels import SUFFIXES, read_pixels
 
 logger = logging.getLogger(__name__)
@@ -65,9 +65,11 @@ def require_int8(precisions: str | Sequence[str], calibration: Iterable = (), ke
     """Refuse what only int8 uses.
 
     Raises:
-        InputError: it is given, and the precision, or none of several, is int8.
+        InputError: it is given, and the precision, or none of several, is int8; or it is no list.
     """
     for option, given in (('--calibration', calibration), ('--keep-float', keep_float)):
+        if not isinstance(given, Iterable):
+            raise InputError(f'{option} is {short(repr(given))}; give a list')
         if 'int8' not in precisions and any(True for _ in given):
             asked = precisions if isinstance(precisions, str) else ' '.join(precisions)
             raise InputError(f'{option} is for int8, and the precision is {asked}; leave it out, or take int8')
@@ -86,6 +88,10 @@ def checked(images: Iterable[np.ndarray], shape: tuple[int, int]) -> list[np.nda
             f'better {ENOUGH} to {MOST}; give more with --calibration'
         )
     for image in images:
+        if not (hasattr(image, 'shape') and hasattr(image, 'dtype')):
+            raise InputError(
+                f'int8: a calibration image is of type {type(image).__name__}; give arrays (H, W, 3) of uint8'
+            )
         if image.shape != (*shape, 3) or image.dtype != np.uint8:
             raise InputError(
                 f'int8: a calibration image is {image.dtype} {image.shape}, not uint8 {(*shape, 3)}; resize it'

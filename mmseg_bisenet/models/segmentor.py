@@ -49,8 +49,8 @@ class BiSeNetSegmentor(EncoderDecoder):
         others: arguments of MMSegmentation's ``EncoderDecoder`` (``neck``, ``data_preprocessor`` and so on).
 
     Raises:
-        InputError: ``num_classes`` is missing, a head has another number, ``test_cfg.mode`` is unknown, or a protocol
-            is set for a single foreground class.
+        InputError: ``num_classes`` is missing, a head has another number, ``test_cfg.mode`` is unknown, nothing
+            reads an option of ``test_cfg``, or a protocol is set for a single foreground class.
     """
 
     data_preprocessor: BaseDataPreprocessor
@@ -81,6 +81,8 @@ class BiSeNetSegmentor(EncoderDecoder):
             test_cfg=protocols.check(test_cfg),
             **others,
         )
+        if type(self.decode_head).predict is BaseDecodeHead.predict:  # another one gets test_cfg, with its own options
+            protocols.check_options(self.test_cfg)
         if self.out_channels == 1 and self.test_cfg.mode in protocols.PROTOCOLS:
             raise InputError(
                 f'BiSeNetSegmentor: model.test_cfg.mode={self.test_cfg.mode} compares probabilities of classes, and '

@@ -39,6 +39,7 @@ def load_model(
     runtime: str | None = None,
     precision: str | None = None,
     device: str | None = None,
+    height: int | None = None,
 ) -> 'Segment':
     """What :func:`mmseg_bisenet.deploy.load` returns, for images of any size unless an exported file has one size.
 
@@ -48,16 +49,22 @@ def load_model(
         runtime: by default the file's; for a name the fastest that is installed, for a config ``torch``.
         precision: by default the file's, or ``fp32``; ``int8`` of a file only.
         device: ``cpu`` or ``cuda``; by default a GPU if PyTorch sees one, for a name or a config.
+        height: that the user asks for, which only a network for images of any size can have.
 
     Raises:
-        InputError: as :func:`mmseg_bisenet.deploy.load`.
+        InputError: as :func:`mmseg_bisenet.deploy.load`; or a height for a network of one size.
     """
     from mmseg_bisenet.deploy import load
     from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend
     from mmseg_bisenet.deploy.metadata import is_exported
 
+    model_index.require_name(model, 'a name of the model index, or the path of a config or of an exported file')
     if is_exported(model):
-        return load(model, checkpoint, runtime, precision, device=device or 'cpu')
+        segment = load(model, checkpoint, runtime, precision, device=device or 'cpu')
+        if height and not segment.dynamic:
+            size = f'{segment.shape[0]}x{segment.shape[1]}'
+            raise InputError(f'height {height}: {model} takes {size} only; leave it out, or export with --dynamic')
+        return segment
     if precision == 'int8':
         raise InputError(
             '--precision int8 needs images to calibrate with; write a file with mmseg-bisenet export --precision int8, '
@@ -69,6 +76,8 @@ def load_model(
     if runtime is None:
         runtime = installed(device)[0] if of_index else 'torch'
     backend = RUNTIMES.get(runtime)
+    if height and backend and not getattr(backend, 'free_shapes', backend.any_shape):
+        raise InputError(f'height {height}: runtime {runtime} takes images of one size; leave it out, or take torch')
     if not isinstance(backend, FileBackend):
         segmentor = _segmentor(name, checkpoint)
         return load(segmentor, None, runtime, precision, tested_shape(segmentor.cfg), device)

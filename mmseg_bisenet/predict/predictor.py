@@ -10,7 +10,6 @@ It adds to the callable of :func:`mmseg_bisenet.deploy.load`: the choice of a ru
 network's size and back, and results that draw and save themselves.
 """
 
-import operator
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ from mmseg_bisenet.predict.model import load_model
 from mmseg_bisenet.predict.pipeline import Pipeline
 from mmseg_bisenet.predict.result import Result
 from mmseg_bisenet.predict.sources import Frame, find_sources
-from mmseg_bisenet.sizes import ASPECT, check_pixels, check_size
+from mmseg_bisenet.sizes import ASPECT, check_pixels, check_size, whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,14 +76,9 @@ class Predictor:
         # In a thread that ends. OpenMP keeps a pool of threads for each thread that has computed, and with more of them
         # than cores it lets them sleep between two loops: whatever thread labels then takes a quarter longer.
         with ThreadPoolExecutor(1) as thread:
-            self._segment = thread.submit(load_model, model, checkpoint, runtime, precision, device).result()
+            self._segment = thread.submit(load_model, model, checkpoint, runtime, precision, device, height).result()
         self._segment.engine = self._engine = _Timed(self._segment.engine)
         self._rgb = channel_order == 'rgb'
-        if height and not self._segment.dynamic:
-            raise InputError(
-                f'height {height}: {model} takes {self._segment.shape[0]}x{self._segment.shape[1]} only; leave it out, '
-                'or export with --dynamic'
-            )
         self.height = height or self._segment.shape[0]
         self.classes, self.palette = self._segment.classes, self._segment.palette
         self.runtime, self.precision = self._segment.runtime, self._segment.precision
@@ -130,7 +124,7 @@ class Predictor:
         Raises:
             InputError: the source cannot be read, or no further.
         """
-        if not isinstance(source, str | Path | int):
+        if isinstance(source, bool) or not isinstance(source, str | Path | int):
             raise InputError(f'stream reads a path, an address or the number of a camera, no {type(source).__name__}')
         stop = Event()
         try:
@@ -188,7 +182,7 @@ def check_height(height: int | None) -> None:
     if height is None:
         return
     try:
-        height = operator.index(height)
+        height = whole(height)
     except TypeError as error:
         raise InputError(f'height={height!r}: give a whole number of pixels') from error
     if height < 1:

@@ -274,6 +274,7 @@ def test_bad_input(tmp_path, capsys):
         ('--shape', '32', '64'): '--shape 32 64: give 64 or more for both',
         ('--images', '0'): '--images 0 --warmup 5: give 1 or more images',
         ('--image', str(tmp_path / 'none.png')): 'none.png does not exist',
+        ('--image', str(tmp_path)): f'--image {tmp_path} is a folder; give the path of a .png or .jpg file',
         ('--image', str(tmp_path / 'text.png')): 'text.png cannot be read',
         ('--calibration', str(tmp_path)): '--calibration is for int8, and the precision is fp32; leave it out',
         ('--precision', 'int8', '--calibration', str(tmp_path / 'none')): 'does not exist; give a folder of images',

@@ -102,6 +102,24 @@ def test_several_files_share_a_table(results, tmp_path):
     ]
 
 
+def test_a_table_names_what_its_ratios_are_to(results):
+    def write(name: str, vs: str) -> None:
+        first, *lines = RUNTIMES.splitlines()
+        (results / name).write_text('\n'.join([f'{first},vs', *(f'{line},{vs}' for line in lines)]))
+
+    write('a.csv', 'openvino')
+    write('b.csv', 'openvino')
+    header, *_ = tables.table([results / 'a.csv']).splitlines()
+    assert header == '| runtime | precision | ms | fps | to openvino | same labels, % | peak, MB |'
+    assert '(times as fast as openvino). Config v2' in tables.table([results / 'a.csv', results / 'b.csv'])
+    assert ' --vs openvino ' in tables.index(results)
+    (results / 'a.csv').write_text(RUNTIMES)
+    assert '| to stock |' in tables.table([results / 'a.csv'])
+    write('b.csv', 'none')
+    with pytest.raises(InputError, match=r'^b\.csv has no ratios; measure with a baseline \(--vs\)$'):
+        tables.table([results / 'a.csv', results / 'b.csv'])
+
+
 def test_only_files_of_one_benchmark_share_a_table(results):
     (results / 'a.csv').write_text(RUNTIMES)
     (results / 'b.csv').write_text(ROOFLINE)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from base import randomise
 from mmengine.config import Config
+from processes import free_ports
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main
@@ -78,7 +79,8 @@ def test_scores_of_an_exported_file(drawn, checkpoint, tmp_path, monkeypatch, ca
         assert main(['test', NAME, str(file), *OPTIONS, option]) == 2
         said = f'--cfg-options {option.partition("=")[0]}: the network of {file} is exported and cannot change; test'
         assert said in capsys.readouterr().err
-    for name, value in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=0).items():
+    (port,) = free_ports(1)
+    for name, value in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=port).items():
         monkeypatch.setenv(name, str(value))
     for option in (['--aug-test'], ['--launcher', 'pytorch']):
         assert main(['test', NAME, str(file), *option, *OPTIONS]) == 2

@@ -215,6 +215,11 @@ def colour_masks(folder: Path) -> None:
         cv2.imwrite(str(path), np.zeros((*SIZE, 3), np.uint8))
 
 
+def jpeg_mask(folder: Path) -> None:
+    cv2.imwrite(str(folder / 'mask.jpg'), np.zeros(SIZE, np.uint8))
+    (folder / 'mask.jpg').rename(folder / 'masks/train/a.png')
+
+
 def ids_beyond(folder: Path) -> None:
     cv2.imwrite(str(folder / 'masks/val/d.png'), np.full(SIZE, 7, np.uint8))
 
@@ -255,6 +260,7 @@ NEED = 'each image needs a PNG mask of its name and size, with one channel of id
             'DIR/masks/train/a.png: the label has shape (48, 64, 3) instead of one channel of class ids (H, W) '
             f'(and 3 more files are wrong); {NEED}',
         ),
+        (jpeg_mask, f'DIR/masks/train/a.png: the label is compressed as jpeg, which changes ids; {NEED}'),
         (
             ids_beyond,
             'DIR/masks/val/d.png: the label has ids 7 outside the 3 classes (0 to 2, 255 is ignored); ' + NEED,

@@ -80,6 +80,22 @@ def test_an_unknown_config_is_answered_with_the_nearest():
         model_index.find_config('bisenetv2_camvit')
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'option', 'other'),
+    [
+        (['train', CITYSCAPES, '--amp-dtype', 'bfloat16'], '--amp-dtype', '--amp'),
+        (['test', 'bisenetv2_camvid', '--wait-time', '0', '--show-dir', 'pictures'], '--wait-time', '--show'),
+    ],
+)
+def test_an_option_that_needs_another(arguments, option, other, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == (
+        f'mmseg-bisenet: error: {option} changes nothing without {other}; add {other}, or leave {option} out\n'
+    )
+    assert not list(tmp_path.iterdir())
+
+
 # -- names of MMSegmentation 0.x ---------------------------------------------------------------------------------------
 
 # The published weights are files of 0.x: the name of the config, the date and a digest.

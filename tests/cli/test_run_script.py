@@ -1,5 +1,6 @@
 """``mmseg-bisenet run``: finds stock's scripts, starts them as Python would, and takes 0.x's spellings of test.py."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def test_a_wrong_name_is_refused(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('dist_test.sh').touch()
     assert fails('dist_test.sh', capsys) == 'script dist_test.sh is no Python file; give one that ends in .py'
+    os.mkfifo('pipe.py')
+    assert fails('pipe.py', capsys) == 'pipe.py is a pipe or a device; save what it gives to a file'
 
 
 SCRIPT = """

@@ -181,6 +181,32 @@ def test_a_colour_label_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('backend', ['pillow', 'cv2'])
+@pytest.mark.parametrize(
+    ('dtype', 'options', 'problem'),
+    [
+        (np.uint8, dict(format='JPEG'), 'is compressed as jpeg, which changes ids'),
+        (np.uint8, dict(format='TIFF', compression='jpeg'), 'is compressed as jpeg, which changes ids'),
+        (np.float32, dict(format='TIFF'), 'has pixels of type float32, not integers'),
+    ],
+)
+def test_a_label_that_does_not_hold_ids_is_named(tmp_path, backend, dtype, options, problem):
+    """The name of the file does not count."""
+    path = tmp_path / 'label.png'
+    Image.fromarray(np.ones((8, 8), dtype)).save(path, **options)
+    message = refusal(LoadAnnotations(num_classes=2, imdecode_backend=backend), sample(str(path)))
+    assert message == f'{path}: the label {problem}; write it again as PNG, from its source'
+
+
+@pytest.mark.parametrize(
+    'options', [dict(format='TIFF'), dict(format='TIFF', compression='tiff_lzw'), dict(format='BMP')]
+)
+def test_a_label_of_another_lossless_format_is_read(tmp_path, options):
+    path, label = tmp_path / 'label.png', np.arange(6, dtype=np.uint8).reshape(2, 3)
+    Image.fromarray(label).save(path, **options)
+    np.testing.assert_array_equal(LoadAnnotations(num_classes=6)(sample(str(path)))['gt_seg_map'], label)
+
+
+@pytest.mark.parametrize('backend', ['pillow', 'cv2'])
 @pytest.mark.parametrize('damage', ['missing', 'empty', 'garbage', 'cut short', 'a folder'])
 def test_an_unreadable_file_is_named(tmp_path, backend, damage):
     path = tmp_path / 'a.png'

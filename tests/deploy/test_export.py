@@ -206,7 +206,7 @@ def test_a_pytorch_that_is_too_old(segmentor, tmp_path, monkeypatch):
         export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
 
 
-@pytest.mark.parametrize('shape', [(0, 128), (-64, 128), (63, 128), (64, 20000), (64,)])
+@pytest.mark.parametrize('shape', [(0, 128), (-64, 128), (63, 128), (64, 20000)])
 def test_shapes_that_cannot_be(segmentor, shape, tmp_path):
     with pytest.raises(InputError, match='give height and width, each from 64 to 16384 pixels'):
         export(segmentor, 'onnx', 'fp32', shape, tmp_path)

@@ -124,6 +124,32 @@ def test_what_a_segmentor_or_a_file_has_already_is_refused(segmentor, streets, t
         load(tmp_path / 'a.onnx', calibration=streets)
 
 
+def test_arguments_of_a_wrong_type(segmentor, streets, tmp_path):
+    types = 'give a name of the model index, the path of a config or of an exported file, or a segmentor'
+    with pytest.raises(InputError, match=f'^model of type int: {types}$'):
+        load(5)
+    for arguments, text in (
+        (dict(calibration=5), '--calibration is 5; give a list'),
+        (dict(calibration=[5] * 10), r'int8: a calibration image is of type int; give arrays \(H, W, 3\) of uint8'),
+        (
+            dict(calibration=np.zeros((10, *SHAPE, 3))),
+            r'int8: a calibration image is float64 \(64, 128, 3\), not uint8.*',
+        ),
+        (dict(calibration=streets, keep_float=5), '--keep-float is 5; give a list'),
+        (dict(calibration=streets, dynamic='no'), "dynamic='no': give True or False"),
+        (dict(calibration=streets, overwrite='no'), "overwrite='no': give True or False"),
+    ):
+        with pytest.raises(InputError, match=f'^{text}$'):
+            export(segmentor, 'onnx', 'int8', SHAPE, tmp_path, **arguments)
+    with pytest.raises(InputError, match=r'^--calibration is 5; give a list$'):
+        load(segmentor, shape=SHAPE, calibration=5)
+    with pytest.raises(InputError, match=r"^throughput='no': give True or False$"):
+        load(segmentor, shape=SHAPE, throughput='no')
+    with pytest.raises(InputError, match=r'^exported file .*a.onnx has its ranges; leave calibration out$'):
+        load(tmp_path / 'a.onnx', calibration=5)
+    assert not list(tmp_path.iterdir())
+
+
 # -- our own kernels ---------------------------------------------------------------------------------------------------
 
 INT8 = dict(runtime='compile', precision='int8', shape=SHAPE)

@@ -123,8 +123,8 @@ def test_images_that_are_refused(predictor, image, reason):
 def test_arguments_that_are_refused(small_onnx):
     with pytest.raises(InputError, match='height 0: give 1 or more'):
         Predictor(small_onnx, height=0)
-    for height in ('72', 72.0, [72]):
-        with pytest.raises(InputError, match=r'^height=.*72.*: give a whole number of pixels$'):
+    for height in ('72', 72.0, [72], True):
+        with pytest.raises(InputError, match=r'^height=.*: give a whole number of pixels$'):
             Predictor(small_onnx, height=height)
     with pytest.raises(InputError, match='narrowest input of the network at --height 32001 has 2001x32001 pixels'):
         Predictor(small_onnx, height=32001)
@@ -132,9 +132,25 @@ def test_arguments_that_are_refused(small_onnx):
     check_height(np.int64(72))
     with pytest.raises(InputError, match="channel_order='gbr' is not known; give bgr or rgb"):
         Predictor(small_onnx, channel_order='gbr')
-    for arguments, text in (((None,), "model 'None' is not in"), ((SHIPPED, 5), 'pretrained=5: give a name')):
+    types = 'give a name of the model index, or the path of a config or of an exported file'
+    for arguments, text in (
+        ((None,), f'^model of type NoneType: {types}$'),
+        ((5,), f'^model of type int: {types}$'),
+        ((SHIPPED, 5), '^pretrained=5: give True, False or the path of a checkpoint$'),
+    ):
         with pytest.raises(InputError, match=text):
             Predictor(*arguments, runtime='eager')
+
+
+def test_a_height_for_a_network_of_one_size_is_refused_before_it_is_built(fixed, monkeypatch):
+    with pytest.raises(InputError, match=rf'^height 72: {fixed} takes 64x128 only; leave it out, or export with --dyn'):
+        Predictor(fixed, height=72)
+    monkeypatch.setattr(model, '_segmentor', lambda *_: pytest.fail('the network was built'))
+    for runtime in ('compile', 'litert'):
+        with pytest.raises(
+            InputError, match=f'^height 64: runtime {runtime} takes images of one size; leave it out, or'
+        ):
+            Predictor(SHIPPED, runtime=runtime, height=64)
 
 
 # -- which runtime -----------------------------------------------------------------------------------------------------
@@ -221,6 +237,8 @@ def test_a_test_pipeline_that_does_more(step, text):
 def test_what_a_stream_cannot_be(predictor):
     with pytest.raises(InputError, match=r'^stream reads a path, an address or the number of a camera, no ndarray$'):
         next(predictor.stream(PICTURE))
+    with pytest.raises(InputError, match=r'number of a camera, no bool$'):
+        next(predictor.stream(True))
 
 
 def test_int8_needs_a_file_that_was_calibrated():

@@ -29,6 +29,7 @@ from mmseg_bisenet.errors import InputError
 PROTOCOLS = ('ss', 'ssc', 'msf', 'mscf')
 CROP = (1024, 1024)
 DIVISOR = 32
+OPTIONS = 'mode', 'crop_size', 'stride', 'scales', 'keep_logits', 'nearest_labels'  # of test_cfg
 SCALES = (0.5, 0.75, 1, 1.25, 1.5, 1.75)
 
 
@@ -55,6 +56,17 @@ def check(test_cfg: dict | None) -> ConfigDict:
             'windows would leave gaps; make stride smaller'
         )
     return cfg
+
+
+def check_options(test_cfg: ConfigDict) -> None:
+    """Raises:
+    InputError: nothing reads an option.
+    """
+    for name in test_cfg:
+        if name not in OPTIONS:
+            raise InputError(
+                f'BiSeNetSegmentor: nothing reads model.test_cfg.{name}; remove it, or choose from {", ".join(OPTIONS)}'
+            )
 
 
 def windows(size: Sequence[int], test_cfg: ConfigDict) -> list[tuple[slice, slice]]:

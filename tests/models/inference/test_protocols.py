@@ -186,6 +186,10 @@ def test_evaluated_at_half_the_size_and_scored_at_the_labels_own(configs, drawn,
     'test_cfg, message',
     [
         (dict(mode='crop'), r"model\.test_cfg\.mode='crop' is not known; choose whole, slide, ss, ssc, msf, mscf"),
+        (
+            dict(rescale=False),
+            'nothing reads model.test_cfg.rescale; remove it, or choose from mode, crop_size, stride',
+        ),
         (dict(mode='slide', crop_size=(64, 64)), r'model\.test_cfg\.stride is missing; mode slide needs'),
         (dict(mode='slide', crop_size=(64, 64), stride=(64, 65)), 'windows would leave gaps'),
         (dict(mode='mscf', stride=(1024, 1025)), r'stride=\(1024, 1025\) is larger than crop_size=\(1024, 1024\)'),

@@ -1,0 +1,134 @@
+"""What the fields of a BiSeNet's config must be: the tables of :mod:`mmseg_bisenet.config_check`.
+
+Paths are those of ``--cfg-options``: ``*`` is any key, ``#`` an index, and ``**`` any text with its dots.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from mmengine import registry
+from mmengine.registry import Registry
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+def _number(least: float, most: float = math.inf, whole: bool = False) -> Callable[[Any], bool]:
+    kinds = (int,) if whole else (int, float)
+    return lambda value: type(value) in kinds and least <= value <= most and value != math.inf
+
+
+def _list(of: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
+    def test(value: Any) -> bool:
+        return isinstance(value, list | tuple) and bool(value) and length in (None, len(value)) and all(map(of, value))
+
+    return test
+
+
+COUNT = _number(1, whole=True), 'a whole number, 1 or more'
+FROM_ZERO = _number(0, whole=True), 'a whole number, 0 or more'
+RATE = _number(0), 'a number, 0 or more'
+POSITIVE = _number(1e-30), 'a number above 0'
+POSITIVES = _list(POSITIVE[0]), 'a list of numbers above 0'
+SHARE = _number(0, 1), 'a number from 0 to 1'
+COUNTS = (lambda value: COUNT[0](value) or _list(COUNT[0])(value)), 'a whole number, 1 or more, or a list of them'
+SIZE = _list(COUNT[0], 2), 'two whole numbers, 1 or more'
+SIZE_OR_OTHER = (lambda value: not isinstance(value, list | tuple) or SIZE[0](value)), SIZE[1]  # a user's variable
+CROP = (lambda value: COUNT[0](value) or SIZE[0](value)), 'two whole numbers, 1 or more'
+DICT = (lambda value: isinstance(value, dict), 'a dict')
+STEPS = _list(DICT[0]), 'a list of one or more dicts'
+FLAG = (lambda value: isinstance(value, bool), 'True or False')
+TEXT = (lambda value: isinstance(value, str), 'a text')
+LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'
+
+VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(('model', 'model.backbone'), DICT),
+    **dict.fromkeys(
+        ('model.decode_head', '*_evaluator'), (lambda value: isinstance(value, dict | list | tuple), 'a dict')
+    ),
+    'model.num_classes': COUNT,
+    'model.backbone.out_indices': (_list(_number(0, 4, whole=True)), 'a list of whole numbers from 0 to 4'),
+    'model.data_preprocessor.size': SIZE,
+    'model.data_preprocessor.mean': (_list(_number(-math.inf), 3), 'a list of three numbers'),
+    'model.data_preprocessor.std': (_list(POSITIVE[0], 3), 'a list of three numbers above 0'),
+    **dict.fromkeys(('model.test_cfg.crop_size', 'model.test_cfg.stride'), SIZE),
+    'model.test_cfg.scales': POSITIVES,
+    **{f'model.test_cfg.{key}': FLAG for key in ('keep_logits', 'nearest_labels')},
+    **dict.fromkeys(('model.channels_last', 'model.**.align_corners', 'model.**.requires_grad'), FLAG),
+    **dict.fromkeys(('model.**.in_channels', 'model.**.channels'), COUNTS),
+    'model.**.loss_weight': RATE,
+    'model.**.dropout_ratio': (_number(-1, 1), 'a number from 0 to 1'),  # stock switches it off by -1
+    'model.**.ignore_index': (_number(0, 255, whole=True), 'a whole number from 0 to 255'),
+    **dict.fromkeys(('crop_size', 'scale'), SIZE_OR_OTHER),
+    '*_dataloader': DICT,
+    '*_dataloader.batch_size': COUNT,
+    '*_dataloader.num_workers': FROM_ZERO,
+    '*_dataloader.dataset': DICT,
+    '*_dataloader.dataset.pipeline': STEPS,
+    '*_dataloader.**.data_prefix': DICT,
+    '*_dataloader.**.max_refetch': FROM_ZERO,
+    **{
+        f'*_dataloader.**.{key}': TEXT
+        for key in ('data_root', 'data_prefix.*', 'ann_file', 'img_suffix', 'seg_map_suffix')
+    },
+    '*_dataloader.**.crop_size': CROP,
+    '*_pipeline': STEPS,
+    '*_pipeline.**.crop_size': CROP,
+    'optim_wrapper': DICT,
+    'optim_wrapper.accumulative_counts': COUNT,
+    'optim_wrapper.clip_grad': DICT,
+    'optim_wrapper.clip_grad.max_norm': POSITIVE,
+    'optim_wrapper.paramwise_cfg': DICT,
+    'optim_wrapper.optimizer': DICT,
+    'optim_wrapper.optimizer.lr': RATE,
+    'optim_wrapper.optimizer.momentum': SHARE,
+    'optim_wrapper.optimizer.weight_decay': RATE,
+    'param_scheduler.#.begin': FROM_ZERO,
+    'param_scheduler.#.start_factor': (_number(1e-30, 1), 'a number above 0, up to 1'),
+    **{f'train_cfg.{key}': COUNT for key in ('max_iters', 'max_epochs', 'val_interval')},
+    'default_hooks.logger.interval': COUNT,
+    'default_hooks.checkpoint.interval': (_number(-1, whole=True), 'a whole number; -1 saves none'),
+    'auto_scale_lr': DICT,
+    'auto_scale_lr.base_batch_size': COUNT,
+    'auto_scale_lr.enable': FLAG,
+    'default_scope': TEXT,
+    'log_level': (lambda value: value in LEVELS, f'one of {", ".join(LEVELS)}'),
+    **dict.fromkeys(('default_hooks', 'log_processor', 'visualizer', 'randomness', 'env_cfg'), DICT),
+    'custom_hooks': (lambda value: isinstance(value, list | tuple), 'a list of dicts'),
+    'custom_hooks.#': DICT,
+    'load_from': TEXT,
+    'work_dir': TEXT,
+}
+# None is no value of these; for others it means the default, or none.
+NOT_NONE = {'model', 'optim_wrapper.optimizer', 'train_dataloader.batch_size'}
+
+# -- types -------------------------------------------------------------------------------------------------------------
+
+_HEADS = 'model.decode_head', 'model.decode_head.#', 'model.auxiliary_head', 'model.auxiliary_head.#'
+_LOSSES = 'model.**.loss_decode', 'model.**.loss_decode.#'
+_OTHERS = 'model', 'model.backbone', 'model.neck', 'model.data_preprocessor', 'tta_model'
+_DATASETS = '*_dataloader.dataset', '*_dataloader.dataset.**.dataset', '*_dataloader.dataset.**datasets.#'
+TYPES: dict[str, Registry] = {
+    **dict.fromkeys((*_HEADS, *_LOSSES, *_OTHERS), registry.MODELS),
+    **dict.fromkeys(_DATASETS, registry.DATASETS),
+    **dict.fromkeys(('**pipeline.#', 'tta_pipeline.#.transforms.#.#'), registry.TRANSFORMS),
+    **dict.fromkeys(('*_evaluator', '*_evaluator.#'), registry.METRICS),
+    **dict.fromkeys(('param_scheduler', 'param_scheduler.#'), registry.PARAM_SCHEDULERS),
+    **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), registry.LOOPS),
+    **dict.fromkeys(('default_hooks.*', 'custom_hooks.#'), registry.HOOKS),
+    '*_dataloader.sampler': registry.DATA_SAMPLERS,
+    'optim_wrapper': registry.OPTIM_WRAPPERS,
+    'optim_wrapper.optimizer': registry.OPTIMIZERS,
+    'visualizer': registry.VISUALIZERS,
+}
+# What MMEngine's builders take out of a dict before its class gets the others.
+OF_BUILDERS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'convert_to_iter_based'}
+FLAGS_OR_TEXTS = {'add_extra_convs', 'pretrained'}  # arguments of stock's necks and of timm, False by default
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+# Read after the config is loaded, besides the arguments of MMEngine's Runner. Other keys only serve the config file.
+OURS = (
+    *('custom_imports', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile'),
+    *('tta_model', 'tta_pipeline', 'train_pipeline', 'test_pipeline', 'crop_size', 'scale'),
+)
