@@ -39,7 +39,7 @@ DICT = (lambda value: isinstance(value, dict), 'a dict')
 STEPS = _list(DICT[0]), 'a list of one or more dicts'
 FLAG = (lambda value: isinstance(value, bool), 'True or False')
 TEXT = (lambda value: isinstance(value, str), 'a text')
-LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'
+LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'  # `logging` has their numbers, which MMEngine takes too
 
 VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(('model', 'model.backbone'), DICT),
@@ -47,7 +47,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ('model.decode_head', '*_evaluator'), (lambda value: isinstance(value, dict | list | tuple), 'a dict')
     ),
     'model.num_classes': COUNT,
-    'model.backbone.out_indices': (_list(_number(0, 4, whole=True)), 'a list of whole numbers from 0 to 4'),
+    'model.backbone.out_indices': (_list(_number(0, whole=True)), 'a list of whole numbers, 0 or more'),
     'model.data_preprocessor.size': SIZE,
     'model.data_preprocessor.mean': (_list(_number(-math.inf), 3), 'a list of three numbers'),
     'model.data_preprocessor.std': (_list(POSITIVE[0], 3), 'a list of three numbers above 0'),
@@ -92,7 +92,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'auto_scale_lr.base_batch_size': COUNT,
     'auto_scale_lr.enable': FLAG,
     'default_scope': TEXT,
-    'log_level': (lambda value: value in LEVELS, f'one of {", ".join(LEVELS)}'),
+    'log_level': (lambda value: value in (*LEVELS, 10, 20, 30, 40, 50), f'one of {", ".join(LEVELS)}'),
     **dict.fromkeys(('default_hooks', 'log_processor', 'visualizer', 'randomness', 'env_cfg'), DICT),
     'custom_hooks': (lambda value: isinstance(value, list | tuple), 'a list of dicts'),
     'custom_hooks.#': DICT,

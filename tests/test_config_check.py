@@ -53,8 +53,8 @@ WRONG = [
     ),
     (
         'model.backbone.out_indices',
-        (9,),
-        'model.backbone.out_indices is (9,); give a list of whole numbers from 0 to 4',
+        (-1,),
+        'model.backbone.out_indices is (-1,); give a list of whole numbers, 0 or more',
     ),
     ('model.decode_head.align_corners', 'no', "model.decode_head.align_corners is 'no'; give True or False"),
     ('model.decode_head.channels', 0, 'model.decode_head.channels is 0; give a whole number, 1 or more'),

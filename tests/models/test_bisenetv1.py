@@ -67,6 +67,7 @@ class TestBiSeNetV1R18(BackboneTester):
             (dict(backbone_cfg=RESNET18 | dict(type='ResNat')), "backbone_cfg.type='ResNat'"),
             (dict(spatial_channels=(64, 64, 128)), r'spatial_channels=\(64, 64, 128\)'),
             (dict(context_channels=(128, 256)), r'context_channels=\(128, 256\)'),
+            (dict(out_indices=(0, 3)), r'out_indices=\(0, 3\) must be from 0 to 2'),
             (dict(upsample='bicubic'), "'bicubic'"),
             (dict(fusion_gate='conv'), "fusion_gate='conv' is not known.*conv-norm-act, conv-norm, conv-act-conv"),
             (dict(fusion_reduction=4), "fusion_reduction=4 with fusion_gate='conv-norm-act'; give 1, or more for"),

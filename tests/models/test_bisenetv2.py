@@ -37,6 +37,7 @@ class TestBiSeNetV2(BackboneTester):
             (dict(semantic_channels=(64, 64)), r'semantic_channels=\(64, 64\)'),
             (dict(semantic_channels=(16, 32, 64, 128), lambda_=0.5), r'semantic_channels=.*and lambda_=0\.5'),
             (dict(depth=0), 'depth=0'),
+            (dict(out_indices=(5,)), r'out_indices=\(5,\) must be from 0 to 4'),
             (dict(upsample='bicubic'), "'bicubic'"),
             (dict(upsample='nearest', align_corners=True), 'align_corners=True'),
         ],

@@ -53,7 +53,8 @@ class BiSeNetV1(BaseModule):
         init_cfg: mmengine's weight initialisation.
 
     Raises:
-        InputError: a wrong number of widths, an unknown choice, or another ``in_channels`` in ``backbone_cfg``.
+        InputError: a wrong number of widths, an unknown choice or output, or another ``in_channels`` in
+            ``backbone_cfg``.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class BiSeNetV1(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if not set(out_indices) <= {0, 1, 2}:
+            raise InputError(f'BiSeNetV1: out_indices={tuple(out_indices)} must be from 0 to 2')
         backbone_cfg = _share(
             backbone_cfg, in_channels=in_channels, conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg
         )

@@ -77,7 +77,8 @@ class BiSeNetV2(BaseModule):
             as its shortcut, as in CoinCheung's code.
 
     Raises:
-        InputError: a wrong number of widths, both ``semantic_channels`` and ``lambda_``, or ``depth`` below 1.
+        InputError: a wrong number of widths, both ``semantic_channels`` and ``lambda_``, ``depth`` below 1, or an
+            unknown output.
     """
 
     def __init__(
@@ -111,6 +112,8 @@ class BiSeNetV2(BaseModule):
         )
         if depth < 1:
             raise InputError(f'BiSeNetV2: depth={depth} must be 1 or more')
+        if not set(out_indices) <= {0, 1, 2, 3, 4}:
+            raise InputError(f'BiSeNetV2: out_indices={tuple(out_indices)} must be from 0 to 4')
         if semantic_channels is None:
             share = 0.25 if lambda_ is None else lambda_
             semantic_channels = (share * detail_channels[0], share * detail_channels[-1], 64, 128)
