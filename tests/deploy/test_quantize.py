@@ -253,7 +253,7 @@ def test_ranges_of_other_layers_or_of_a_pipe(in_int8, segmentor, tmp_path):
     os.mkfifo(tmp_path / 'pipe.json')
     with pytest.raises(InputError, match=r'pipe.json is a pipe or a device; save what it gives to a file'):
         load(segmentor, **INT8, calibration=tmp_path / 'pipe.json')
-    with pytest.raises(InputError, match='path=None: give the name of a file'):
+    with pytest.raises(InputError, match='path=None: give a path'):
         found.save(None)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_bisenet.deploy.int8.plan import Plan
-from mmseg_bisenet.errors import InputError, short
+from mmseg_bisenet.errors import InputError, require_paths
 from mmseg_bisenet.files import check_input, write_text
 from mmseg_bisenet.models.inference.fold import CONSTANT
 
@@ -36,8 +35,7 @@ class Ranges:
         Raises:
             InputError: no path, a file of that name, or it cannot be written.
         """
-        if not isinstance(path, str | os.PathLike):
-            raise InputError(f'path={short(repr(path))}: give the name of a file')
+        require_paths(path=path)
         content = dict(format_version=FORMAT_VERSION, weights=self.weights, largest=self.largest)
         write_text(Path(path), json.dumps(content | dict(checksum=_checksum(content))))
 
