@@ -212,7 +212,7 @@ def test_ranges_that_are_not_as_they_were_saved(in_int8, segmentor, tmp_path):
     first, second = min(layers, key=layers.get), max(layers, key=layers.get)
     for largest in (
         layers | {first: layers[second], second: layers[first]},
-        layers | {first: 1.5 * layers[first]},
+        layers | {second: 1.5 * layers[second]},
         {name: value for name, value in layers.items() if name != first},
         layers | {first: -1.0},
         layers | {first: math.nan},
