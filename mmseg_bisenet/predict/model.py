@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmseg_bisenet import __version__, model_index
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, require_texts
 from mmseg_bisenet.files import cache_folder, made
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def load_model(
     from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend
     from mmseg_bisenet.deploy.metadata import is_exported
 
+    require_texts(runtime=runtime, precision=precision, device=device)
     model_index.require_name(model, 'a name of the model index, or the path of a config or of an exported file')
     if is_exported(model):
         segment = load(model, checkpoint, runtime, precision, device=device or 'cpu')

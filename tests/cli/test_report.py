@@ -15,6 +15,7 @@ from fake_work_dir import HEIGHT, WIDTH, fake_work_dir, log, read_scores, train,
 from PIL import Image
 
 from mmseg_bisenet.cli import main
+from mmseg_bisenet.evaluation import confusion
 from mmseg_bisenet.report import curves
 
 
@@ -58,13 +59,34 @@ def test_numbers_are_those_of_the_scores(work_dir):
 
 def test_a_class_that_never_occurs_and_boundary_iou(work_dir):
     scores = read_scores(work_dir)
-    scores['per_class'][0].update(IoU=None, Acc=None, pixels=0.0)
+    matrix = np.array(scores['confusion'])
+    matrix[0] = matrix[:, 0] = 0
+    scores['confusion'] = matrix.tolist()
+    for name, values in confusion.class_scores(matrix).items():
+        for row, value in zip(scores['per_class'], values.tolist(), strict=True):
+            row[name] = None if np.isnan(value) else value
     for row in scores['per_class']:
         row['boundary_IoU'] = 12.34
-    scores['confusion'][0] = [0, 0, 0, 0]
+    scores['summary'] = confusion.summary(matrix)
     write_scores(work_dir, scores)
     shown = re.findall(r'<td class="bar"><span>([^<]+)</span>', page(work_dir))
     assert shown[:4] == ['—', '—', '12.34', '0.00']
+
+
+@pytest.mark.parametrize('name', ['IoU', 'Acc', 'pixels', 'aAcc', 'mIoU'])
+@pytest.mark.parametrize('value', [1.5, None])
+def test_scores_that_contradict_the_confusion_matrix(work_dir, capsys, name, value):
+    scores = read_scores(work_dir)
+    place = 'summary' if name in scores['summary'] else 'per_class[1]'
+    rows = scores['summary'] if name in scores['summary'] else scores['per_class'][1]
+    right = rows[name]
+    rows[name] = value
+    write_scores(work_dir, scores)
+    assert main(['report', str(work_dir), '--overwrite']) == 2
+    assert f'({place}.{name} is {value}, and {right:.4f} in confusion); ' in capsys.readouterr().err
+    rows[name] = round(right, 2)  # as other programs round
+    write_scores(work_dir, scores)
+    assert main(['report', str(work_dir), '--overwrite']) == 0
 
 
 def test_pictures_show_the_labels(work_dir):

@@ -136,7 +136,7 @@ def test_arguments_that_are_refused(small_onnx):
     for arguments, text in (
         ((None,), f'^model of type NoneType: {types}$'),
         ((5,), f'^model of type int: {types}$'),
-        ((SHIPPED, 5), '^pretrained=5: give True, False or the path of a checkpoint$'),
+        ((SHIPPED, 5), '^checkpoint=5: give a path$'),
     ):
         with pytest.raises(InputError, match=text):
             Predictor(*arguments, runtime='eager')
