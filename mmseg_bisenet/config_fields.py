@@ -78,7 +78,8 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'optim_wrapper.accumulative_counts': COUNT,
     'optim_wrapper.clip_grad': DICT,
     'optim_wrapper.clip_grad.max_norm': POSITIVE,
-    'optim_wrapper.paramwise_cfg': DICT,
+    **dict.fromkeys(('optim_wrapper.paramwise_cfg', 'optim_wrapper.paramwise_cfg.custom_keys'), DICT),
+    'optim_wrapper.paramwise_cfg.**_mult': RATE,
     'optim_wrapper.optimizer': DICT,
     'optim_wrapper.optimizer.lr': RATE,
     'optim_wrapper.optimizer.momentum': SHARE,
@@ -107,10 +108,10 @@ NOT_NONE = {'model', 'optim_wrapper.optimizer', 'train_dataloader.batch_size'}
 _HEADS = 'model.decode_head', 'model.decode_head.#', 'model.auxiliary_head', 'model.auxiliary_head.#'
 _LOSSES = 'model.**.loss_decode', 'model.**.loss_decode.#'
 _OTHERS = 'model', 'model.backbone', 'model.neck', 'model.data_preprocessor', 'tta_model'
-_DATASETS = '*_dataloader.dataset', '*_dataloader.dataset.**.dataset', '*_dataloader.dataset.**datasets.#'
+DATASETS = '*_dataloader.dataset', '*_dataloader.dataset.**.dataset', '*_dataloader.dataset.**datasets.#'
 TYPES: dict[str, Registry] = {
     **dict.fromkeys((*_HEADS, *_LOSSES, *_OTHERS), registry.MODELS),
-    **dict.fromkeys(_DATASETS, registry.DATASETS),
+    **dict.fromkeys(DATASETS, registry.DATASETS),
     **dict.fromkeys(('**pipeline.#', 'tta_pipeline.#.transforms.#.#'), registry.TRANSFORMS),
     **dict.fromkeys(('*_evaluator', '*_evaluator.#'), registry.METRICS),
     **dict.fromkeys(('param_scheduler', 'param_scheduler.#'), registry.PARAM_SCHEDULERS),
@@ -123,6 +124,18 @@ TYPES: dict[str, Registry] = {
 }
 # What MMEngine's builders take out of a dict before its class gets the others.
 OF_BUILDERS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'convert_to_iter_based'}
+# Keys of `paramwise_cfg` that MMEngine's constructor reads; a rule of `custom_keys` sets options of the optimizer too.
+PARAMWISE = {
+    *('custom_keys', 'norm_decay_mult', 'bias_lr_mult', 'bias_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult'),
+    *('dcn_offset_lr_mult', 'bypass_duplicate'),
+}
+RULE = {'lr_mult', 'decay_mult'}
+# Free dicts, in which a key that is nearly one of these is a mistyped one.
+FREE = {
+    '*_dataloader.**.metainfo': {'classes', 'palette'},
+    '*_dataloader.**.data_prefix': {'img_path', 'seg_map_path', 'img_path2', 'depth_map_path'},
+}
+CONSTRUCTORS = None, 'DefaultOptimWrapperConstructor', 'mmseg_bisenet.ParamwiseConstructor'
 FLAGS_OR_TEXTS = {'add_extra_convs', 'pretrained'}  # arguments of stock's necks and of timm, False by default
 
 # -- keys --------------------------------------------------------------------------------------------------------------

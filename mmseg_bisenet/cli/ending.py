@@ -48,8 +48,7 @@ class Stdout(io.TextIOWrapper):
         """Replace ``sys.stdout``, unless the process has none."""
         old = sys.stdout
         if isinstance(old, io.TextIOWrapper):
-            options = dict(line_buffering=old.line_buffering, write_through=old.write_through)
-            sys.stdout = cls(old.buffer, old.encoding, old.errors, **options)
+            sys.stdout = cls(old.buffer, old.encoding, old.errors, None, old.line_buffering, old.write_through)
 
     def write(self, text: str) -> int:
         with self._remembered():

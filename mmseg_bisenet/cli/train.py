@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import launch, options, preflight, start_from
     from mmseg_bisenet.engine.checkpoint_hook import require_utf8
+    from mmseg_bisenet.engine.optim import rules_without_effect
     from mmseg_bisenet.files import require_writable
 
     if args.start and args.resume:
@@ -66,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
     launch.launch(cfg, args.launcher)
     cfg.resume = args.resume
     runner = launch.build_runner(cfg, datasets, start=start)
+    if keys := rules_without_effect(cfg.optim_wrapper.get('paramwise_cfg') or {}, runner.model):
+        where = 'optim_wrapper.paramwise_cfg.custom_keys'
+        runner.logger.warning(f'{where}: no parameter has {" or ".join(keys)} in its name; fix the key, or remove it')
     with launch.full_disk(cfg.work_dir):
         runner.train()
     launch.leave()

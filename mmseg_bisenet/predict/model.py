@@ -166,10 +166,10 @@ def tested_size(cfg) -> tuple[tuple[int, int], bool]:
             text = f'{name}({", ".join(f"{key}={step[key]!r}" for key in other)})'
             raise InputError(f'config: its test pipeline has {text}, which predict does not apply; remove it')
         if name == 'Resize':
-            scale = step.get('scale')
+            scale: Any = step.get('scale')
             if not CROP[0](scale):
                 raise InputError(f'config: Resize of its test pipeline has scale={scale!r}; give a width and a height')
-            width, height = (scale, scale) if isinstance(scale, int) else scale
+            width, height = [scale] * 2 if isinstance(scale, int) else scale
             keeps = step.get('keep_ratio', False)
             size = (min(width, height), max(width, height)) if keeps else (height, width), keeps
     if any(pipeline != pipelines[0] for pipeline in pipelines):
