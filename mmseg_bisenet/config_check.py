@@ -20,14 +20,18 @@ from mmengine.registry import DefaultScope
 
 from mmseg_bisenet.config_fields import (
     CONSTRUCTORS,
+    CROP,
     DATASETS,
     FLAGS_OR_TEXTS,
     FREE,
+    KEYS,
     NOT_NONE,
     OF_BUILDERS,
     OURS,
     PARAMWISE,
+    PIPELINES,
     RULE,
+    TYPED,
     TYPES,
     VALUES,
 )
@@ -73,10 +77,14 @@ def check(cfg: Config, *keys: str) -> None:
             _check_value(path, value)
             if isinstance(value, dict):
                 _check_type(path, value)
+                if value.get('type') == 'Resize' and value.get('scale') and not CROP[0](value['scale']):
+                    raise InputError(f'config: {path}.scale is {value["scale"]!r}; give a width and a height')
                 if _fits(path, '*_dataloader'):
                     arguments = inspect.signature(DataLoader).parameters
                     _check_flags(path, value, arguments)
                     _check_keys(path, value, {*arguments, 'num_batch_per_epoch'})
+                if path in KEYS:
+                    _check_keys(path, value, KEYS[path])
                 for known in (known for pattern, known in FREE.items() if _fits(path, pattern)):
                     _check_keys(path, {key: None for key in value if _nearest(str(key).lower(), known)}, known)
     if not keys:
@@ -105,7 +113,9 @@ def merge(cfg: Config, options: dict[str, Any]) -> list[str]:
     notes = []
     for key in options:
         top = key.partition('.')[0]
-        if top not in _known() and top in cfg:
+        if top == 'custom_imports':  # MMEngine imports when it reads the file
+            raise InputError(f'--cfg-options {key} comes too late to import anything; write it in the config')
+        if top in cfg and (top not in _known() or top in PIPELINES):
             notes.append(f'{key} changes nothing: {top} is a variable of the config file; set the fields that it is in')
         elif top not in _known():
             raise InputError(f'--cfg-options {key}: nothing reads {top!r}; {_advice(_nearest(top, _known()))}')
@@ -164,6 +174,8 @@ def _check_value(path: str, value: Any) -> None:
 def _check_type(path: str, node: dict) -> None:
     known = next((known for pattern, known in TYPES.items() if _fits(path, pattern)), None)
     name = node.get('type')
+    if 'type' not in node and any(_fits(path, pattern) for pattern in TYPED):
+        raise InputError(f'config: {path} has no type; {_advice(None)}')
     if 'type' in node and known and not (isinstance(name, str) or callable(name)):
         raise InputError(f'config: {path}.type is {_short(repr(name))}; give the name of a class')
     if known is None or not isinstance(name, str):  # a class needs no registry

@@ -67,6 +67,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     '*_dataloader.dataset.pipeline': STEPS,
     '*_dataloader.**.data_prefix': DICT,
     '*_dataloader.**.max_refetch': FROM_ZERO,
+    '*_dataloader.**.indices': (lambda value: bool(value), 'the number of images, or a list of their numbers'),
     **{
         f'*_dataloader.**.{key}': TEXT
         for key in ('data_root', 'data_prefix.*', 'ann_file', 'img_suffix', 'seg_map_suffix')
@@ -74,6 +75,10 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     '*_dataloader.**.crop_size': CROP,
     '*_pipeline': STEPS,
     '*_pipeline.**.crop_size': CROP,
+    **dict.fromkeys(
+        ('*_evaluator.ignore_index', '*_evaluator.#.ignore_index'),
+        (_number(0, 255, whole=True), 'a whole number from 0 to 255'),
+    ),
     'optim_wrapper': DICT,
     'optim_wrapper.accumulative_counts': COUNT,
     'optim_wrapper.clip_grad': DICT,
@@ -95,8 +100,18 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'default_scope': TEXT,
     'log_level': (lambda value: value in (*LEVELS, 10, 20, 30, 40, 50), f'one of {", ".join(LEVELS)}'),
     **dict.fromkeys(('default_hooks', 'log_processor', 'visualizer', 'randomness', 'env_cfg'), DICT),
+    'randomness.seed': (_number(0, 2**32 - 1, whole=True), 'a whole number from 0 to 4294967295'),
+    **{f'randomness.{key}': FLAG for key in ('deterministic', 'diff_rank_seed')},
+    'env_cfg.cudnn_benchmark': FLAG,
+    **{f'env_cfg.{key}': DICT for key in ('mp_cfg', 'dist_cfg')},
+    'default_hooks.checkpoint.max_keep_ckpts': (
+        lambda value: value == -1 or COUNT[0](value),
+        'a whole number, 1 or more; -1 keeps all',
+    ),
     'custom_hooks': (lambda value: isinstance(value, list | tuple), 'a list of dicts'),
     'custom_hooks.#': DICT,
+    'visualizer.vis_backends': STEPS,
+    'visualizer.alpha': SHARE,
     'load_from': TEXT,
     'work_dir': TEXT,
 }
@@ -130,6 +145,14 @@ PARAMWISE = {
     *('dcn_offset_lr_mult', 'bypass_duplicate'),
 }
 RULE = {'lr_mult', 'decay_mult'}
+# Dicts that MMEngine reads, and their keys. It ignores others, or raises without the path.
+KEYS = {
+    'randomness': {'seed', 'deterministic', 'diff_rank_seed'},
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'auto_scale_lr': {'enable', 'base_batch_size'},
+}
+TYPED = 'default_hooks.*', 'custom_hooks.#', '**pipeline.#'  # dicts that are built, whose class has no default
 # Free dicts, in which a key that is nearly one of these is a mistyped one.
 FREE = {
     '*_dataloader.**.metainfo': {'classes', 'palette'},
@@ -145,3 +168,5 @@ OURS = (
     *('custom_imports', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile'),
     *('tta_model', 'tta_pipeline', 'train_pipeline', 'test_pipeline', 'crop_size', 'scale'),
 )
+# Read from the config file only, by `inference_model`; the dataloaders have copies.
+PIPELINES = ('train_pipeline', 'test_pipeline')

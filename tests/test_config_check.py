@@ -184,6 +184,21 @@ WRONG = [
         'train_dataloader.dataset.ignore_index is 0, and that of model.decode_head, which counts, is 255; set both',
     ),
     ('train_dataloader.dataset.ignore_index', 255, None),
+    ('val_evaluator.ignore_index', 300, 'val_evaluator.ignore_index is 300; give a whole number from 0 to 255'),
+    ('train_dataloader.dataset.indices', 0, 'indices is 0; give the number of images, or a list of their numbers'),
+    ('visualizer.alpha', 'half', "visualizer.alpha is 'half'; give a number from 0 to 1"),
+    ('visualizer.vis_backends', 5, 'visualizer.vis_backends is 5; give a list of one or more dicts'),
+    (
+        'test_dataloader.dataset.pipeline.1.scale',
+        [0, 32],
+        'test_dataloader.dataset.pipeline.1.scale is [0, 32]; give a width and a height',
+    ),
+    ('randomness.seed', -1, 'randomness.seed is -1; give a whole number from 0 to 4294967295'),
+    ('randomness.sed', 1, "randomness takes no 'sed'; did you mean seed?"),
+    ('env_cfg.foo', 1, "env_cfg takes no 'foo'; remove it, or fix its name"),
+    ('env_cfg.cudnn_benchmark', 'yes', "env_cfg.cudnn_benchmark is 'yes'; give True or False"),
+    ('default_hooks.checkpoint.max_keep_ckpts', 0, 'max_keep_ckpts is 0; give a whole number, 1 or more; -1 keeps all'),
+    ('default_hooks.chekpoint', dict(interval=5), 'default_hooks.chekpoint has no type; remove it, or fix its name'),
     ('train_cfg.max_iters', -5, 'train_cfg.max_iters is -5; give a whole number, 1 or more'),
     ('train_cfg.val_interval', 0, 'train_cfg.val_interval is 0; give a whole number, 1 or more'),
     ('train_cfg.type', 'Loop', "train_cfg.type is 'Loop', which no package has registered"),
@@ -323,3 +338,24 @@ def test_get_model(text, tmp_path):
 def test_get_model_with_no_classes():
     with pytest.raises(InputError, match=r'config: model\.num_classes is 0; give a whole number, 1 or more'):
         get_model('bisenetv2_camvid', num_classes=0)
+
+
+def test_imports_come_too_late(cfg):
+    with pytest.raises(
+        InputError, match=r'^--cfg-options custom_imports.imports comes too late to import anything; wri'
+    ):
+        config_check.merge(cfg, {'custom_imports.imports': 'os'})
+
+
+@pytest.mark.parametrize(
+    ('option', 'text'),
+    [
+        ('resume=True', 'resume=True in the config changes nothing; give --resume instead'),
+        ('launcher=pytorch', 'launcher=pytorch in the config changes nothing; give --launcher pytorch instead'),
+    ],
+)
+def test_fields_that_options_replace(option, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(['train', NAME, '--cfg-options', option]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f'mmseg-bisenet: error: {text}'
+    assert not list(tmp_path.iterdir())

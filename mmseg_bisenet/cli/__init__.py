@@ -70,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             finally:  # after the help too, which ends by SystemExit
                 ending.flush()
         except (Exception, KeyboardInterrupt) as error:
+            ending.remove_partials()  # a test's labels, whose folder has no block that ends
             if '--debug' in argv:
                 traceback.print_exc()
             if signum := signal_that_came() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0):

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
+# Fields that only a training reads.
+OF_TRAINING = ('load_from', 'resume', 'train_', 'val_', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.cli import options
 
@@ -114,8 +118,8 @@ def _apply(cfg: 'Config', args: argparse.Namespace) -> None:
     for key in ('tta_model', 'tta_pipeline') if args.tta else ():
         if not cfg.get(key):
             raise InputError(f'--aug-test: the config has no {key}; test without it, or take one of configs/_base_')
-    for key in ('load_from', 'resume'):
-        if key in args.cfg_options:
+    for key in args.cfg_options:
+        if key.startswith(OF_TRAINING):
             print(f'note: --cfg-options {key} changes nothing in a test', file=sys.stderr)
     for key in args.cfg_options if args.tta else ():
         if key.startswith(('test_dataloader.dataset.pipeline', 'test_pipeline')):

@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     if args.start and args.resume:
         raise InputError('--from starts a training, and --resume continues one; give one of them')
     cfg = options.load(args)
+    if cfg.get('resume') and not args.resume:
+        raise InputError('resume=True in the config changes nothing; give --resume instead')
     if args.start or args.resume:
         cfg.load_from = args.start  # MMEngine would resume from it, not from the work dir
     require_writable('--work-dir', cfg.work_dir)
