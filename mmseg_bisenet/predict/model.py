@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmseg_bisenet import __version__, model_index
-from mmseg_bisenet.config_fields import CROP
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import cache_folder, made
 
@@ -156,6 +155,8 @@ def tested_size(cfg) -> tuple[tuple[int, int], bool]:
     Raises:
         InputError: the pipeline does more with images than this package does for a network that runs alone.
     """
+    from mmseg_bisenet.config_fields import CROP  # it needs MMEngine, which exported files do not
+
     pipelines = _pipelines((cfg.get('test_dataloader') or {}).get('dataset')) or [cfg.get('test_pipeline') or []]
     size = None
     for step in pipelines[0]:
