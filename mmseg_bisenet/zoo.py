@@ -113,7 +113,7 @@ def _config(entry: model_index.Entry, num_classes: int | None, boosters: bool) -
         raise InputError(f'config {entry.config} has no `model`; give a config of a segmentor')
     if num_classes is not None and isinstance(cfg.model, dict):  # otherwise the check says what it is
         cfg.model['num_classes'] = num_classes
-    config_check.check(cfg, 'model', 'test_pipeline')
+    config_check.check(cfg, 'model', 'test_pipeline', 'test_dataloader')
     if not boosters:
         cfg.model.auxiliary_head = None
     _for_one_process(cfg.model)

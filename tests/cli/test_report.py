@@ -384,9 +384,9 @@ def test_pipes_are_not_waited_for(work_dir, capsys):
 
 
 def test_target_that_cannot_be_written(work_dir, capsys):
-    assert 'a.html cannot be written (Not a directory); name another place' in error(
-        capsys, work_dir, '--out', work_dir / '0 ü.png' / 'x' / 'a.html'
-    )
+    file = work_dir / '0 ü.png'
+    line = error(capsys, work_dir, '--out', file / 'x' / 'a.html')
+    assert line == f'mmseg-bisenet: error: --out {file}/x: {file} is no folder; name another folder\n'
     before = page(work_dir)
     (work_dir / f'.report.html.{os.getpid()}.partial').mkdir()  # a write that fails keeps the earlier page
     assert 'cannot be written' in error(capsys, work_dir, '--overwrite')
@@ -425,3 +425,23 @@ def test_the_page_in_a_browser(work_dir, tmp_path):
                 assert [url for url in asked if not url.startswith('data:')] == [(folder / 'report.html').as_uri()]
         height = browser.ask('document.documentElement.scrollHeight')
         assert Image.open(io.BytesIO(browser.screenshot())).size == (390, height)
+
+
+@pytest.mark.parametrize('name', ['a.pdf', 'a', 'a.html.png'])
+def test_a_page_of_another_name(work_dir, tmp_path, capsys, name):
+    line = error(capsys, work_dir, '--out', tmp_path / name)
+    assert line == (
+        f'mmseg-bisenet: error: --out {tmp_path / name}: the report is an HTML page; give a name that ends in .html\n'
+    )
+
+
+def test_a_place_that_cannot_be_made(work_dir, capsys):
+    assert error(capsys, work_dir, '--out', '/proc/none/a.html').startswith('mmseg-bisenet: error: --out /proc/none: ')
+
+
+@pytest.mark.parametrize('name', ['evaluation', 'evaluation/scores.json'])
+def test_a_part_of_a_work_dir(work_dir, capsys, name):
+    line = error(capsys, work_dir / name)
+    assert (
+        f'error: {work_dir / name} is a part of a work dir; give the work dir, which has the folder evaluation' in line
+    )
