@@ -18,7 +18,23 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmseg_bisenet.config_fields import FLAGS_OR_TEXTS, NOT_NONE, OF_BUILDERS, OURS, TYPES, VALUES
+from mmseg_bisenet.config_fields import (
+    CONSTRUCTORS,
+    CROP,
+    DATASETS,
+    FLAGS_OR_TEXTS,
+    FREE,
+    KEYS,
+    NOT_NONE,
+    OF_BUILDERS,
+    OURS,
+    PARAMWISE,
+    PIPELINES,
+    RULE,
+    TYPED,
+    TYPES,
+    VALUES,
+)
 from mmseg_bisenet.errors import InputError, short
 
 LONGEST = 200  # characters of a value or a reason; some quote a whole config
@@ -61,10 +77,19 @@ def check(cfg: Config, *keys: str) -> None:
             _check_value(path, value)
             if isinstance(value, dict):
                 _check_type(path, value)
+                if value.get('type') == 'Resize' and value.get('scale') and not CROP[0](value['scale']):
+                    raise InputError(f'config: {path}.scale is {value["scale"]!r}; give a width and a height')
                 if _fits(path, '*_dataloader'):
                     arguments = inspect.signature(DataLoader).parameters
                     _check_flags(path, value, arguments)
                     _check_keys(path, value, {*arguments, 'num_batch_per_epoch'})
+                if path in KEYS:
+                    _check_keys(path, value, KEYS[path])
+                for known in (known for pattern, known in FREE.items() if _fits(path, pattern)):
+                    _check_keys(path, {key: None for key in value if _nearest(str(key).lower(), known)}, known)
+    if not keys:
+        _check_rules(cfg)
+        _check_ignored(cfg)
 
 
 def unread(cfg: Config) -> list[str]:
@@ -88,7 +113,9 @@ def merge(cfg: Config, options: dict[str, Any]) -> list[str]:
     notes = []
     for key in options:
         top = key.partition('.')[0]
-        if top not in _known() and top in cfg:
+        if top == 'custom_imports':  # MMEngine imports when it reads the file
+            raise InputError(f'--cfg-options {key} comes too late to import anything; write it in the config')
+        if top in cfg and (top not in _known() or top in PIPELINES):
             notes.append(f'{key} changes nothing: {top} is a variable of the config file; set the fields that it is in')
         elif top not in _known():
             raise InputError(f'--cfg-options {key}: nothing reads {top!r}; {_advice(_nearest(top, _known()))}')
@@ -147,10 +174,14 @@ def _check_value(path: str, value: Any) -> None:
 def _check_type(path: str, node: dict) -> None:
     known = next((known for pattern, known in TYPES.items() if _fits(path, pattern)), None)
     name = node.get('type')
+    if 'type' not in node and any(_fits(path, pattern) for pattern in TYPED):
+        raise InputError(f'config: {path} has no type; {_advice(None)}')
     if 'type' in node and known and not (isinstance(name, str) or callable(name)):
         raise InputError(f'config: {path}.type is {_short(repr(name))}; give the name of a class')
     if known is None or not isinstance(name, str):  # a class needs no registry
         return
+    from mmengine.dataset import BaseDataset
+
     with known.switch_scope_and_registry(node.get('_scope_')) as here:
         found = here.get(name) or known.get(name)  # which of the two is asked depends on who builds
         if found is None:
@@ -160,9 +191,45 @@ def _check_type(path: str, node: dict) -> None:
             raise InputError(f'config: {path}.type is {name!r}, which no package has registered; {_advice(near)}')
     if inspect.isclass(found):
         arguments = _arguments(found)
+        if node.get('filter_cfg') and getattr(found, 'filter_data', None) is BaseDataset.filter_data:
+            raise InputError(f'config: {path}.filter_cfg changes nothing, because {name} filters nothing; remove it')
         _check_flags(path, node, arguments)
         if not any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values()):
             _check_keys(path, node, {*arguments, *OF_BUILDERS})
+
+
+def _check_rules(cfg: Config) -> None:
+    """Refuse keys of ``paramwise_cfg`` that no constructor reads, and options of rules that no optimizer has."""
+    from mmengine.registry import OPTIMIZERS
+
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('constructor') not in CONSTRUCTORS:
+        return  # it has keys of its own
+    path, rules = 'optim_wrapper.paramwise_cfg', wrapper.get('paramwise_cfg') or {}
+    _check_keys(path, rules, PARAMWISE)
+    kind = (wrapper.get('optimizer') or {}).get('type')
+    kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+    for key, rule in (rules.get('custom_keys') or {}).items():
+        if not isinstance(rule, dict):
+            raise InputError(f'config: {path}.custom_keys.{key} is {_short(repr(rule))}; give a dict')
+        if inspect.isclass(kind):
+            _check_keys(f'{path}.custom_keys.{key}', rule, {*RULE, *inspect.signature(kind).parameters})
+
+
+def _check_ignored(cfg: Config) -> None:
+    """Refuse an ``ignore_index`` of a data set that is not that of the losses or scores: only check-labels reads it."""
+    readers = {'train': 'model.decode_head', 'val': 'val_evaluator', 'test': 'test_evaluator'}
+    for name, reader in readers.items():
+        found = cfg.get('model', {}).get('decode_head') if name == 'train' else cfg.get(reader)
+        used = [one.get('ignore_index', 255) for one in (found if isinstance(found, list | tuple) else [found]) if one]
+        for path, node in _fields(cfg, (f'{name}_dataloader',)):
+            if any(_fits(path, at) for at in DATASETS) and isinstance(node, dict) and 'ignore_index' in node:
+                own = node['ignore_index']
+                if others := [index for index in used if index != own]:
+                    raise InputError(
+                        f'config: {path}.ignore_index is {own}, and that of {reader}, which counts, is {others[0]}; '
+                        'set both'
+                    )
 
 
 def _arguments(kind: Any) -> dict[str, inspect.Parameter]:

@@ -67,6 +67,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     '*_dataloader.dataset.pipeline': STEPS,
     '*_dataloader.**.data_prefix': DICT,
     '*_dataloader.**.max_refetch': FROM_ZERO,
+    '*_dataloader.**.indices': (lambda value: bool(value), 'the number of images, or a list of their numbers'),
     **{
         f'*_dataloader.**.{key}': TEXT
         for key in ('data_root', 'data_prefix.*', 'ann_file', 'img_suffix', 'seg_map_suffix')
@@ -74,11 +75,16 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     '*_dataloader.**.crop_size': CROP,
     '*_pipeline': STEPS,
     '*_pipeline.**.crop_size': CROP,
+    **dict.fromkeys(
+        ('*_evaluator.ignore_index', '*_evaluator.#.ignore_index'),
+        (_number(0, 255, whole=True), 'a whole number from 0 to 255'),
+    ),
     'optim_wrapper': DICT,
     'optim_wrapper.accumulative_counts': COUNT,
     'optim_wrapper.clip_grad': DICT,
     'optim_wrapper.clip_grad.max_norm': POSITIVE,
-    'optim_wrapper.paramwise_cfg': DICT,
+    **dict.fromkeys(('optim_wrapper.paramwise_cfg', 'optim_wrapper.paramwise_cfg.custom_keys'), DICT),
+    'optim_wrapper.paramwise_cfg.**_mult': RATE,
     'optim_wrapper.optimizer': DICT,
     'optim_wrapper.optimizer.lr': RATE,
     'optim_wrapper.optimizer.momentum': SHARE,
@@ -94,8 +100,18 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'default_scope': TEXT,
     'log_level': (lambda value: value in (*LEVELS, 10, 20, 30, 40, 50), f'one of {", ".join(LEVELS)}'),
     **dict.fromkeys(('default_hooks', 'log_processor', 'visualizer', 'randomness', 'env_cfg'), DICT),
+    'randomness.seed': (_number(0, 2**32 - 1, whole=True), 'a whole number from 0 to 4294967295'),
+    **{f'randomness.{key}': FLAG for key in ('deterministic', 'diff_rank_seed')},
+    'env_cfg.cudnn_benchmark': FLAG,
+    **{f'env_cfg.{key}': DICT for key in ('mp_cfg', 'dist_cfg')},
+    'default_hooks.checkpoint.max_keep_ckpts': (
+        lambda value: value == -1 or COUNT[0](value),
+        'a whole number, 1 or more; -1 keeps all',
+    ),
     'custom_hooks': (lambda value: isinstance(value, list | tuple), 'a list of dicts'),
     'custom_hooks.#': DICT,
+    'visualizer.vis_backends': STEPS,
+    'visualizer.alpha': SHARE,
     'load_from': TEXT,
     'work_dir': TEXT,
 }
@@ -107,10 +123,10 @@ NOT_NONE = {'model', 'optim_wrapper.optimizer', 'train_dataloader.batch_size'}
 _HEADS = 'model.decode_head', 'model.decode_head.#', 'model.auxiliary_head', 'model.auxiliary_head.#'
 _LOSSES = 'model.**.loss_decode', 'model.**.loss_decode.#'
 _OTHERS = 'model', 'model.backbone', 'model.neck', 'model.data_preprocessor', 'tta_model'
-_DATASETS = '*_dataloader.dataset', '*_dataloader.dataset.**.dataset', '*_dataloader.dataset.**datasets.#'
+DATASETS = '*_dataloader.dataset', '*_dataloader.dataset.**.dataset', '*_dataloader.dataset.**datasets.#'
 TYPES: dict[str, Registry] = {
     **dict.fromkeys((*_HEADS, *_LOSSES, *_OTHERS), registry.MODELS),
-    **dict.fromkeys(_DATASETS, registry.DATASETS),
+    **dict.fromkeys(DATASETS, registry.DATASETS),
     **dict.fromkeys(('**pipeline.#', 'tta_pipeline.#.transforms.#.#'), registry.TRANSFORMS),
     **dict.fromkeys(('*_evaluator', '*_evaluator.#'), registry.METRICS),
     **dict.fromkeys(('param_scheduler', 'param_scheduler.#'), registry.PARAM_SCHEDULERS),
@@ -123,6 +139,26 @@ TYPES: dict[str, Registry] = {
 }
 # What MMEngine's builders take out of a dict before its class gets the others.
 OF_BUILDERS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'convert_to_iter_based'}
+# Keys of `paramwise_cfg` that MMEngine's constructor reads; a rule of `custom_keys` sets options of the optimizer too.
+PARAMWISE = {
+    *('custom_keys', 'norm_decay_mult', 'bias_lr_mult', 'bias_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult'),
+    *('dcn_offset_lr_mult', 'bypass_duplicate'),
+}
+RULE = {'lr_mult', 'decay_mult'}
+# Dicts that MMEngine reads, and their keys. It ignores others, or raises without the path.
+KEYS = {
+    'randomness': {'seed', 'deterministic', 'diff_rank_seed'},
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'auto_scale_lr': {'enable', 'base_batch_size'},
+}
+TYPED = 'default_hooks.*', 'custom_hooks.#', '**pipeline.#'  # dicts that are built, whose class has no default
+# Free dicts, in which a key that is nearly one of these is a mistyped one.
+FREE = {
+    '*_dataloader.**.metainfo': {'classes', 'palette'},
+    '*_dataloader.**.data_prefix': {'img_path', 'seg_map_path', 'img_path2', 'depth_map_path'},
+}
+CONSTRUCTORS = None, 'DefaultOptimWrapperConstructor', 'mmseg_bisenet.ParamwiseConstructor'
 FLAGS_OR_TEXTS = {'add_extra_convs', 'pretrained'}  # arguments of stock's necks and of timm, False by default
 
 # -- keys --------------------------------------------------------------------------------------------------------------
@@ -132,3 +168,5 @@ OURS = (
     *('custom_imports', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile'),
     *('tta_model', 'tta_pipeline', 'train_pipeline', 'test_pipeline', 'crop_size', 'scale'),
 )
+# Read from the config file only, by `inference_model`; the dataloaders have copies.
+PIPELINES = ('train_pipeline', 'test_pipeline')

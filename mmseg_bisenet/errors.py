@@ -1,5 +1,7 @@
 """The one exception for errors that the user can fix, and its text."""
 
+import os
+
 
 class InputError(ValueError, AssertionError):
     """A wrong config, file or argument; an ``AssertionError`` too, because stock raises that for wrong arguments.
@@ -22,8 +24,31 @@ def require_flags(**flags: object) -> None:
         InputError: it names the first.
     """
     for name, value in flags.items():
-        if value not in (True, False):
+        is_flag = isinstance(value, int) or type(value).__name__ in ('bool', 'bool_')  # NumPy's
+        if not is_flag or value not in (True, False):
             raise InputError(f'{name}={short(repr(value))}: give True or False')
+
+
+def require_paths(**paths: object) -> None:
+    """Refuse arguments that name no file or folder.
+
+    Raises:
+        InputError: it names the first that is neither a text nor a path, or is empty.
+    """
+    for name, value in paths.items():
+        if not isinstance(value, str | os.PathLike) or not str(value) or '\0' in str(value):
+            raise InputError(f'{name}={short(repr(value))}: give a path')
+
+
+def require_texts(**texts: object) -> None:
+    """Refuse arguments that are neither a text nor None.
+
+    Raises:
+        InputError: it names the first.
+    """
+    for name, value in texts.items():
+        if not isinstance(value, str | None):
+            raise InputError(f'{name}={short(repr(value))}: give a text')
 
 
 def short(text: str, most: int = 100) -> str:

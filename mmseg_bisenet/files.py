@@ -9,6 +9,7 @@ earlier runs. The one exception is a folder that a command writes again each tim
 was written, and holds nothing else.
 """
 
+import atexit
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ LIST = '.written.json'  # SHA-256 of each file that was written, by its name in 
 EVALUATION = 'evaluation'  # the folder of scores in a work dir, which tests and trainings write and reports read
 LONGEST = 200  # bytes of a name that has room for what temporary names add; file systems end at 255
 Identity = tuple[int, int]
-_partials: set[Path] = set()  # that this process is writing
+partials: set[Path] = set()  # that this process is writing; what is here when it ends is removed
 
 
 def check_input(path: str | Path) -> None:
@@ -130,7 +131,7 @@ def scratch(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
     partial = _partial_path(path)
-    _partials.add(partial)
+    partials.add(partial)
     try:
         if not path.parent.exists():  # if it is a file, writing raises 'Not a directory', mkdir 'File exists'
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,7 @@ def _partial(path: Path) -> Iterator[Path]:
         raise InputError(f'{path} cannot be written ({error.strerror or error}); name another place') from error
     finally:
         _remove(partial)
-        _partials.discard(partial)
+        partials.discard(partial)
 
 
 def _partial_path(path: Path, kind: str = '') -> Path:
@@ -216,9 +217,10 @@ def remove_leftovers(folder: str | Path, names: str) -> None:
         _remove(partial)
 
 
+@atexit.register
 def remove_partials() -> None:
     """Remove what this process is writing, because it is about to end without leaving its blocks."""
-    for partial in list(_partials):
+    for partial in list(partials):
         _remove(partial)
 
 

@@ -128,13 +128,13 @@ def require_name(value: object, wanted: str = 'a name of the model index, or the
         raise InputError(f'model of type {type(value).__name__}: give {wanted}')
 
 
-def find(name: str) -> Entry:
+def find(name: str | Path) -> Entry:
     """The model of exactly that name.
 
     Raises:
         InputError: there is none; the message has the nearest names.
     """
-    everything = entries()
+    everything, name = entries(), str(name)
     if name not in everything:
         raise InputError(
             f'model {name!r} is not in the model index; the nearest names are {nearest(name, everything)}, and '

@@ -27,13 +27,15 @@ from mmseg_bisenet import config_check, model_index
 from mmseg_bisenet.checkpoints import read
 from mmseg_bisenet.checkpoints.files import fetch, listed, require_names
 from mmseg_bisenet.checkpoints.fit import build_model, classifiers_of_others, mismatches, without_boosters
-from mmseg_bisenet.errors import InputError, require_flags
+from mmseg_bisenet.errors import InputError, require_flags, short
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.registry import DATASETS
+from mmseg_bisenet.surroundings import own_settings
 
 logger = logging.getLogger(__name__)
 
 
+@own_settings()
 def get_model(
     name: str,
     pretrained: bool | str | Path = False,
@@ -47,6 +49,7 @@ def get_model(
     ``mmseg.apis.inference_model`` runs it on an image file, or on an array (H, W, 3) of uint8, BGR; one
     model takes either files or arrays, because it changes its pipeline for arrays. ``model(x)`` maps normalised
     RGB images (N, 3, H, W) to logits (N, num_classes, H/8, W/8); ``model.data_preprocessor`` normalises.
+    It is in float32, whatever the default dtype and device of PyTorch are.
     ``model.cfg`` is the config. ``model.dataset_meta`` has the names (``classes``) and colours (``palette``) of the
     classes.
 
@@ -64,6 +67,12 @@ def get_model(
         InputError: there is no such name; the config is wrong; the index has no weights, or they cannot be fetched;
             the file is no checkpoint of this network; there is no GPU for ``device``.
     """
+    if not isinstance(device, str | torch.device):
+        raise InputError(f"device={short(repr(device))}: give 'cpu' or 'cuda'")
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device={short(repr(device))} is not known; give 'cpu' or 'cuda'") from error
     if str(device).partition(':')[0] == 'cuda' and not torch.cuda.is_available():
         raise InputError(f"device '{device}': PyTorch sees no GPU; install its build for CUDA, or give device='cpu'")
     require_flags(boosters=boosters)
@@ -92,7 +101,7 @@ def _entry(name: str) -> model_index.Entry:
     path = Path(name)
     if path.suffix == '.py' and path.is_file():
         return model_index.Entry(path.stem, path, weights=None)
-    return model_index.find(model_index.today(name))
+    return model_index.find(model_index.today(str(name)))
 
 
 # -- config ------------------------------------------------------------------------------------------------------------
@@ -104,7 +113,7 @@ def _config(entry: model_index.Entry, num_classes: int | None, boosters: bool) -
         raise InputError(f'config {entry.config} has no `model`; give a config of a segmentor')
     if num_classes is not None and isinstance(cfg.model, dict):  # otherwise the check says what it is
         cfg.model['num_classes'] = num_classes
-    config_check.check(cfg, 'model', 'test_pipeline')
+    config_check.check(cfg, 'model', 'test_pipeline', 'test_dataloader')
     if not boosters:
         cfg.model.auxiliary_head = None
     _for_one_process(cfg.model)

@@ -138,7 +138,7 @@ def small_segmentor() -> Any:
     from small import shrunk
 
     small = randomise(shrunk(mmseg_bisenet.get_model('bisenetv2_camvid', True)))
-    next(step for step in small.cfg.test_pipeline if step.type == 'Resize').scale = (128, 64)
+    next(step for step in small.cfg.test_dataloader.dataset.pipeline if step.type == 'Resize').scale = (128, 64)
     return small
 
 

@@ -2,14 +2,19 @@
 
 import copy
 import inspect
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
 
 from mmseg_bisenet import config_check
 from mmseg_bisenet.cli import main
+from mmseg_bisenet.engine.optim import rules_without_effect
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.zoo import get_model
@@ -33,6 +38,18 @@ def test_our_configs_are_right(path):
     cfg = Config.fromfile(path)
     config_check.check(cfg)
     assert config_check.unread(cfg) == []
+
+
+@pytest.mark.parametrize('path', sorted(ROOT.glob('bisenet*/*.py')), ids=lambda path: path.stem)
+def test_our_rules_for_parameters_have_an_effect(path):
+    """V1's feature fusion module and the heads learn ten times as fast as the backbones in CoinCheung's recipes."""
+    cfg = Config.fromfile(path)
+    rules = cfg.optim_wrapper.get('paramwise_cfg') or {}
+    with DefaultScope.overwrite_default_scope('mmseg'), torch.device('meta'):
+        assert rules_without_effect(rules, MODELS.build(cfg.model)) == []
+    if re.search('coincheung|celebamask|ade20k|ohem-160k_coco', path.stem):
+        faster = {'decode_head', 'auxiliary_head', *(['backbone.ffm'] if 'bisenetv1' in path.stem else [])}
+        assert rules.custom_keys == {key: dict(lr_mult=10.0) for key in faster}
 
 
 WRONG = [
@@ -126,6 +143,62 @@ WRONG = [
     ('optim_wrapper.optimizer.lr', '0.1', "optim_wrapper.optimizer.lr is '0.1'; give a number, 0 or more"),
     ('optim_wrapper.optimizer.lrr', 0.1, "optim_wrapper.optimizer takes no 'lrr'; did you mean lr?"),
     ('optim_wrapper.accumulative_counts', 0, 'optim_wrapper.accumulative_counts is 0; give a whole number, 1 or more'),
+    (
+        'optim_wrapper.paramwise_cfg.norm_decay_multt',
+        0.0,
+        "optim_wrapper.paramwise_cfg takes no 'norm_decay_multt'; did you mean norm_decay_mult?",
+    ),
+    ('optim_wrapper.paramwise_cfg.custom_kyes', {}, "takes no 'custom_kyes'; did you mean custom_keys?"),
+    ('optim_wrapper.paramwise_cfg.norm_decay_mult', '0', "norm_decay_mult is '0'; give a number, 0 or more"),
+    ('optim_wrapper.paramwise_cfg.custom_keys', ['head'], "custom_keys is ['head']; give a dict"),
+    ('optim_wrapper.paramwise_cfg.custom_keys', dict(head=10), 'custom_keys.head is 10; give a dict'),
+    (
+        'optim_wrapper.paramwise_cfg.custom_keys',
+        {'backbone.a': dict(lr_mul=10)},
+        "optim_wrapper.paramwise_cfg.custom_keys.backbone.a takes no 'lr_mul'; did you mean lr_mult?",
+    ),
+    (
+        'optim_wrapper.paramwise_cfg.custom_keys',
+        {'backbone.a': dict(lr_mult=-1)},
+        'custom_keys.backbone.a.lr_mult is -1; give a number, 0 or more',
+    ),
+    ('optim_wrapper.paramwise_cfg.custom_keys', {'backbone.a': dict(lr_mult=2, eps=1e-6)}, None),  # of AdamW
+    ('optim_wrapper', dict(constructor='Other', paramwise_cfg=dict(num_layers=3)), None),  # it may take others
+    ('train_dataloader.dataset.metainfo', dict(clases=['a']), "metainfo takes no 'clases'; did you mean classes?"),
+    ('train_dataloader.dataset.metainfo', dict(PALETTE=[]), "metainfo takes no 'PALETTE'; remove it, or fix its name"),
+    ('train_dataloader.dataset.metainfo', dict(year=2016), None),
+    ('train_dataloader.dataset.data_prefix.seg_path', '.', "takes no 'seg_path'; did you mean seg_map_path?"),
+    (
+        'test_dataloader.dataset.filter_cfg',
+        dict(a=1),
+        'test_dataloader.dataset.filter_cfg changes nothing, because CityscapesDataset filters nothing; remove it',
+    ),
+    (
+        'test_dataloader.dataset.ignore_index',
+        0,
+        'test_dataloader.dataset.ignore_index is 0, and that of test_evaluator, which counts, is 255; set both',
+    ),
+    (
+        'train_dataloader.dataset.ignore_index',
+        0,
+        'train_dataloader.dataset.ignore_index is 0, and that of model.decode_head, which counts, is 255; set both',
+    ),
+    ('train_dataloader.dataset.ignore_index', 255, None),
+    ('val_evaluator.ignore_index', 300, 'val_evaluator.ignore_index is 300; give a whole number from 0 to 255'),
+    ('train_dataloader.dataset.indices', 0, 'indices is 0; give the number of images, or a list of their numbers'),
+    ('visualizer.alpha', 'half', "visualizer.alpha is 'half'; give a number from 0 to 1"),
+    ('visualizer.vis_backends', 5, 'visualizer.vis_backends is 5; give a list of one or more dicts'),
+    (
+        'test_dataloader.dataset.pipeline.1.scale',
+        [0, 32],
+        'test_dataloader.dataset.pipeline.1.scale is [0, 32]; give a width and a height',
+    ),
+    ('randomness.seed', -1, 'randomness.seed is -1; give a whole number from 0 to 4294967295'),
+    ('randomness.sed', 1, "randomness takes no 'sed'; did you mean seed?"),
+    ('env_cfg.foo', 1, "env_cfg takes no 'foo'; remove it, or fix its name"),
+    ('env_cfg.cudnn_benchmark', 'yes', "env_cfg.cudnn_benchmark is 'yes'; give True or False"),
+    ('default_hooks.checkpoint.max_keep_ckpts', 0, 'max_keep_ckpts is 0; give a whole number, 1 or more; -1 keeps all'),
+    ('default_hooks.chekpoint', dict(interval=5), 'default_hooks.chekpoint has no type; remove it, or fix its name'),
     ('train_cfg.max_iters', -5, 'train_cfg.max_iters is -5; give a whole number, 1 or more'),
     ('train_cfg.val_interval', 0, 'train_cfg.val_interval is 0; give a whole number, 1 or more'),
     ('train_cfg.type', 'Loop', "train_cfg.type is 'Loop', which no package has registered"),
@@ -265,3 +338,24 @@ def test_get_model(text, tmp_path):
 def test_get_model_with_no_classes():
     with pytest.raises(InputError, match=r'config: model\.num_classes is 0; give a whole number, 1 or more'):
         get_model('bisenetv2_camvid', num_classes=0)
+
+
+def test_imports_come_too_late(cfg):
+    with pytest.raises(
+        InputError, match=r'^--cfg-options custom_imports.imports comes too late to import anything; wri'
+    ):
+        config_check.merge(cfg, {'custom_imports.imports': 'os'})
+
+
+@pytest.mark.parametrize(
+    ('option', 'text'),
+    [
+        ('resume=True', 'resume=True in the config changes nothing; give --resume instead'),
+        ('launcher=pytorch', 'launcher=pytorch in the config changes nothing; give --launcher pytorch instead'),
+    ],
+)
+def test_fields_that_options_replace(option, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(['train', NAME, '--cfg-options', option]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f'mmseg-bisenet: error: {text}'
+    assert not list(tmp_path.iterdir())

@@ -14,4 +14,7 @@ model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(backbone_cfg=dict(init_cfg=init_cfg)),
 )
-optim_wrapper = dict(optimizer=dict(lr=0.01))
+optim_wrapper = dict(
+    optimizer=dict(lr=0.01),
+    paramwise_cfg=dict(custom_keys={'backbone.ffm': dict(lr_mult=10.0)}),  # the schedule has the heads
+)

@@ -10,3 +10,6 @@ model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     test_cfg=dict(nearest_labels=True),
 )
+# V2 has no feature fusion module, whose learning rate the schedule of V1 raises.
+heads = dict(lr_mult=10.0)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(_delete_=True, decode_head=heads, auxiliary_head=heads)))

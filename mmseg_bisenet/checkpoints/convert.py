@@ -14,7 +14,7 @@ from mmseg_bisenet.checkpoints import coincheung, faceparsing, openmmlab, paddle
 from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, listed, read, require_names, some, write
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, own_tensors
 from mmseg_bisenet.checkpoints.layout import Layout
-from mmseg_bisenet.errors import InputError, require_flags
+from mmseg_bisenet.errors import InputError, require_flags, require_paths
 
 LAYOUTS = tuple(
     layout for codebase in (openmmlab, coincheung, torchseg, faceparsing, paddleseg) for layout in codebase.LAYOUTS
@@ -65,6 +65,7 @@ def convert(
             of another shape or type. Nothing is written then.
     """
     require_flags(inference=inference, half=half)
+    require_paths(path=path, target=target)
     check_target(Path(target), overwrite, inputs=[path])
     checkpoint = read(path)
     layout = detect(checkpoint.state_dict, source, path)

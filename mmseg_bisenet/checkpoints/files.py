@@ -29,7 +29,7 @@ from torch import Tensor
 
 from mmseg_bisenet import compat
 from mmseg_bisenet.checkpoints import pdparams, sane
-from mmseg_bisenet.errors import InputError, short
+from mmseg_bisenet.errors import InputError, require_paths, short
 from mmseg_bisenet.files import check_output, identities, replacing, require_writable
 from mmseg_bisenet.palette import fault_of_names
 
@@ -65,6 +65,7 @@ def read(path: str | Path) -> Checkpoint:
         InputError: the file does not exist, is damaged, contains more than data, has no state dict, or one with values
             that no network has, such as NaN.
     """
+    require_paths(path=path)
     path = Path(path)
     require_file(path)
     checkpoint = _read(path)
@@ -126,6 +127,9 @@ def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> 
     Raises:
         InputError: ``path`` exists already, or cannot be written.
     """
+    require_paths(path=path)
+    if not isinstance(checkpoint, Checkpoint):
+        raise InputError(f'checkpoint={short(repr(checkpoint))}: give a Checkpoint, as checkpoints.read returns it')
     path = Path(path)
     check_target(path, overwrite)
     if path.suffix == SAFETENSORS:

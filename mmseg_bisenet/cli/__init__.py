@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 on success. Otherwise one line on stderr says why: 2 for an error that the user can fix, 130 or 143 for Ctrl-C
-        and SIGTERM, 1 for an unexpected error. Some commands return 1 themselves.
+        and SIGTERM, 1 for an unexpected error. Some commands return 1 themselves. If whoever reads stdout closes it, as
+        ``head`` does, nothing is said, and the status is 141.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -64,16 +65,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.raiseExceptions = '--debug' in argv  # a log file on a full disk gives no traceback a line
     with ending.watched() as signal_that_came:
         try:
-            return _run(argv)
+            try:
+                return _run(argv)
+            finally:  # after the help too, which ends by SystemExit
+                ending.flush()
         except (Exception, KeyboardInterrupt) as error:
+            ending.remove_partials()  # a test's labels, whose folder has no block that ends
             if '--debug' in argv:
                 traceback.print_exc()
             if signum := signal_that_came() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0):
                 text, status = ending.line(signum), ending.STATUSES[signum]
+            elif fault := ending.fault_of_stdout():
+                text, status = fault
             else:
                 text, status = _explained(error, argv)
                 text = f'mmseg-bisenet: error: {text}'.removesuffix(HINT if '--debug' in argv else '')
-            print(text, file=sys.stderr)
+            if text:
+                print(text, file=sys.stderr)
     return status
 
 
@@ -127,6 +135,7 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
 
 def script(*command: str) -> int:
     """Run ``mmseg-bisenet`` as a process: with ``command`` if given, as mim starts ``tools/COMMAND.py``."""
+    ending.Stdout.install()
     status = main([*command, *sys.argv[1:]])
     if status in ending.STATUSES.values():
         ending.leave(status)

@@ -5,6 +5,7 @@ not end the command within ``GRACE``, because the main thread is inside a librar
 second thread removes partial files and workers, and ends the process.
 """
 
+import io
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,7 @@ STATUSES: dict[int, int] = {
     signal.SIGINT: 130,
     signal.SIGTERM: 143,
 }  # as a shell reports a program that this signal ended
+CLOSED = 141  # as a shell reports a program that writes to a pipe which its reader has closed
 GRACE = 2.0  # seconds
 _before: dict[int, Callable | int | None] = {}  # the handlers that ours replace
 _forking = local()
@@ -34,6 +36,59 @@ class Ended(KeyboardInterrupt):
 
 def line(signum: int) -> str:
     return f'mmseg-bisenet: ended by {NAMES[signal.Signals(signum)]}'
+
+
+class Stdout(io.TextIOWrapper):
+    """Standard output that remembers why it could not be written: argparse and logging do not pass that on."""
+
+    fault: OSError | None = None
+
+    @classmethod
+    def install(cls) -> None:
+        """Replace ``sys.stdout``, unless the process has none."""
+        old = sys.stdout
+        if isinstance(old, io.TextIOWrapper):
+            sys.stdout = cls(old.buffer, old.encoding, old.errors, None, old.line_buffering, old.write_through)
+
+    def write(self, text: str) -> int:
+        with self._remembered():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with self._remembered():
+            super().flush()
+
+    @contextmanager
+    def _remembered(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.fault = error
+            raise
+
+
+def flush() -> None:
+    """Raises:
+    OSError: standard output cannot be written, or could not at any time before.
+    """
+    if sys.stdout:  # None if the process was started without
+        sys.stdout.flush()
+    if fault := getattr(sys.stdout, 'fault', None):
+        raise fault
+
+
+def fault_of_stdout() -> tuple[str, int] | None:
+    """The line and the status if standard output could not be written. It is not written to any more.
+
+    The text is empty for a pipe that its reader has closed: programs end there without a word.
+    """
+    fault = getattr(sys.stdout, 'fault', None)
+    if fault is None:
+        return None
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's end flushes too
+    if isinstance(fault, BrokenPipeError):
+        return '', CLOSED
+    return f'mmseg-bisenet: error: standard output cannot be written ({fault.strerror}); send it to another place', 2
 
 
 @contextmanager
@@ -85,8 +140,9 @@ def end_workers() -> None:
 
 def leave(status: int) -> NoReturn:
     """End the process without the end of the interpreter, which takes a second with PyTorch."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # of a pipe that is closed
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)
 
 

@@ -80,11 +80,16 @@ def load(args: argparse.Namespace) -> Config:
     if 'model' not in cfg:
         raise InputError(f'config {path} has no `model`; give a config of configs/bisenetv1 or configs/bisenetv2')
     config_check.check(cfg)
+    if (launcher := cfg.get('launcher') or 'none') not in ('none', getattr(args, 'launcher', launcher)):
+        raise InputError(f'launcher={launcher} in the config changes nothing; give --launcher {launcher} instead')
     for text in notes:
         print(f'note: {text}', file=sys.stderr)
     for name, before in sizes.items():
         if name in args.cfg_options:
             _set_size(cfg, name, before)
+    for step in _steps([cfg[key] for key in cfg if key.endswith(('_pipeline', '_dataloader'))]):
+        if step['type'] == 'Resize' and isinstance(step.get('scale'), list):  # 64,32 on the command line is a list
+            step['scale'] = tuple(step['scale'])
     if cfg.model.get('num_classes'):
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline'):
             _set_num_classes(cfg.get(name), cfg.model.num_classes)

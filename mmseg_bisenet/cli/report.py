@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from mmseg_bisenet.cli.overwrite import add_overwrite
+from mmseg_bisenet.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,12 +15,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.files import EVALUATION, check_output, identities, require_outside, write_text
+    from mmseg_bisenet.files import EVALUATION, check_output, identities, require_outside, require_writable, write_text
     from mmseg_bisenet.report import page
 
+    if args.work_dir.is_file() or (args.work_dir / 'scores.json').is_file():
+        raise InputError(
+            f'{args.work_dir} is a part of a work dir; give the work dir, which has the folder {EVALUATION}'
+        )
     out = args.out or args.work_dir / 'report.html'
     require_outside(out, args.work_dir / EVALUATION)
     check_output(out, args.overwrite, inputs=identities(page.inputs(args.work_dir)))
+    if out.suffix.lower() not in ('.html', '.htm'):
+        raise InputError(f'--out {out}: the report is an HTML page; give a name that ends in .html')
+    require_writable('--out', out.parent)
     text, damaged = page.render(args.work_dir, out.parent)
     write_text(out, text, args.overwrite)
     print(f'wrote {out}')

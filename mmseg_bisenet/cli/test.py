@@ -1,6 +1,7 @@
 """``mmseg-bisenet test CONFIG [CHECKPOINT]``: MMSegmentation's test script, which takes the spellings of 0.x too."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,10 @@ from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+
+# Fields that only a training reads.
+OF_TRAINING = ('load_from', 'resume', 'train_', 'val_', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='DIR', help='write the predicted labels as PNG files')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of predictions over images')
-    parser.add_argument('--wait-time', type=float, help='seconds between images of --show (default: 2)')
+    parser.add_argument(
+        '--wait-time', type=float, help='seconds between images of --show; 0 waits for a key (default: 2)'
+    )
     parser.add_argument('--deploy', action='store_true', help='test the network as it is deployed (switch_to_deploy)')
     parser.add_argument(
         '--keep-going',
@@ -106,11 +113,13 @@ def _apply(cfg: 'Config', args: argparse.Namespace) -> None:
     from mmseg_bisenet.cli.out import apply_out
 
     options.require_with(args, 'wait_time', 'show')
+    if args.wait_time is not None and not 0 <= args.wait_time < math.inf:
+        raise InputError(f'--wait-time {args.wait_time:g}: give seconds, 0 or more; 0 waits for a key')
     for key in ('tta_model', 'tta_pipeline') if args.tta else ():
         if not cfg.get(key):
             raise InputError(f'--aug-test: the config has no {key}; test without it, or take one of configs/_base_')
-    for key in ('load_from', 'resume'):
-        if key in args.cfg_options:
+    for key in args.cfg_options:
+        if key.startswith(OF_TRAINING):
             print(f'note: --cfg-options {key} changes nothing in a test', file=sys.stderr)
     for key in args.cfg_options if args.tta else ():
         if key.startswith(('test_dataloader.dataset.pipeline', 'test_pipeline')):

@@ -46,11 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import launch, options, preflight, start_from
     from mmseg_bisenet.engine.checkpoint_hook import require_utf8
+    from mmseg_bisenet.engine.optim import rules_without_effect
     from mmseg_bisenet.files import require_writable
 
     if args.start and args.resume:
         raise InputError('--from starts a training, and --resume continues one; give one of them')
     cfg = options.load(args)
+    if cfg.get('resume') and not args.resume:
+        raise InputError('resume=True in the config changes nothing; give --resume instead')
     if args.start or args.resume:
         cfg.load_from = args.start  # MMEngine would resume from it, not from the work dir
     require_writable('--work-dir', cfg.work_dir)
@@ -66,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
     launch.launch(cfg, args.launcher)
     cfg.resume = args.resume
     runner = launch.build_runner(cfg, datasets, start=start)
+    if keys := rules_without_effect(cfg.optim_wrapper.get('paramwise_cfg') or {}, runner.model):
+        where = 'optim_wrapper.paramwise_cfg.custom_keys'
+        runner.logger.warning(f'{where}: no parameter has {" or ".join(keys)} in its name; fix the key, or remove it')
     with launch.full_disk(cfg.work_dir):
         runner.train()
     launch.leave()

@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmseg_bisenet.data.transforms import LoadAnnotations
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
+from mmseg_bisenet.photographs import fault
 
 EXIF_ORIENTATION = 0x0112
 
@@ -172,8 +173,10 @@ class LabelCheck(Dataset[Finding]):
         """Check that an image is complete, and return its (H, W). Like OpenCV, this applies the EXIF orientation."""
         check_input(path)
         try:
-            content = BytesIO(mmengine.fileio.get(path, backend_args=self.image_backend))
-            with Image.open(content) as image:
+            content = mmengine.fileio.get(path, backend_args=self.image_backend)
+            if wrong := fault(content):
+                raise InputError(f'{path}: the image {wrong}')
+            with Image.open(BytesIO(content)) as image:
                 width, height = image.size
                 exif = Image.Exif()  # `image.getexif` would decode a PNG
                 exif.load(image.info.get('exif', b''))
@@ -183,6 +186,8 @@ class LabelCheck(Dataset[Finding]):
                 else:
                     image.draft('L', (1, 1))
                     image.load()
+        except InputError:
+            raise
         except Exception as error:  # a storage backend and each decoder of Pillow raise their own
             reason = 'no such file' if isinstance(error, FileNotFoundError) else 'empty, cut short or not an image'
             raise InputError(

@@ -26,10 +26,11 @@ import mmcv.transforms
 import mmengine.fileio
 import mmseg.datasets.transforms
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
+from mmseg_bisenet.photographs import PNG, fault
 from mmseg_bisenet.registry import TRANSFORMS
 
 try:
@@ -40,7 +41,6 @@ except ImportError:
 # Chunks that do not change pixels. kornia-rs reads PNG files with these only. Stock reads files with others, such as
 # tRNS (a transparent colour), eXIf (an orientation) and acTL (an animation).
 PLAIN_CHUNKS = set(b'IHDR IDAT IEND bKGD cHRM gAMA iCCP iTXt pHYs sRGB tEXt tIME zTXt'.split())
-PNG = b'\x89PNG\r\n\x1a\n'  # the first bytes of such a file
 LOSSY = set('jpeg mpo jpeg2000 webp avif tiff_jpeg'.split())  # Pillow's names of formats and of compressions in TIFF
 WRITE_AGAIN = 'write it again as PNG, from its source'
 
@@ -53,7 +53,8 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     (both (H, W)).
 
     Raises:
-        InputError: the file is missing, empty, or no image. The message names the file.
+        InputError: the file is missing, empty, or no image; or, in colour, it has several frames or pixels that
+            decoders read differently (:mod:`mmseg_bisenet.photographs`). The message names the file.
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -62,10 +63,14 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             if self.ignore_empty or self.file_client_args is not None:
                 return super().transform(results)
             content = mmengine.fileio.get(results['img_path'], backend_args=self.backend_args)
+            if self.color_type == 'color' and (wrong := _fault(content)):
+                raise InputError(f'{results["img_path"]}: the image {wrong}')
             image = _decode(content, self.color_type, self.imdecode_backend)
             results['img'] = image.astype(np.float32) if self.to_float32 else image
             results['img_shape'] = results['ori_shape'] = image.shape[:2]
             return results
+        except InputError:
+            raise
         except Exception as error:  # a storage backend and a decoder each raise their own
             raise InputError(
                 f'{results["img_path"]}: the image cannot be read ({_reason(error)}); '
@@ -227,6 +232,13 @@ def _decode_png(content: bytes, colour_type: int, mode: str) -> np.ndarray | Non
         return decode_image_png_u8(content, (height, width), mode)
     except Exception:  # its exceptions have no common class
         return None
+
+
+def _fault(content: bytes) -> str:
+    """As :func:`mmseg_bisenet.photographs.fault`; '' for formats that Pillow does not know, which stock may read."""
+    with suppress(UnidentifiedImageError):
+        return fault(content)
+    return ''
 
 
 def _lossy(content: bytes) -> str:

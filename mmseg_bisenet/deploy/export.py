@@ -22,12 +22,14 @@ from mmseg_bisenet.deploy.metadata import FORMAT_VERSION, UNSEALED, seal
 from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.deploy.quiet import quiet
-from mmseg_bisenet.errors import InputError, require_flags
+from mmseg_bisenet.errors import InputError, require_flags, require_paths, require_texts
 from mmseg_bisenet.files import check_output, identities, scratch
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.sizes import check_pixels, height_and_width
+from mmseg_bisenet.surroundings import own_settings
 
 
+@own_settings()
 def export(
     segmentor: BiSeNetSegmentor,
     format: str,
@@ -63,7 +65,9 @@ def export(
         InputError: what this machine, the format or the network cannot do, too few images, a folder that cannot be
             written, a file of that name, or a file that does not compute what PyTorch does, which is removed.
     """
-    require_flags(dynamic=dynamic)
+    require_flags(dynamic=dynamic, overwrite=overwrite)
+    require_texts(format=format, precision=precision, output_kind=output_kind)
+    require_paths(output=output)
     backend, output_kind = _checked(segmentor, format, precision, dynamic, output_kind)
     shape = checked_shape(shape)
     own = next(segmentor.parameters()).device
@@ -179,6 +183,8 @@ def checked_target(
 def _checked(
     segmentor: BiSeNetSegmentor, format: str, precision: str, dynamic: bool, output_kind: str | None
 ) -> tuple[FileBackend, str]:
+    if not isinstance(segmentor, BiSeNetSegmentor):
+        raise InputError(f'segmentor of type {type(segmentor).__name__}: give a network, as get_model returns it')
     if format not in FORMATS:
         raise InputError(f'format {format!r} is not known; choose one of {", ".join(FORMATS)}')
     backend = FORMATS[format]
@@ -192,7 +198,7 @@ def _checked(
         raise InputError(
             f'format {format} takes images of one shape; leave --dynamic out, and give the size with --shape'
         )
-    output_kind = output_kind or backend.output_kinds[0]
+    output_kind = backend.output_kinds[0] if output_kind is None else output_kind
     if output_kind not in ('labels', 'logits'):
         raise InputError(f"output_kind {output_kind!r} is not known; choose 'labels' or 'logits'")
     if output_kind not in backend.output_kinds:

@@ -22,8 +22,9 @@ from mmseg_bisenet.deploy.backends.base import Engine, default_threads
 from mmseg_bisenet.deploy.metadata import is_exported, read
 from mmseg_bisenet.deploy.precision import switch_tf32_off
 from mmseg_bisenet.deploy.predictor import Predictor
-from mmseg_bisenet.errors import InputError, require_flags
+from mmseg_bisenet.errors import InputError, require_flags, require_paths, require_texts
 from mmseg_bisenet.sizes import check_pixels, height_and_width
+from mmseg_bisenet.surroundings import own_settings
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,7 @@ WARM_UP = 3  # calls
 MOST_THREADS = 256  # with thousands, a runtime does not come back
 
 
+@own_settings()
 def load(
     config_or_exported: 'str | Path | BiSeNetSegmentor',
     checkpoint: str | Path | bool | None = None,
@@ -48,6 +50,8 @@ def load(
     calibration: Iterable[np.ndarray] | str | Path = (),
 ) -> Predictor:
     """A network that is ready to label images, warmed up.
+
+    It ignores autocast, inference mode, and the default dtype and device of PyTorch, now and when it is called.
 
     Args:
         config_or_exported: a name of :func:`mmseg_bisenet.list_models`, the path of a config, a segmentor, or a file
@@ -77,6 +81,9 @@ def load(
             installed; a file is missing, damaged or of another version; the labels are not those of PyTorch.
     """
     forks.guard()
+    require_texts(runtime=runtime, precision=precision, channel_order=channel_order)
+    if not isinstance(checkpoint, bool | None):
+        require_paths(checkpoint=checkpoint)
     device = str(device)
     if not re.fullmatch(r'(cpu|cuda)(:\d+)?', device):
         raise InputError(f'device={device!r} is not known; give cpu or cuda')
@@ -85,6 +92,7 @@ def load(
     if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
         raise InputError(f'threads={threads!r}: give a number from 1 to {MOST_THREADS}')
     require_flags(throughput=throughput)
+    shape = None if shape is None else _checked(shape)
     file: str | Path | None = None
     if isinstance(config_or_exported, str | Path) and is_exported(config_or_exported):
         file = config_or_exported
@@ -98,18 +106,20 @@ def load(
             raise InputError(f'exported file {config_or_exported} has its ranges; leave calibration out')
         with install.needing('openmmlab', f'exported file {config_or_exported}'):
             backend, engine, metadata = _from_file(
-                config_or_exported, runtime, precision, shape and _checked(shape), device, throughput, threads
+                config_or_exported, runtime, precision, shape, device, throughput, threads
             )
     else:
-        shape = _checked(shape or (512, 1024))
+        shape = shape or (512, 1024)
+        runtime = 'eager' if runtime is None else runtime
+        precision = 'fp32' if precision is None else precision
         with install.needing('openmmlab', 'deploy.load of a model that is not exported'):
             from mmseg_bisenet.deploy import building
-        backend = backends.require(runtime or 'eager', precision or 'fp32', device)
+        backend = backends.require(runtime, precision, device)
         engine, metadata = building.build(
             config_or_exported,
             checkpoint,
             backend,
-            precision or 'fp32',
+            precision,
             shape,
             device,
             throughput,

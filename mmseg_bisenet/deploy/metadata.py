@@ -16,7 +16,7 @@ from typing import Any
 from mmseg_bisenet.deploy.backends import FORMATS, Exported, FileBackend
 from mmseg_bisenet.deploy.backends.base import beside, cut_short
 from mmseg_bisenet.deploy.precision import NAMES
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, require_paths
 from mmseg_bisenet.palette import fault_of_names
 from mmseg_bisenet.sizes import MEGAPIXELS
 
@@ -69,6 +69,7 @@ def read_metadata(path: str | Path) -> dict:
 
 def read(path: str | Path) -> Exported:
     """The file with its metadata, as :func:`read_metadata` gives them."""
+    require_paths(path=path)
     path = Path(path)
     backends = {backend.suffix: backend for backend in FORMATS.values()}
     if path.suffix not in backends:

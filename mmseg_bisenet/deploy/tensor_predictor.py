@@ -10,6 +10,7 @@ from torch import Tensor
 from mmseg_bisenet.deploy.backends.base import Backend, Engine
 from mmseg_bisenet.deploy.predictor import Images, Predictor, reversed_channels
 from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax
+from mmseg_bisenet.surroundings import without_autocast
 
 
 class TensorPredictor(Predictor):
@@ -43,9 +44,10 @@ class TensorPredictor(Predictor):
         return [batch] if self._whole else list(batch.split(1))
 
     def _run(self, batch: Tensor) -> Tensor:
-        with torch.inference_mode():
-            output = self.engine(batch)
-        return self.labels(output, batch.shape[1:3])
+        with without_autocast():
+            with torch.inference_mode():
+                output = self.engine(batch)
+            return self.labels(output, batch.shape[1:3])
 
     def _joined(self, parts: list) -> Tensor:
         return parts[0] if len(parts) == 1 else torch.cat(parts)

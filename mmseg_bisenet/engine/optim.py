@@ -50,6 +50,12 @@ class ParamwiseConstructor(DefaultOptimWrapperConstructor):
                     yield id(parameter), self.base_wd * self.paramwise_cfg[rule]
 
 
+def rules_without_effect(paramwise_cfg: dict, model: nn.Module) -> list[str]:
+    """The ``custom_keys`` that are part of no parameter's name. MMEngine says nothing about them."""
+    names = [name for name, _ in model.named_parameters()]
+    return [key for key in paramwise_cfg.get('custom_keys') or () if not any(key in name for name in names)]
+
+
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
     """Mixed precision in bfloat16 on any device. It needs no loss scaling.

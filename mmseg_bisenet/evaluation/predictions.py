@@ -22,7 +22,7 @@ from mmseg.datasets import CityscapesDataset
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.samples import to_png
-from mmseg_bisenet.files import check_output
+from mmseg_bisenet.files import check_output, partials
 
 # The official id of each of the 19 classes, from cityscapesscripts.helpers.labels.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -42,6 +42,7 @@ class PredictionFolder:
         self.sources: dict[Path, str] = {}  # prediction: image
         self._check()
         shutil.rmtree(self.partial, ignore_errors=True)  # a leftover of a killed run
+        partials.add(self.partial)
         barrier()
 
     def write(self, img_path: str, labels: np.ndarray, classes: Sequence[str], reduce_zero_label: bool) -> None:

@@ -21,7 +21,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from prettytable import PrettyTable
 
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, require_flags, require_paths, short
 from mmseg_bisenet.evaluation import confusion
 from mmseg_bisenet.evaluation.boundary import count_boundary
 from mmseg_bisenet.evaluation.confusion import IDS
@@ -61,10 +61,17 @@ class SegmentationMetric(BaseMetric):
         prefix: str | None = None,
         iou_metrics: Sequence[str] = ('mIoU',),
     ) -> None:
+        if not (isinstance(prefix, str) or prefix is None):
+            raise InputError(f'prefix={short(repr(prefix))}: give a text')
         super().__init__(prefix=prefix)
-        if list(iou_metrics) != ['mIoU']:
+        require_flags(boundary=boundary, format_only=format_only, keep_results=keep_results)
+        if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
+            raise InputError(f'ignore_index={short(repr(ignore_index))}: give an id, such as 255')
+        if output_dir is not None:
+            require_paths(output_dir=output_dir)
+        if not isinstance(iou_metrics, list | tuple) or list(iou_metrics) != ['mIoU']:
             raise InputError(
-                f'SegmentationMetric: iou_metrics is {list(iou_metrics)}, but it computes only mIoU; remove the '
+                f'SegmentationMetric: iou_metrics is {short(repr(iou_metrics))}, but it computes only mIoU; remove the '
                 'others, or set test_evaluator.type=IoUMetric'
             )
         if format_only and not output_dir:

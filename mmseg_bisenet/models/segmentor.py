@@ -83,6 +83,9 @@ class BiSeNetSegmentor(EncoderDecoder):
         )
         if type(self.decode_head).predict is BaseDecodeHead.predict:  # another one gets test_cfg, with its own options
             protocols.check_options(self.test_cfg)
+        if self.train_cfg and type(self.decode_head).loss is BaseDecodeHead.loss:
+            keys = ', '.join(map(str, self.train_cfg))
+            raise InputError(f'BiSeNetSegmentor: nothing reads model.train_cfg ({keys}); remove it')
         if self.out_channels == 1 and self.test_cfg.mode in protocols.PROTOCOLS:
             raise InputError(
                 f'BiSeNetSegmentor: model.test_cfg.mode={self.test_cfg.mode} compares probabilities of classes, and '

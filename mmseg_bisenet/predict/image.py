@@ -4,13 +4,14 @@ The size is checked from the header, before memory is taken. Python opens the fi
 
 - 16-bit grey: the upper 8 bits, as OpenCV converts. 32-bit and floating-point pixels are refused.
 - Grey, palette, CMYK: converted to RGB. Alpha is dropped, as OpenCV and MMSegmentation do.
-- Animations, files of several pages and damaged files are refused.
+- Animations, files of several pages and damaged files are refused, and those that OpenCV would read differently
+  (:mod:`mmseg_bisenet.photographs`).
 """
 
 import io
 import warnings
-from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -18,9 +19,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
+from mmseg_bisenet.photographs import FORMATS, fault, is_whole_png
+from mmseg_bisenet.predict.containers import START, kind_of_video
 from mmseg_bisenet.sizes import MEGAPIXELS, check_size
 
-FORMATS = ('BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')  # no format that runs programs, such as EPS
+SIXTEEN = ('I;16', 'I;16L', 'I;16B', 'I;16N')  # modes of Pillow with 16 bits
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -30,9 +33,13 @@ def read_image(path: str | Path) -> np.ndarray:
         InputError: the file is missing, damaged, too large, animated, or no image.
     """
     check_input(path)
-    if Path(path).is_file() and Path(path).stat().st_size == 0:
-        raise _empty(path)
-    return _decoded(path, lambda: path)
+    try:
+        with open(path, 'rb') as file:
+            return _decoded(file, path)
+    except FileNotFoundError as error:
+        raise InputError(f'{path} does not exist; give an image, a folder, a video, a camera or a stream') from error
+    except OSError as error:
+        raise InputError(f'{path} cannot be read ({error.strerror}); replace the file') from error
 
 
 def decode_image(content: bytes, name: str = 'image') -> np.ndarray:
@@ -41,53 +48,59 @@ def decode_image(content: bytes, name: str = 'image') -> np.ndarray:
     Args:
         name: for messages.
     """
-    if not content:
-        raise _empty(name)
-    return _decoded(name, lambda: io.BytesIO(content))
+    return _decoded(io.BytesIO(content), name)
 
 
-def _decoded(name: str | Path, source: Callable[[], str | Path | io.BytesIO]) -> np.ndarray:
+def _decoded(file: BinaryIO, name: str | Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of large images and odd headers: what is wrong here is an error
-            with Image.open(source(), formats=FORMATS) as image:
-                check_size(name, *image.size)
-                frames = getattr(image, 'n_frames', 1)
-                if frames > 1 and image.format != 'MPO':  # an MPO is a JPEG with a preview behind it
-                    raise InputError(f'{name} has {frames} frames or pages; save it as a video, or as single images')
-                if image.format == 'PNG':  # decoding does not read the checksums of the pixels
-                    with Image.open(source(), formats=['PNG']) as whole:
-                        whole.verify()
-                return to_bgr(image, name)
+            image = Image.open(file, formats=FORMATS)
+            check_size(name, *image.size)
+            file.seek(0)
+            content = file.read()
+            if wrong := fault(content):
+                raise InputError(f'{name} {wrong}')
+            if image.format == 'PNG':
+                Image.open(io.BytesIO(content)).verify()  # decoding does not read the checksums of the pixels
+                if not is_whole_png(content):
+                    raise InputError(f'{name} lacks some of its pixels; replace the file')
+            return to_bgr(image, name)
     except InputError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit comes before the size is known
         raise InputError(f'{name} is too large; the limit is {MEGAPIXELS} megapixels: make it smaller') from error
     except UnidentifiedImageError as error:
+        file.seek(0)
+        start = file.read(START)
+        if not start:
+            raise InputError(f'{name} is empty; give a PNG or JPEG file') from error
+        if kind := kind_of_video(start):
+            raise InputError(f'{name} is a video ({kind}) with the name of an image; rename it') from error
         raise InputError(f'{name} is no image of a format that is read; give a PNG or JPEG file') from error
-    except FileNotFoundError as error:
-        raise InputError(f'{name} does not exist; give an image, a folder, a video, a camera or a stream') from error
     except Exception as error:  # each format of Pillow raises its own
         reason = getattr(error, 'strerror', None) or str(error)
         raise InputError(f'{name} cannot be read ({reason}); replace the file') from error
-
-
-def _empty(name: str | Path) -> InputError:
-    return InputError(f'{name} is empty; give a PNG or JPEG file')
 
 
 def to_bgr(image: Image.Image, name: str | Path = 'the image') -> np.ndarray:
     """A picture of Pillow, upright, (H, W, 3) uint8, BGR.
 
     Raises:
-        InputError: its pixels have 32 bits.
+        InputError: its pixels have 32 bits or cannot be converted, or it is closed or cut short.
     """
-    sixteen = image.mode.startswith('I;16') or (image.mode == 'I' and image.format in ('PNG', 'PPM'))
-    upright = ImageOps.exif_transpose(image)
-    if sixteen:
-        return cv2.cvtColor((np.asarray(upright) >> 8).astype(np.uint8), cv2.COLOR_GRAY2BGR)
-    if image.mode in ('I', 'F'):
+    sixteen = image.mode in SIXTEEN or (image.mode == 'I' and image.format in ('PNG', 'PPM'))
+    if image.mode in ('I', 'F') and not sixteen:
         raise InputError(f'{name} has 32-bit pixels; save it with 8 bits')
-    if 'transparency' in upright.info:
-        upright = upright.convert('RGBA')  # directly to RGB, Pillow warns
-    return cv2.cvtColor(np.asarray(upright.convert('RGB')), cv2.COLOR_RGB2BGR)
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if sixteen:
+            pixels = np.asarray(upright if upright.mode == 'I' else upright.convert('I'))
+            return cv2.cvtColor((pixels >> 8).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+        if upright.mode == 'La':  # grey times alpha
+            upright = upright.convert('LA')
+        if 'transparency' in upright.info:
+            upright = upright.convert('RGBA')  # directly to RGB, Pillow warns
+        return cv2.cvtColor(np.asarray(upright.convert('RGB')), cv2.COLOR_RGB2BGR)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f'{name} cannot be read ({error}); replace the file, or give a picture in RGB') from error

@@ -10,10 +10,10 @@ import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmseg_bisenet import __version__, model_index
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, require_texts
 from mmseg_bisenet.files import cache_folder, made
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ TORCH_NEEDS = ('torch', 'mmseg', 'numba')
 # Steps of a test pipeline whose work is done here or not needed, with the values that their arguments must have.
 STEPS: dict[str, dict] = {
     'LoadImageFromFile': dict(color_type='color', to_float32=False),
-    'Resize': {},
+    'Resize': dict(scale_factor=None, interpolation='bilinear'),
     'LoadAnnotations': {},
     'PackSegInputs': {},
 }
@@ -58,6 +58,7 @@ def load_model(
     from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend
     from mmseg_bisenet.deploy.metadata import is_exported
 
+    require_texts(runtime=runtime, precision=precision, device=device)
     model_index.require_name(model, 'a name of the model index, or the path of a config or of an exported file')
     if is_exported(model):
         segment = load(model, checkpoint, runtime, precision, device=device or 'cpu')
@@ -80,15 +81,29 @@ def load_model(
         raise InputError(f'height {height}: runtime {runtime} takes images of one size; leave it out, or take torch')
     if not isinstance(backend, FileBackend):
         segmentor = _segmentor(name, checkpoint)
-        return load(segmentor, None, runtime, precision, tested_shape(segmentor.cfg), device)
+        shape, keeps_ratio = tested_size(segmentor.cfg)
+        segment = load(segmentor, None, runtime, precision, shape, device)
+        segment.dynamic &= keeps_ratio
+        return _of_height(segment, height)
     if of_index and made(folder := _cache(name, f'{runtime}_{precision}_{device}')):
         if not list(folder.glob(f'*{backend.suffix}')):
             logger.info('exporting %s for %s once; the file is kept in %s', name, runtime, folder)
             _export(name, None, backend.format, precision, folder)
-        return load(next(folder.glob(f'*{backend.suffix}')), device=device)
+        return _of_height(load(next(folder.glob(f'*{backend.suffix}')), device=device), height)
     # Windows cannot remove a file that a runtime has mapped into memory.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as passing:
-        return load(_export(name, checkpoint, backend.format, precision, Path(passing)), device=device)
+        exported = _export(name, checkpoint, backend.format, precision, Path(passing))
+        return _of_height(load(exported, device=device), height)
+
+
+def _of_height(segment: 'Segment', height: int | None) -> 'Segment':
+    """Refuse a height if the test resizes images of all shapes to one size."""
+    if height and not segment.dynamic:
+        size = f'{segment.shape[0]}x{segment.shape[1]}'
+        raise InputError(
+            f'height {height}: the test pipeline resizes all images to {size} (keep_ratio=False); leave it out'
+        )
+    return segment
 
 
 def installed(device: str | None = None) -> list[str]:
@@ -125,28 +140,57 @@ def _export(model: str, checkpoint: str | Path | None, format: str, precision: s
     from mmseg_bisenet.deploy.export import export
 
     segmentor = _segmentor(model, checkpoint)
-    shape, dynamic = tested_shape(segmentor.cfg), FORMATS[format].free_shapes
+    shape, keeps_ratio = tested_size(segmentor.cfg)
+    dynamic = keeps_ratio and FORMATS[format].free_shapes
     return export(segmentor, format, precision, shape, folder, dynamic=dynamic, overwrite=True)
 
 
-def tested_shape(cfg) -> tuple[int, int]:
-    """Height and width that the test pipeline of a config resizes landscape images to.
+def tested_size(cfg) -> tuple[tuple[int, int], bool]:
+    """What a test with a config resizes images to, by the pipeline of ``test_dataloader.dataset``.
+
+    A config without that data set has ``test_pipeline`` instead, as stock configs that only predict.
+
+    Returns:
+        Height and width of landscape images, and whether images of other shapes keep theirs and have this height.
 
     Raises:
-        InputError: it does more with images than this package does for a network that runs alone.
+        InputError: the pipeline does more with images than this package does for a network that runs alone.
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    shape = tuple(cfg.crop_size)
-    for step in [*(dataset.get('pipeline') or ()), *cfg.test_pipeline]:  # the size is that of the second
+    from mmseg_bisenet.config_fields import CROP  # it needs MMEngine, which exported files do not
+
+    pipelines = _pipelines((cfg.get('test_dataloader') or {}).get('dataset')) or [cfg.get('test_pipeline') or []]
+    size = None
+    for step in pipelines[0]:
         name = step['type'].rpartition('.')[2] if isinstance(step['type'], str) else step['type'].__name__
         kept = STEPS.get(name, {})
         other = [key for key, value in kept.items() if step.get(key, value) != value]
-        if name not in STEPS or other:
+        if name not in STEPS or other or (name == 'Resize' and size):
             text = f'{name}({", ".join(f"{key}={step[key]!r}" for key in other)})'
             raise InputError(f'config: its test pipeline has {text}, which predict does not apply; remove it')
-        if name == 'Resize' and step.get('scale'):
-            shape = min(step['scale']), max(step['scale'])
-    return shape
+        if name == 'Resize':
+            scale: Any = step.get('scale')
+            if not CROP[0](scale):
+                raise InputError(f'config: Resize of its test pipeline has scale={scale!r}; give a width and a height')
+            width, height = [scale] * 2 if isinstance(scale, int) else scale
+            keeps = step.get('keep_ratio', False)
+            size = (min(width, height), max(width, height)) if keeps else (height, width), keeps
+    if any(pipeline != pipelines[0] for pipeline in pipelines):
+        raise InputError('config: the data sets of test_dataloader have different pipelines; predict with one of them')
+    if size is None:
+        raise InputError(
+            'config: its test pipeline has no Resize, and predict would not know the size; add one, such as '
+            "dict(type='Resize', scale=(2048, 1024), keep_ratio=True)"
+        )
+    return size
+
+
+def _pipelines(dataset: Any) -> list[list[dict]]:
+    """The pipeline of each data set that is no wrapper, such as ConcatDataset."""
+    if not dataset:
+        return []
+    inner = [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets', [])
+    own = [dataset['pipeline']] if dataset.get('pipeline') else []
+    return [pipeline for one in inner for pipeline in _pipelines(one)] + own
 
 
 def _cache(model: str, what: str) -> Path:

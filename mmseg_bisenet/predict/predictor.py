@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, require_paths, require_texts
 from mmseg_bisenet.predict.image import read_image, to_bgr
 from mmseg_bisenet.predict.model import load_model
 from mmseg_bisenet.predict.pipeline import Pipeline
@@ -70,8 +70,11 @@ class Predictor:
         device: str | None = None,
         channel_order: str = 'bgr',
     ) -> None:
+        require_texts(channel_order=channel_order)
         if channel_order not in ('bgr', 'rgb'):
             raise InputError(f'channel_order={channel_order!r} is not known; give bgr or rgb')
+        if checkpoint is not None:
+            require_paths(checkpoint=checkpoint)
         check_height(height)
         # In a thread that ends. OpenMP keeps a pool of threads for each thread that has computed, and with more of them
         # than cores it lets them sleep between two loops: whatever thread labels then takes a quarter longer.

@@ -1,7 +1,6 @@
 """The labels of one image, and what is made of them: shares, pictures, polygons, files."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.errors import InputError, require_paths, short
 from mmseg_bisenet.files import check_output, identities, replacing
 from mmseg_bisenet.palette import paint
 
@@ -41,6 +40,27 @@ class Result:
     time: float | None = None
     times: dict[str, float] = field(default_factory=dict)
     path: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raises:
+        InputError: a field is of another type, shape or size, or a label has no class.
+        """
+        image, labels, palette = self.image, self.labels, self.palette
+        if not _is_bytes(image, 3) or image.shape[2] != 3:
+            raise InputError(f'image={_described(image)}: give an array (H, W, 3) of uint8')
+        if not _is_bytes(labels, 2) or labels.shape != image.shape[:2]:
+            raise InputError(f'labels={_described(labels)}: give an array (H, W) of uint8, of the size of the image')
+        if not isinstance(self.classes, list | tuple) or not all(isinstance(name, str) for name in self.classes):
+            raise InputError(f'classes={_described(self.classes)}: give the names of the classes')
+        if labels.max() >= len(self.classes):
+            raise InputError(f'labels have class {labels.max()}, and there are {len(self.classes)}; name them all')
+        colours = list(palette) if isinstance(palette, list | tuple | np.ndarray) else []
+        if len(colours) < len(self.classes) or any(np.shape(colour) != (3,) for colour in colours):
+            raise InputError(f'palette={_described(palette)}: give three numbers for each class')
+        if not isinstance(self.name, str):
+            raise InputError(f'name={_described(self.name)}: give a text')
+        if self.path is not None:
+            require_paths(path=self.path)
 
     def share(self) -> dict[str, float]:
         """The share of the pixels of each class, 0 to 1; together they are 1."""
@@ -98,11 +118,9 @@ class Result:
             InputError: no path, another kind or ending, the image's own file or another of that name, or it cannot be
                 written.
         """
-        if not isinstance(path, str | os.PathLike):
-            raise InputError(f'path={path!r}: give the name of a file')
+        require_paths(path=path)
         path = Path(path)
-        if kind not in KINDS:
-            raise InputError(f'kind {kind!r} is not known; choose one of {", ".join(KINDS)}')
+        _require_kind(kind)
         if path.suffix.lower() not in KINDS[kind]:
             raise InputError(f'{path}: a file of kind {kind} ends in {" or ".join(KINDS[kind])}; rename it')
         check_output(path, overwrite, inputs=identities([self.path] if self.path else []))
@@ -111,12 +129,34 @@ class Result:
             partial.write_bytes(content)
 
     def encoded(self, kind: str, suffix: str, picture: np.ndarray | None = None) -> bytes:
-        """The content of a file of that kind; ``picture`` if it is drawn already."""
+        """The content of a file of that kind; ``picture`` if it is drawn already.
+
+        Raises:
+            InputError: another kind or ending.
+        """
+        _require_kind(kind)
+        if not isinstance(suffix, str) or suffix.lower() not in KINDS[kind]:
+            raise InputError(f'suffix {short(repr(suffix))} is not known; choose one of {", ".join(KINDS[kind])}')
         if kind == 'geojson':
             return json.dumps(self.geojson()).encode()
         if picture is None:
             picture = self.labels if kind == 'labels' else getattr(self, kind)()
         return cv2.imencode(suffix, picture)[1].tobytes()
+
+
+def _require_kind(kind: object) -> None:
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f'kind {short(repr(kind))} is not known; choose one of {", ".join(KINDS)}')
+
+
+def _is_bytes(value: object, dimensions: int) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == dimensions and value.size > 0
+
+
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f'{value.dtype} {value.shape}'
+    return short(repr(value))
 
 
 def _closed(ring: np.ndarray) -> list[list[int]]:

@@ -16,11 +16,13 @@ import numpy as np
 from mmseg_bisenet import install
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
+from mmseg_bisenet.predict import containers
 from mmseg_bisenet.sizes import check_size
 
 SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv'}
 RECONNECTS = 5  # attempts in a row, with waits of 1, 2, 4, 8 and 16 seconds
 TIMEOUT = 10.0  # seconds to connect, and to wait for data
+FIXED = 2**16  # 1 in a display matrix
 FPS = 25  # of a video that states no frame rate
 
 Timed = tuple[np.ndarray, float]
@@ -48,16 +50,21 @@ def video_frames(path: Path) -> Iterator[Timed]:
     """Raises:
     InputError: the file is missing, damaged, too large, or has no frames.
     """
-    number = 0
+    where = ''
     try:
         with opened(path) as container:
-            for frame in _decoded(container, str(path)):
-                number += 1
+            for number, frame in enumerate(_decoded(container, str(path)), 1):
                 yield frame
-    except (require_av().FFmpegError, OSError) as error:
-        where = f' after frame {number}' if number else ''
+                where = f' after frame {number}'
+    except (require_av().FFmpegError, OSError, InputError) as error:
+        if containers.is_cut_off(path):
+            raise InputError(f'{path} is cut off{where}; copy it again') from error
+        if isinstance(error, InputError):
+            raise
         raise InputError(f'{path} cannot be read as a video{where} ({_reason(error)}); replace the file') from error
-    if not number:
+    if containers.is_cut_off(path):
+        raise InputError(f'{path} is cut off{where}; copy it again')
+    if not where:
         raise InputError(f'{path} has no frames; replace the file')
 
 
@@ -80,6 +87,8 @@ def opened(path: Path) -> Iterator[Any]:
     check_input(path)
     if not path.exists():
         raise InputError(f'{path} does not exist; give an image, a folder, a video, a camera or a stream')
+    if kind := containers.kind_of_image(path):
+        raise InputError(f'{path} is an image ({kind}) with the name of a video; rename it')
     with path.open('rb') as file, av.open(file, options=dict(protocol_whitelist='none')) as container:
         yield container
 
@@ -176,11 +185,29 @@ def _decoded(container: Any, name: str, whole: bool = True) -> Iterator[Timed]:
             raise InputError(f'{name} is damaged after frame {number}; replace the file')
         check_size(name, frame.width, frame.height)  # it may change midway
         image = frame.to_ndarray(format='bgr24')
-        if frame.rotation:  # degrees, counter-clockwise
-            image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+        image = _upright(image, frame, name)
         seconds = number / rate if frame.time is None else frame.time
         first = seconds if first is None else first
         yield image, seconds - first
+
+
+def _upright(image: np.ndarray, frame: Any, name: str) -> np.ndarray:
+    """The image as the display matrix of its frame says: turned by quarters, or mirrored.
+
+    The matrix has nine integers in rows: column and row of a pixel, times the first two rows, are its place.
+    """
+    for data in frame.side_data:
+        if data.type.name != 'DISPLAYMATRIX':
+            continue
+        matrix = np.frombuffer(data, '<i4')[:5] / FIXED
+        right_to_right, right_to_down, _, down_to_right, down_to_down = np.sign(matrix.round(2))
+        if right_to_right * down_to_down and not right_to_down and not down_to_right:
+            image = image[:: int(down_to_down), :: int(right_to_right)]
+        elif right_to_down * down_to_right and not right_to_right and not down_to_down:
+            image = image.transpose(1, 0, 2)[:: int(right_to_down), :: int(down_to_right)]
+        else:
+            raise InputError(f'{name} is turned by no multiple of 90 degrees; turn its frames, and save it again')
+    return np.ascontiguousarray(image)
 
 
 def _reason(error: Exception) -> str:

@@ -1,8 +1,11 @@
 """Read ``scores.json``, and find the first field that no test writes."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
@@ -11,6 +14,7 @@ KEYS = {
     *('config', 'checkpoint', 'created', 'versions', 'classes', 'palette', 'summary'),
     *('per_class', 'confusion', 'per_image', 'skipped', 'samples'),
 }
+ROUNDING = 0.01  # of a percentage
 MOST_PIXELS = 2**53  # a cell of the confusion matrix
 
 
@@ -81,7 +85,35 @@ def _fault(scores: Any) -> str:
                     return f'{key}[{number}].{name} has to be text'
                 if name not in texts and (name not in row or not _percent(row[name])):
                     return f'{key}[{number}].{name} has to be a percentage from 0 to 100'
+    return _contradiction(scores)
+
+
+def _contradiction(scores: dict) -> str:
+    """The first score that is not that of the confusion matrix, or ''."""
+    matrix = np.array(scores['confusion'], float)
+    right, truth, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    with np.errstate(invalid='ignore'):
+        own = dict(
+            IoU=100 * right / (truth + predicted - right), Acc=100 * right / truth, pixels=100 * truth / truth.sum()
+        )
+        total = dict(aAcc=100 * right.sum() / matrix.sum(), mIoU=_mean(own['IoU']), mAcc=_mean(own['Acc']))
+    for name, values in own.items():
+        for number, (value, row) in enumerate(zip(values, scores['per_class'], strict=True)):
+            if _differs(row[name], value):
+                return f'per_class[{number}].{name} is {row[name]}, and {value:.4f} in confusion'
+    for name, value in total.items():
+        if name in scores['summary'] and _differs(scores['summary'][name], value):
+            return f'summary.{name} is {scores["summary"][name]}, and {value:.4f} in confusion'
     return ''
+
+
+def _mean(values: np.ndarray) -> float:
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if there.size else math.nan
+
+
+def _differs(score: float | None, value: float) -> bool:
+    return not math.isnan(value) if score is None else not abs(score - value) <= ROUNDING
 
 
 def _rows(value: Any, kind: type) -> bool:

@@ -206,3 +206,45 @@ def test_debug_shows_the_traceback(ends, error):
 
 def test_names_of_any_bytes_are_printed(ends):
     assert ends(lambda: print('\udcff') or 0) == (0, '')
+
+
+# -- standard output ---------------------------------------------------------------------------------------------------
+
+COMMANDS = [['list'], ['--help'], ['list', '--help'], ['--version']]
+
+
+def on(stdout: int, *command: str, unbuffered: str = '') -> tuple[int, str]:
+    """Run a command whose standard output is that file: the exit status, and what it wrote to stderr."""
+    environment = {**os.environ, 'PYTHONUNBUFFERED': unbuffered}
+    arguments = [sys.executable, '-m', 'mmseg_bisenet.cli', *command]
+    run = subprocess.run(arguments, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    return run.returncode, run.stderr
+
+
+@pytest.mark.parametrize('unbuffered', ['', '1'])
+@pytest.mark.parametrize('command', COMMANDS, ids=' '.join)
+def test_a_full_disk_at_standard_output(command, unbuffered):
+    with open('/dev/full', 'w') as full:
+        status, said = on(full.fileno(), *command, unbuffered=unbuffered)
+    reason = 'standard output cannot be written (No space left on device); send it to another place'
+    assert (status, said) == (2, f'mmseg-bisenet: error: {reason}\n')
+
+
+@pytest.mark.parametrize('unbuffered', ['', '1'])
+@pytest.mark.parametrize('command', COMMANDS, ids=' '.join)
+def test_a_pipe_that_is_closed_at_standard_output(command, unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert on(writer, *command, unbuffered=unbuffered) == (141, '')
+    finally:
+        os.close(writer)
+
+
+def test_another_error_is_not_that_of_standard_output():
+    with open('/dev/full', 'w') as full:
+        status, said = on(full.fileno(), 'list', 'deeplab')
+    assert (status, said) == (
+        2,
+        'mmseg-bisenet: error: no model matches deeplab; mmseg-bisenet list shows all of them\n',
+    )

@@ -96,6 +96,20 @@ def test_an_option_that_needs_another(arguments, option, other, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
+def test_a_size_from_the_command_line():
+    """MMEngine reads it as a list, which MMCV's Resize does not take."""
+    cfg = load('bisenetv2_camvid', 'test_dataloader.dataset.pipeline.1.scale=64,32')
+    assert cfg.test_dataloader.dataset.pipeline[1].scale == (64, 32)
+
+
+@pytest.mark.parametrize('seconds', ['-1', 'nan', 'inf'])
+def test_times_that_nobody_can_wait(seconds, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(['test', 'bisenetv2_camvid', '--show', '--wait-time', seconds]) == 2
+    said = f'--wait-time {seconds}: give seconds, 0 or more; 0 waits for a key'
+    assert capsys.readouterr().err == f'mmseg-bisenet: error: {said}\n'
+
+
 # -- names of MMSegmentation 0.x ---------------------------------------------------------------------------------------
 
 # The published weights are files of 0.x: the name of the config, the date and a digest.

@@ -15,6 +15,7 @@ from fake_work_dir import HEIGHT, WIDTH, fake_work_dir, log, read_scores, train,
 from PIL import Image
 
 from mmseg_bisenet.cli import main
+from mmseg_bisenet.evaluation import confusion
 from mmseg_bisenet.report import curves
 
 
@@ -58,13 +59,34 @@ def test_numbers_are_those_of_the_scores(work_dir):
 
 def test_a_class_that_never_occurs_and_boundary_iou(work_dir):
     scores = read_scores(work_dir)
-    scores['per_class'][0].update(IoU=None, Acc=None, pixels=0.0)
+    matrix = np.array(scores['confusion'])
+    matrix[0] = matrix[:, 0] = 0
+    scores['confusion'] = matrix.tolist()
+    for name, values in confusion.class_scores(matrix).items():
+        for row, value in zip(scores['per_class'], values.tolist(), strict=True):
+            row[name] = None if np.isnan(value) else value
     for row in scores['per_class']:
         row['boundary_IoU'] = 12.34
-    scores['confusion'][0] = [0, 0, 0, 0]
+    scores['summary'] = confusion.summary(matrix)
     write_scores(work_dir, scores)
     shown = re.findall(r'<td class="bar"><span>([^<]+)</span>', page(work_dir))
     assert shown[:4] == ['—', '—', '12.34', '0.00']
+
+
+@pytest.mark.parametrize('name', ['IoU', 'Acc', 'pixels', 'aAcc', 'mIoU'])
+@pytest.mark.parametrize('value', [1.5, None])
+def test_scores_that_contradict_the_confusion_matrix(work_dir, capsys, name, value):
+    scores = read_scores(work_dir)
+    place = 'summary' if name in scores['summary'] else 'per_class[1]'
+    rows = scores['summary'] if name in scores['summary'] else scores['per_class'][1]
+    right = rows[name]
+    rows[name] = value
+    write_scores(work_dir, scores)
+    assert main(['report', str(work_dir), '--overwrite']) == 2
+    assert f'({place}.{name} is {value}, and {right:.4f} in confusion); ' in capsys.readouterr().err
+    rows[name] = round(right, 2)  # as other programs round
+    write_scores(work_dir, scores)
+    assert main(['report', str(work_dir), '--overwrite']) == 0
 
 
 def test_pictures_show_the_labels(work_dir):
@@ -362,9 +384,9 @@ def test_pipes_are_not_waited_for(work_dir, capsys):
 
 
 def test_target_that_cannot_be_written(work_dir, capsys):
-    assert 'a.html cannot be written (Not a directory); name another place' in error(
-        capsys, work_dir, '--out', work_dir / '0 ü.png' / 'x' / 'a.html'
-    )
+    file = work_dir / '0 ü.png'
+    line = error(capsys, work_dir, '--out', file / 'x' / 'a.html')
+    assert line == f'mmseg-bisenet: error: --out {file}/x: {file} is no folder; name another folder\n'
     before = page(work_dir)
     (work_dir / f'.report.html.{os.getpid()}.partial').mkdir()  # a write that fails keeps the earlier page
     assert 'cannot be written' in error(capsys, work_dir, '--overwrite')
@@ -403,3 +425,23 @@ def test_the_page_in_a_browser(work_dir, tmp_path):
                 assert [url for url in asked if not url.startswith('data:')] == [(folder / 'report.html').as_uri()]
         height = browser.ask('document.documentElement.scrollHeight')
         assert Image.open(io.BytesIO(browser.screenshot())).size == (390, height)
+
+
+@pytest.mark.parametrize('name', ['a.pdf', 'a', 'a.html.png'])
+def test_a_page_of_another_name(work_dir, tmp_path, capsys, name):
+    line = error(capsys, work_dir, '--out', tmp_path / name)
+    assert line == (
+        f'mmseg-bisenet: error: --out {tmp_path / name}: the report is an HTML page; give a name that ends in .html\n'
+    )
+
+
+def test_a_place_that_cannot_be_made(work_dir, capsys):
+    assert error(capsys, work_dir, '--out', '/proc/none/a.html').startswith('mmseg-bisenet: error: --out /proc/none: ')
+
+
+@pytest.mark.parametrize('name', ['evaluation', 'evaluation/scores.json'])
+def test_a_part_of_a_work_dir(work_dir, capsys, name):
+    line = error(capsys, work_dir / name)
+    assert (
+        f'error: {work_dir / name} is a part of a work dir; give the work dir, which has the folder evaluation' in line
+    )

@@ -124,6 +124,20 @@ def test_a_cut_off_image_is_found(root, suffix, rest):
     assert (result.images, result.counted) == (2, 2)
 
 
+def test_images_that_a_test_would_refuse_are_found(root):
+    pages = [Image.fromarray(np.zeros((64, 96, 3), np.uint8))] * 2
+    pages[0].save(root / 'images/pages.png', save_all=True, append_images=[Image.fromarray(255 - np.asarray(pages[1]))])
+    Image.fromarray(np.zeros((64, 96), np.uint16)).save(root / 'images/wide.png', 'TIFF')
+    for name in ('pages', 'wide'):
+        Image.fromarray(np.zeros((64, 96), np.uint8)).save(root / f'masks/{name}.png')
+    problems = [line for line in walked(root).problems if 'pages' in line or 'wide' in line]
+    assert problems == [
+        f'{root}/images/pages.png: the image has 2 frames or pages; save it as a video, or as single images',
+        f'{root}/images/wide.png: the image is a TIFF with bits a sample 16; save it as PNG, or as TIFF in RGB or grey '
+        'with 8 bits',
+    ]
+
+
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
 @pytest.mark.parametrize('orientation', [3, 6])
 def test_a_photograph_is_as_large_as_opencv_loads_it(root, suffix, orientation):

@@ -1,6 +1,9 @@
 """int8: what calibrates it, what stays float, and that pixels go in as they are."""
 
+import json
 import logging
+import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -198,6 +201,60 @@ def test_ranges_are_saved_and_loaded_without_images(in_int8, segmentor, streets,
     path.write_text('[]')
     with pytest.raises(InputError, match=r'ranges.json cannot be read as ranges of int8; give one that segment.engine'):
         load(segmentor, **INT8, calibration=path)
+
+
+@needs_kernels
+def test_ranges_that_are_not_as_they_were_saved(in_int8, segmentor, tmp_path):
+    path = tmp_path / 'ranges.json'
+    in_int8.engine.ranges.save(path)
+    whole = json.loads(path.read_text())
+    layers = whole['largest']
+    first, second = min(layers, key=layers.get), max(layers, key=layers.get)
+    for largest in (
+        layers | {first: layers[second], second: layers[first]},
+        layers | {second: 1.5 * layers[second]},
+        {name: value for name, value in layers.items() if name != first},
+        layers | {first: -1.0},
+        layers | {first: math.nan},
+    ):
+        path.write_text(json.dumps(whole | dict(largest=largest)))
+        with pytest.raises(InputError, match=r'ranges.json is damaged, was edited, or is of another version'):
+            load(segmentor, **INT8, calibration=path)
+    for content in (b'', path.read_bytes()[:-40], b'\xff\xfe', b'[' * 100_000, b'{"checksum": 1}', b'null'):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r'ranges.json cannot be read as ranges of int8; give one that'):
+            load(segmentor, **INT8, calibration=path)
+    for key in whole:
+        path.write_text(json.dumps({name: value for name, value in whole.items() if name != key}))
+        with pytest.raises(InputError, match=r'ranges.json (cannot be read as ranges|is damaged, was edited)'):
+            load(segmentor, **INT8, calibration=path)
+
+
+@needs_kernels
+def test_ranges_that_no_measurement_gives(in_int8, tmp_path):
+    found = in_int8.engine.ranges
+    name = next(iter(found.largest))
+    for value in (-1.0, math.nan, math.inf, True, 'a', None):
+        path = tmp_path / f'{value}.json'
+        ranges.Ranges(found.largest | {name: value}, found.weights).save(path)
+        with pytest.raises(InputError, match=rf'json: {name} is {value}; calibrate with images again'):
+            ranges.Ranges.load(path)
+
+
+@needs_kernels
+def test_ranges_of_other_layers_or_of_a_pipe(in_int8, segmentor, tmp_path):
+    found = in_int8.engine.ranges
+    more = found.largest | dict(another=1.0)
+    less = dict(list(found.largest.items())[1:])
+    for number, largest in enumerate((more, less)):
+        ranges.Ranges(largest, found.weights).save(tmp_path / f'{number}.json')
+        with pytest.raises(InputError, match=r'json has the ranges of other weights; calibrate these with images'):
+            load(segmentor, **INT8, calibration=tmp_path / f'{number}.json')
+    os.mkfifo(tmp_path / 'pipe.json')
+    with pytest.raises(InputError, match=r'pipe.json is a pipe or a device; save what it gives to a file'):
+        load(segmentor, **INT8, calibration=tmp_path / 'pipe.json')
+    with pytest.raises(InputError, match='path=None: give a path'):
+        found.save(None)
 
 
 @needs_kernels

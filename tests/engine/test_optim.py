@@ -6,6 +6,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmseg_bisenet.engine.optim import rules_without_effect
 from mmseg_bisenet.models import BiSeNetV2
 
 RULES = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
@@ -77,6 +78,13 @@ def test_equal_settings_share_a_group(model):
         (1.0, 0),
         (1.0, 0.01),
     ]
+
+
+def test_rules_that_match_no_parameter(model):
+    names = ['decode_head', 'backbone.ffm', 'backbone.detail.', 'head.0.weight', 'neck']
+    keys = {name: dict(lr_mult=2.0) for name in names}
+    assert rules_without_effect(dict(custom_keys=keys), model) == ['backbone.ffm', 'neck']
+    assert rules_without_effect(RULES, model) == []
 
 
 def test_bfloat16_steps():

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -301,3 +303,29 @@ def test_a_training_goes_on_if_results_cannot_be_written(tmp_path):
     (tmp_path / 'iter_7.pth').touch()
     EvaluationHook().after_val_epoch(runner)
     assert load(tmp_path)['checkpoint'] == f'{tmp_path}/iter_7.pth'
+
+
+def test_a_test_that_fails_leaves_no_predictions(config, tmp_path, monkeypatch):
+    seen = []
+
+    def fail(metric, results):
+        seen.extend(tmp_path.glob('.*.partial'))
+        raise InputError('no room')
+
+    monkeypatch.setattr(SegmentationMetric, 'compute_metrics', fail)
+    assert run(config, tmp_path / 'work', '--out', str(tmp_path / 'out')) == 2
+    assert seen == [tmp_path / '.out.partial'] and not list(tmp_path.glob('.*')) and not (tmp_path / 'out').exists()
+
+
+def test_a_process_that_fails_leaves_no_predictions(tmp_path):
+    """As `mim test`, whose script knows nothing of the folder."""
+    script = """
+import numpy
+from mmseg_bisenet.evaluation.predictions import PredictionFolder
+PredictionFolder('out').write('a.jpg', numpy.zeros((2, 3), numpy.uint8), ('a',), False)
+raise RuntimeError('in the middle')
+"""
+    environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]))
+    command = [sys.executable, '-c', script]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1 and 'in the middle' in ended.stderr and not list(tmp_path.iterdir())

@@ -191,3 +191,11 @@ def test_labels_resized_by_nearest_neighbour(cfg, deployed):
     (cut,) = network.test_step(data)
     inner = small.pred_sem_seg.data[:, :32, :80].flip(2)
     torch.testing.assert_close(cut.pred_sem_seg.data, inner.repeat_interleave(2, 1).repeat_interleave(2, 2))
+
+
+def test_a_train_cfg_that_nothing_reads(configs):
+    cfg = Config.fromfile(configs / 'bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py').model
+    cfg.train_cfg = dict(sampler=None)
+    with torch.device('meta'), pytest.raises(InputError) as caught:
+        build(cfg)
+    assert str(caught.value) == 'BiSeNetSegmentor: nothing reads model.train_cfg (sampler); remove it'

@@ -1,5 +1,7 @@
 """The class for users gives the labels of ``deploy.load``, whatever an image comes as."""
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
@@ -136,7 +138,7 @@ def test_arguments_that_are_refused(small_onnx):
     for arguments, text in (
         ((None,), f'^model of type NoneType: {types}$'),
         ((5,), f'^model of type int: {types}$'),
-        ((SHIPPED, 5), '^pretrained=5: give True, False or the path of a checkpoint$'),
+        ((SHIPPED, 5), '^checkpoint=5: give a path$'),
     ):
         with pytest.raises(InputError, match=text):
             Predictor(*arguments, runtime='eager')
@@ -217,21 +219,80 @@ def test_a_config_with_a_checkpoint(small_segmentor, monkeypatch, tmp_path):
     np.testing.assert_array_equal(through_torch(PICTURE).labels, through_onnx(PICTURE).labels)
 
 
+RESIZE = dict(type='Resize', scale=(128, 64), keep_ratio=True)
+
+
+def size_of(*pipelines: list[dict], **cfg) -> tuple[tuple[int, int], bool]:
+    datasets = [dict(pipeline=pipeline) for pipeline in pipelines]
+    dataset = datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
+    return model.tested_size(Config(dict(cfg, test_dataloader=dict(dataset=dataset))))
+
+
 @pytest.mark.parametrize(
     ('step', 'text'),
     [
         (dict(type='LoadImageFromFile', color_type='grayscale'), "LoadImageFromFile(color_type='grayscale')"),
         (dict(type='mmseg_bisenet.PhotoMetricDistortion'), 'PhotoMetricDistortion()'),
         (dict(type='RandomFlip', prob=1.0), 'RandomFlip()'),
+        (dict(type='Resize', scale_factor=0.5, keep_ratio=True), 'Resize(scale_factor=0.5)'),
+        (dict(RESIZE, interpolation='nearest'), "Resize(interpolation='nearest')"),
     ],
 )
 def test_a_test_pipeline_that_does_more(step, text):
-    cfg = Config(dict(crop_size=(64, 96), test_pipeline=[dict(type='Resize', scale=(128, 64))]))
-    assert model.tested_shape(cfg) == (64, 128)
-    cfg.test_dataloader = dict(dataset=dict(pipeline=[step]))
     with pytest.raises(InputError) as caught:
-        model.tested_shape(cfg)
+        size_of([step, RESIZE])
     assert str(caught.value) == f'config: its test pipeline has {text}, which predict does not apply; remove it'
+
+
+@pytest.mark.parametrize(
+    ('pipelines', 'text'),
+    [
+        ([[RESIZE, RESIZE]], 'its test pipeline has Resize(), which predict does not apply; remove it'),
+        (
+            [[dict(type='PackSegInputs')]],
+            'its test pipeline has no Resize, and predict would not know the size; add one',
+        ),
+        (
+            [[dict(type='Resize', scale=(0, 64))]],
+            'Resize of its test pipeline has scale=(0, 64); give a width and a hei',
+        ),
+        ([[dict(type='Resize')]], 'Resize of its test pipeline has scale=None; give a width and a height'),
+        (
+            [[RESIZE], [dict(RESIZE, scale=(64, 64))]],
+            'the data sets of test_dataloader have different pipelines; predict',
+        ),
+    ],
+)
+def test_sizes_that_predict_cannot_know(pipelines, text):
+    with pytest.raises(InputError) as caught:
+        size_of(*pipelines)
+    assert str(caught.value).startswith(f'config: {text}')
+
+
+def test_the_size_is_that_of_the_test():
+    """Not that of the variable ``test_pipeline``, which ``--cfg-options`` and a config on top do not change."""
+    other = [dict(type='Resize', scale=(999, 999))]
+    assert size_of([RESIZE], test_pipeline=other) == ((64, 128), True)
+    assert size_of([RESIZE], [RESIZE], test_pipeline=other) == ((64, 128), True)
+    assert size_of([dict(RESIZE, scale=(64, 128))]) == ((64, 128), True)  # an edge, longer or shorter
+    assert size_of([dict(type='Resize', scale=(64, 128))]) == ((128, 64), False)
+    assert size_of([dict(type='Resize', scale=96)]) == ((96, 96), False)
+    assert model.tested_size(Config(dict(test_pipeline=[RESIZE]))) == ((64, 128), True)
+
+
+@pytest.mark.parametrize('runtime', ['torch', 'onnxruntime'])
+def test_a_test_that_does_not_keep_the_shape(runtime, small_segmentor, monkeypatch):
+    cfg = copy.deepcopy(small_segmentor.cfg)
+    cfg.test_dataloader.dataset.pipeline = [dict(type='Resize', scale=(96, 64), keep_ratio=False)]
+    monkeypatch.setattr(small_segmentor, 'cfg', cfg)
+    monkeypatch.setattr(model, '_segmentor', lambda *arguments: small_segmentor)
+    resized = Predictor('config.py', 'weights.pth', runtime=runtime)
+    small = cv2.resize(PICTURE, (96, 64), interpolation=cv2.INTER_AREA)
+    labels = cv2.resize(resized(small).labels, PICTURE.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    assert PICTURE.shape[1] / PICTURE.shape[0] != 96 / 64
+    np.testing.assert_array_equal(resized(PICTURE).labels, labels)
+    with pytest.raises(InputError, match=r'^height 72: the test pipeline resizes all images to 64x96 \(keep_ratio=Fal'):
+        Predictor('config.py', 'weights.pth', runtime=runtime, height=72)
 
 
 def test_what_a_stream_cannot_be(predictor):

@@ -83,5 +83,5 @@ def test_what_is_not_saved(result, tmp_path, name, kind, reason):
 
 @pytest.mark.parametrize('path', [None, 7])
 def test_what_is_no_path(result, path):
-    with pytest.raises(InputError, match=rf'^path={path}: give the name of a file$'):
+    with pytest.raises(InputError, match=rf'^path={path}: give a path$'):
         result.save(path)

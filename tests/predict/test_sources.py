@@ -1,6 +1,7 @@
 """What a text names, and the frames of videos, streams and cameras."""
 
 import os
+import struct
 import wave
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -163,6 +164,38 @@ def test_a_rotated_video_is_shown_upright(tmp_path, angle):
     assert np.abs(frame.image.astype(int) - expected).mean() < 3
 
 
+@pytest.mark.parametrize(
+    ('matrix', 'seen'),
+    [
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((-1, 0, 0, -1), lambda image: image[::-1, ::-1]),
+        ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2)),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+        ((0, -1, 1, 0), lambda image: np.rot90(image)),
+        ((0, -1, -1, 0), lambda image: np.rot90(image.transpose(1, 0, 2), 2)),
+        ((2, 0, 0, 1), lambda image: image),
+        ((0.7, 0.7, -0.7, 0.7), None),
+        ((0, 0, 0, 0), None),
+    ],
+)
+def test_the_display_matrix_turns_and_mirrors(tmp_path, matrix, seen):
+    """The header of the track has the matrix of ISO 14496-12: x' = a x + c y, y' = b x + d y."""
+    path = write_video(tmp_path / 'a.mp4', [picture(64, 96)])
+    whole = path.read_bytes()
+    (plain,) = find_sources([path])[0].frames()
+    a, b, c, d = (int(value * 2**16) for value in matrix)
+    start = whole.index(b'tkhd') + 44
+    path.write_bytes(whole[:start] + struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 2**30) + whole[start + 36 :])
+    source = VideoFile(path, 'a')
+    if seen:
+        (frame,) = source.frames()
+        np.testing.assert_array_equal(frame.image, seen(plain.image))
+        assert frame.image.flags.c_contiguous
+    else:
+        assert refusal(source) == f'{path} is turned by no multiple of 90 degrees; turn its frames, and save it again'
+
+
 def test_what_is_no_video(tmp_path):
     def source(content: bytes) -> VideoFile:
         (tmp_path / 'a.mp4').write_bytes(content)
@@ -173,7 +206,7 @@ def test_what_is_no_video(tmp_path):
     assert source(b'').count() is None
     assert refusal(VideoFile(tmp_path / 'none.mp4', 'none')).startswith(f'{tmp_path}/none.mp4 does not exist; give')
     whole = write_video(tmp_path / 'whole.mkv', greys(20)).read_bytes()
-    assert f'{tmp_path}/a.mp4 has no frames; replace' in refusal(source(whole[:600]))
+    assert refusal(source(whole[:600])) == f'{tmp_path}/a.mp4 is cut off; copy it again'
     with wave.open(str(tmp_path / 'sound.mp4'), 'wb') as sound:
         sound.setparams((1, 2, 8000, 0, 'NONE', ''))
         sound.writeframes(bytes(2000))

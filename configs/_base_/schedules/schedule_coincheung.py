@@ -7,7 +7,6 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         custom_keys={
-            'backbone.ffm': dict(lr_mult=10.0),
             'decode_head': dict(lr_mult=10.0),
             'auxiliary_head': dict(lr_mult=10.0),
         },

@@ -75,7 +75,9 @@ class LiteRT(FileBackend):
         from ai_edge_litert.interpreter import Interpreter
 
         with reading(exported.path, self.name):
-            interpreter = Interpreter(str(exported.path), num_threads=threads or default_threads())
+            interpreter = Interpreter(
+                model_content=exported.path.read_bytes(), num_threads=threads or default_threads()
+            )
             signature = interpreter.get_signature_runner()
         lock = threading.Lock()  # an interpreter serves one caller at a time
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from mmseg_bisenet.deploy.graph import Graph
 
+UNMAPPED = dict(ENABLE_MMAP=False)  # a file that is cut short while it is mapped would end the process
 HINTS = dict(fp32='f32', bf16='bf16', fp16='f16')
 
 
@@ -155,6 +156,7 @@ class OpenVINO(FileBackend):
         }
         with reading(exported.path, self.name):
             core = ov.Core()
+            core.set_property(UNMAPPED)
             model = core.read_model(exported.path)
             if exported.metadata['output_kind'] == 'labels' and upsampling.is_compiled():
                 outputs = (output for node in model.get_ops() for output in node.outputs())
@@ -174,5 +176,7 @@ class OpenVINO(FileBackend):
     def run_plainly(self, exported: Exported, device: 'str | torch.device') -> Run:
         (ov,) = require_packages('openvino')
         hint = 'bf16' if exported.metadata['precision'] == 'bf16' else 'f32'
-        model = ov.Core().compile_model(exported.path, 'CPU', dict(INFERENCE_PRECISION_HINT=hint))
+        core = ov.Core()
+        core.set_property(UNMAPPED)
+        model = core.compile_model(exported.path, 'CPU', dict(INFERENCE_PRECISION_HINT=hint))
         return lambda images: model(images)[0]

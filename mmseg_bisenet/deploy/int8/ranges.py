@@ -1,6 +1,7 @@
 """How large the values of a network become, measured on images in float32; and the file that keeps it."""
 
 import json
+import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_bisenet.deploy.int8.plan import Plan
-from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import write_text
+from mmseg_bisenet.errors import InputError, require_paths
+from mmseg_bisenet.files import check_input, write_text
 from mmseg_bisenet.models.inference.fold import CONSTANT
 
+FORMAT_VERSION = 1
 QUANTILE = 0.99999  # of the absolute values; larger ones are clipped to it
 SAMPLE = 2**18  # values of a map that it is computed from
 
@@ -28,23 +30,39 @@ class Ranges:
     weights: str
 
     def save(self, path: str | Path) -> None:
-        """Write a file for the ``calibration`` of :func:`mmseg_bisenet.deploy.load`."""
-        write_text(Path(path), json.dumps(dict(weights=self.weights, largest=self.largest)))
+        """Write a file for the ``calibration`` of :func:`mmseg_bisenet.deploy.load`.
+
+        Raises:
+            InputError: no path, a file of that name, or it cannot be written.
+        """
+        require_paths(path=path)
+        content = dict(format_version=FORMAT_VERSION, weights=self.weights, largest=self.largest)
+        write_text(Path(path), json.dumps(content | dict(checksum=_checksum(content))))
 
     @classmethod
     def load(cls, path: str | Path) -> 'Ranges':
         """Raises:
-        InputError: no such file, or another one.
+        InputError: no such file, a damaged one, or another one.
         """
+        check_input(path)
         try:
-            content = json.loads(Path(path).read_text())
-            largest = {str(name): float(value) for name, value in content['largest'].items()}
-            return cls(largest, str(content['weights']))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            content = json.loads(Path(path).read_bytes())
+            recorded = content.pop('checksum')
+            largest, weights = content['largest'], content['weights']
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f'calibration file {path} cannot be read as ranges of int8; give one that segment.engine.ranges.save '
                 'wrote, or images'
             ) from error
+        if content.get('format_version') != FORMAT_VERSION or recorded != _checksum(content):
+            raise InputError(
+                f'calibration file {path} is damaged, was edited, or is of another version; calibrate with images, '
+                'and save the ranges again'
+            )
+        for name, value in largest.items():
+            if type(value) not in (int, float) or not 0 <= value < math.inf:
+                raise InputError(f'calibration file {path}: {name} is {value}; calibrate with images again')
+        return cls(largest, weights)
 
     def require(self, plan: Plan, path: str | Path) -> 'Ranges':
         """These, if they are of that plan's network.
@@ -52,7 +70,7 @@ class Ranges:
         Raises:
             InputError: they were measured on other weights.
         """
-        if self.weights != checksum(plan) or not {node.name for node in plan.stored} <= set(self.largest):
+        if self.weights != checksum(plan) or {node.name for node in plan.stored} != set(self.largest):
             raise InputError(
                 f'calibration file {path} has the ranges of other weights; calibrate these with images, and save the '
                 'ranges again'
@@ -60,9 +78,14 @@ class Ranges:
         return self
 
 
+def _checksum(content: dict) -> str:
+    return f'{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}'
+
+
 def checksum(plan: Plan) -> str:
-    """Of the weights of a plan."""
-    value = 0
+    """Of the layers of a plan and their weights, whatever the size of its images."""
+    nodes = plan.image.graph.nodes
+    value = zlib.crc32(' '.join(f'{node.name} {node.target}' for node in nodes).encode())
     for tensor in plan.constants.values():
         value = zlib.crc32(tensor.contiguous().numpy().tobytes(), value)
     return f'{value:08x}'
