@@ -1,5 +1,7 @@
 """The kernels of int8 against plain PyTorch: odd sizes, rest channels, saturation, and any number of threads."""
 
+import ctypes
+
 import numpy as np
 import pytest
 import torch
@@ -126,12 +128,22 @@ def test_depthwise_is_the_convolution(case):
 
 
 def run_winograd(
-    source: Map, out: Map, weight: np.ndarray, scale: float, bias: np.ndarray, threads: int = 2, **more
+    source: Map,
+    out: Map,
+    weight: np.ndarray,
+    scale: float,
+    bias: np.ndarray,
+    threads: int = 2,
+    classifier: Layer | None = None,
+    **more,
 ) -> np.ndarray:
     packed, unit, starts = packing.winograd(weight, source.stored)
     tiles = 12
     size = tiles * (36 * source.stored + 4 * 48) + 4 * 12 * 36 * 64
+    size += tiles * 4 * 16 * (classifier.outputs if classifier else 0)
     scratch = np.empty(threads * size, np.uint8)
+    if classifier:
+        more['classifier'] = ctypes.addressof(classifier)
     fields = dict(weight=packed, units=np.float32(unit * scale), starts=starts, bias=bias, scratch=scratch)
     return compute('winograd', source, out, threads, tiles=tiles, scratch_bytes=size, **fields, **more)
 
@@ -152,7 +164,7 @@ def winograd(source: Map, weight: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    'case', [(32, 64, 5, 9, 0), (64, 128, 8, 4, 128), (96, 64, 19, 30, 0), (32, 64, 1, 1, 0)], ids=str
+    'case', [(64, 64, 5, 9, 0), (64, 128, 8, 4, 128), (192, 64, 19, 30, 0), (64, 64, 1, 1, 0)], ids=str
 )
 def test_winograd_is_the_convolution_of_what_it_quantizes(case):
     inputs, outputs, height, width, zero = case
@@ -171,6 +183,26 @@ def test_winograd_is_the_convolution_of_what_it_quantizes(case):
     assert_rounded(got, to_bytes(want * scale + 60 + 0.5 * numbers(other)))
 
 
+@pytest.mark.parametrize('classes', [1, 11, 19, 70, 150])
+@pytest.mark.parametrize('threads', [1, 3])
+def test_winograd_computes_the_classifier_too(classes, threads):
+    source, weight, bias = random_map(64, 21, 34, 128), weights(128, 64, 3), np.full(128, 99, np.float32)
+    features = Map((21, 34, 128), 1, 0, np.ones(128))
+    run_winograd(source, features, weight, 0.01, bias)
+    packed, unit, _ = packing.direct(weights(classes, 128, 1), 128, wide=False)
+    want = F.conv2d(numbers(features), whole(weights(classes, 128, 1), unit))[0].permute(1, 2, 0)
+    want = want.numpy() * unit[:classes] + np.linspace(-9, 9, padded(classes))[:classes]
+    scale, offset = np.float32(unit), np.linspace(-9, 9, padded(classes), dtype=np.float32)
+    scores = np.full((21, 34, padded(classes)), np.nan, np.float32)
+    classifier = Layer(out=scores.ctypes.data, out_row=scores.strides[0], out_pixel=scores.strides[1], floats=1)
+    classifier.depth, classifier.outputs, classifier.height, classifier.width = 32, scores.shape[2], 21, 34
+    classifier.weight, classifier.scale, classifier.bias = packed.ctypes.data, scale.ctypes.data, offset.ctypes.data
+    got = run_winograd(source, features, weight, 0.01, bias, threads, classifier)
+    assert (got == 7).all()  # the features are not stored
+    np.testing.assert_allclose(scores[..., :classes], want, atol=1e-3)
+    assert want.std() > 100
+
+
 def test_winograd_loses_nothing_of_small_values():
     """Values up to 127 stay as they are, and a filter that copies has few levels."""
     source = random_map(32, 9, 6)
@@ -183,14 +215,14 @@ def test_winograd_loses_nothing_of_small_values():
 
 
 def test_results_beyond_a_byte_are_clipped():
-    source = random_map(16, 4, 4)
-    out = Map((4, 4, 16), 1, 0, np.ones(16))
-    packed, unit, _ = packing.direct(np.eye(16)[:, :, None, None], 16, wide=False)
-    bias = np.float32([-3e9, 3e9] * 8)
+    """And NaN is the largest, in both kernels."""
+    bias = np.float32([-3e9, 3e9, np.nan, 1e38] * 16)
+    source, out = random_map(64, 4, 4), Map((4, 4, 64), 1, 0, np.ones(64))
+    packed, unit, _ = packing.direct(np.eye(64)[:, :, None, None], 64, wide=False)
     fields = dict(weight=packed, scale=np.float32(unit), bias=bias, kernel=1, stride=1)
     got = compute('direct', source, out, padding=0, **fields)
-    assert (got[..., ::2] == 0).all()
-    assert (got[..., 1::2] == 255).all()
+    np.testing.assert_array_equal(got, np.broadcast_to([0, 255, 255, 255] * 16, got.shape))
+    np.testing.assert_array_equal(run_winograd(source, out, weights(64, 64, 3), 0.01, bias), got)
 
 
 def test_any_number_of_threads_gives_the_same():

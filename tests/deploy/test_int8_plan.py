@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmseg_bisenet.deploy.int8 import library, memory, ranges
+from mmseg_bisenet.deploy.int8 import library, memory, packing, ranges
 from mmseg_bisenet.deploy.int8.network import Int8Network
 from mmseg_bisenet.deploy.int8.plan import plan
 from mmseg_bisenet.errors import InputError
@@ -134,3 +134,32 @@ def test_weights_are_kept_once():
     found = Int8Network(steps, ranges.measure(steps, images))
     assert not found.plan.constants and all(step.weight.is_meta for step in found.plan.convolutions)
     assert all(fields['weight'].dtype == np.int8 for _, fields in found.packed.values())
+
+
+class Head(nn.Sequential):
+    """As the end of both networks: a 3x3 convolution of many channels under the classifier."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.Dropout2d(0.1), nn.Conv2d(128, classes, 1))
+
+
+@pytest.mark.parametrize('classes', [1, 5, 19, 33])
+@torch.no_grad()
+def test_a_head_and_its_classifier_are_one_kernel(classes, monkeypatch):
+    """It gives the very scores of two kernels, and does not store the channels in between."""
+    torch.manual_seed(classes)
+    network = Network(nn.Sequential(nn.Conv2d(4, 64, 3, stride=2, padding=1), nn.ReLU()), 64).eval()
+    network.decode_head = Head(classes).eval()
+    network.backbone[0].weight /= 100
+    images = np.random.RandomState(0).randint(0, 256, (2, *SHAPE, 3), np.uint8)
+    measured = ranges.measure(plan(network, SHAPE), images)
+    found = Int8Network(plan(network, SHAPE), measured)
+    got = found(torch.from_numpy(images))
+    assert len(found._own.run._calls) == 2 and len(found._own.run._maps) == 2
+    pixels = F.pad(torch.from_numpy(images), (0, 1), value=CONSTANT).permute(0, 3, 1, 2).float()
+    want = network.decode_head(network.backbone(pixels))
+    assert (got - want).square().mean().sqrt() < 0.1 * want.std()
+    monkeypatch.setattr(packing, 'is_pointwise', lambda step: False)
+    separate = Int8Network(plan(network, SHAPE), measured)
+    assert torch.equal(separate(torch.from_numpy(images)), got)
+    assert len(separate._own.run._calls) == 3 and len(separate._own.run._maps) == 3

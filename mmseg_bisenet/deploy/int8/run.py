@@ -1,5 +1,6 @@
 """The maps of one thread, and the calls that compute one image."""
 
+import ctypes
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,8 @@ class Run:
         self._kept: list[Any] = []  # what layers point to
         self._dequantized: set[Node] = set()
         self._halos = [self._halo(of_image) for of_image in (False, True)]
-        self._memory = Memory(self._plan, {node: self._whole(node) for node in self._plan.stored}, self._halos[False])
+        maps = [node for node in self._plan.stored if node not in network.inside]
+        self._memory = Memory(self._plan, {node: self._whole(node) for node in maps}, self._halos[False])
         image = self._map(self._plan.image)
         self._pixels = Layer(height=image.height, width=image.width, in_row=3 * image.width, zero=int(CONSTANT))
         self._pixels.out, self._pixels.out_row = image.address(), image.row
@@ -58,7 +60,7 @@ class Run:
 
     def _of(self, step: Any) -> list[Callable[[], Any]]:
         if isinstance(step, Convolution):
-            return [self._convolution(step)]
+            return [] if step.source in self._network.inside else [self._convolution(step)]
         if isinstance(step, Pool):
             source, out = self._map(step.source), self._map(step.output)
             layer = _layer(source, step.kernel // 2, kernel=step.kernel, stride=step.stride)
@@ -83,29 +85,46 @@ class Run:
         return partial(library.run, kernel, layer, self._threads)
 
     def _convolution(self, step: Convolution) -> Callable[[], None]:
-        kernel, fields = self._network.packed[step.output]
-        source = self._map(step.source)
-        outputs, _, size, _ = step.weight.shape
-        height, width = shape_of(step.output)[2:]
-        layer = _layer(source, size // 2, kernel=size, stride=step.stride, relu=step.relu)
-        for name, value in fields.items():
-            setattr(layer, name, value.ctypes.data if isinstance(value, np.ndarray) else value)
-        if step.output in self._network.stored:
-            _to(layer, self._map(step.output))
+        kernel = self._network.packed[step.output][0]
+        source, inside = self._map(step.source), self._network.inside.get(step.output)
+        size, (height, width) = step.weight.shape[-1], shape_of(step.output)[2:]
+        layer = _layer(source, size // 2, kernel=size, stride=step.stride)
+        self._set(layer, step)
+        scores, kept = 0, []
+        if inside is None:
+            self._set_output(layer, step)
         else:
-            result = torch.zeros(height, width, padded(outputs))
-            self._floats[step.output] = result[..., :outputs].permute(2, 0, 1)[None]
-            layer.height, layer.width, layer.outputs, layer.floats = *result.shape, 1
-            layer.out, layer.out_row, layer.out_pixel = result.data_ptr(), 4 * result.stride(0), 4 * result.stride(1)
-        if step.shortcut is not None:
-            other = self._map(step.shortcut)
-            layer.shortcut, layer.shortcut_row, layer.shortcut_pixel = other.address(), other.row, other.pixel
+            layer.height, layer.width, layer.outputs = height, width, len(step.weight)
+            classifier = Layer(depth=layer.outputs // 4)
+            self._set(classifier, inside)
+            self._set_output(classifier, inside)
+            layer.classifier, scores, kept = ctypes.addressof(classifier), 16 * classifier.outputs, [classifier]
         if kernel == 'winograd':
             tiles = -(-height // 4) * -(-width // 4)
             layer.tiles = min(TILES, -(-tiles // (self._threads * GROUP)) * GROUP)
-            patches = layer.tiles * (POINTS * source.stored + 4 * FACTORS)
-            self._give_scratch(layer, patches + 4 * GROUP * POINTS * COLUMNS)
-        return self._call(kernel, layer, fields)
+            of_tile = POINTS * source.stored + 4 * FACTORS + 4 * scores
+            self._give_scratch(layer, layer.tiles * of_tile + 4 * GROUP * POINTS * COLUMNS)
+        return self._call(kernel, layer, *kept)
+
+    def _set(self, layer: Layer, step: Convolution) -> None:
+        """What a convolution multiplies by and adds."""
+        for name, value in self._network.packed[step.output][1].items():
+            setattr(layer, name, value.ctypes.data if isinstance(value, np.ndarray) else value)
+        layer.relu = step.relu
+        if step.shortcut is not None:
+            other = self._map(step.shortcut)
+            layer.shortcut, layer.shortcut_row, layer.shortcut_pixel = other.address(), other.row, other.pixel
+
+    def _set_output(self, layer: Layer, step: Convolution) -> None:
+        """Where its results go: a map of bytes, or floats."""
+        if step.output in self._network.stored:
+            _to(layer, self._map(step.output))
+            return
+        outputs = len(step.weight)
+        result = torch.zeros(*shape_of(step.output)[2:], padded(outputs))
+        self._floats[step.output] = result[..., :outputs].permute(2, 0, 1)[None]
+        layer.height, layer.width, layer.outputs, layer.floats = *result.shape, 1
+        layer.out, layer.out_row, layer.out_pixel = result.data_ptr(), 4 * result.stride(0), 4 * result.stride(1)
 
     def _gate(self, step: Gate) -> Callable[[], None]:
         source, out = self._map(step.source), self._map(step.output)

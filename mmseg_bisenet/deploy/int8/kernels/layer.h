@@ -45,6 +45,7 @@ struct Layer {
     const float *gate, *summand;  // gates: see there
     int64_t small_width;
     const Between *rows, *columns;
+    const Layer *classifier;  // Winograd: a 1x1 convolution that alone reads the output, which is not stored then; or null
 };
 
 inline int64_t take(Layer &layer, int64_t amount) { return layer.next.fetch_add(amount, std::memory_order_relaxed); }
@@ -56,7 +57,7 @@ template <int PIXELS, int VECTORS>
     __m512i factors[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++) factors[v] = _mm512_loadu_si512(weight + 64 * v);
-#pragma GCC unroll 12
+#pragma GCC unroll 16
     for (int p = 0; p < PIXELS; p++) {
         int32_t four;
         __builtin_memcpy(&four, from + p * step, 4);
@@ -77,12 +78,15 @@ inline __m512 load_bytes(const uint8_t *from) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from))));
 }
 
-// The shortcut and the output of sixteen channels from `k` on, in units of the output.
+// Sixteen channels from `k` on, in units of the output, and the shortcut.
+inline __m512 add_shortcut(const Layer &layer, int64_t y, int64_t x, int64_t k, __m512 value) {
+    const uint8_t *more = layer.shortcut + y * layer.shortcut_row + x * layer.shortcut_pixel + k;
+    return _mm512_fmadd_ps(load_bytes(more), _mm512_loadu_ps(layer.shortcut_scale + k), value);
+}
+
+// The output of sixteen channels from `k` on, in units of the output, with the shortcut.
 inline void put(const Layer &layer, int64_t y, int64_t x, int64_t k, __m512 value) {
-    if (layer.shortcut) {
-        const uint8_t *more = layer.shortcut + y * layer.shortcut_row + x * layer.shortcut_pixel + k;
-        value = _mm512_fmadd_ps(load_bytes(more), _mm512_loadu_ps(layer.shortcut_scale + k), value);
-    }
+    if (layer.shortcut) value = add_shortcut(layer, y, x, k, value);
     uint8_t *to = layer.out + y * layer.out_row + x * layer.out_pixel;
     if (layer.floats) {
         if (layer.relu) value = _mm512_max_ps(value, _mm512_setzero_ps());
