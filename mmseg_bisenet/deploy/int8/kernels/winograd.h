@@ -28,11 +28,11 @@ inline void transform_six(const __m512i *d, __m512i *to) {
     to[5] = sub(sub(d[5], d[3]), add(far, far));
 }
 
-// Half of 64 channels of a patch -> the same of 36 matrices, in 16 bits; `largest` takes their absolute values.
+// Half of 64 channels of a patch -> the same of 36 matrices, in 16 bits, each second vector.
 //
 // The halves are those of each 16 bytes, which _mm512_packs_epi16 puts in order again.
 template <int HALF>
-inline void transform_patch(const Layer &layer, const uint8_t *from, __m512i *to, __m512i *largest) {
+[[gnu::noinline]] void transform_patch(const Layer &layer, const uint8_t *from, __m512i *to) {
     __m512i columns[PATCH][PATCH];
     for (int j = 0; j < PATCH; j++) {
         __m512i values[PATCH], six[PATCH];
@@ -49,32 +49,50 @@ inline void transform_patch(const Layer &layer, const uint8_t *from, __m512i *to
         transform_six(columns[i], six);
         // The factors of all matrices but one have a sum of 0, so that the zero of the bytes counts only there.
         if (i == 1) six[1] = _mm512_sub_epi16(six[1], _mm512_set1_epi16(36 * layer.zero));
-        for (int j = 0; j < PATCH; j++) {
-            to[2 * (i * PATCH + j)] = six[j];
-            largest[i * PATCH + j] = _mm512_max_epi16(largest[i * PATCH + j], _mm512_abs_epi16(six[j]));
-        }
+        for (int j = 0; j < PATCH; j++) to[2 * (i * PATCH + j)] = six[j];
     }
 }
 
-inline uint16_t largest_of(__m512i values) {
-    const __m256i half = _mm256_max_epi16(_mm512_castsi512_si256(values), _mm512_extracti64x4_epi64(values, 1));
-    const __m128i quarter = _mm_max_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-    return ~_mm_extract_epi16(_mm_minpos_epu16(_mm_xor_si128(quarter, _mm_set1_epi16(-1))), 0);
+// The largest of each of eight vectors.
+inline __m128i largest_of(const __m512i *v) {
+    __m512i pairs[4], fours[2];
+    for (int i = 0; i < 4; i++) {
+        const __m512i a = v[2 * i], b = v[2 * i + 1];
+        pairs[i] = _mm512_max_epi16(_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b));
+    }
+    for (int i = 0; i < 2; i++) {
+        const __m512i a = pairs[2 * i], b = pairs[2 * i + 1];
+        fours[i] = _mm512_max_epi16(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    }
+    const __m512i low = _mm512_unpacklo_epi64(fours[0], fours[1]), high = _mm512_unpackhi_epi64(fours[0], fours[1]);
+    const __m512i eights = _mm512_max_epi16(low, high);
+    const __m256i half = _mm256_max_epi16(_mm512_castsi512_si256(eights), _mm512_extracti64x4_epi64(eights, 1));
+    return _mm_max_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
 // All channels of a tile -> 36 matrices of bytes with 128 added, each with its own scale; `factors` are their units.
 inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, float *factors) {
     alignas(64) __m512i values[MOST / 64][POINTS][2];
-    __m512i largest[POINTS];
-    alignas(64) int32_t most[3 * LANES] = {}, levels[3 * LANES];
-    for (int i = 0; i < POINTS; i++) largest[i] = _mm512_setzero_si512();
+    alignas(64) int32_t most[FACTORS], levels[FACTORS];
     const int64_t inputs = layer.depth * 4;
     for (int64_t c = 0; c < inputs; c += 64) {
-        transform_patch<0>(layer, from + c, &values[c / 64][0][0], largest);
-        transform_patch<1>(layer, from + c, &values[c / 64][0][1], largest);
+        transform_patch<0>(layer, from + c, &values[c / 64][0][0]);
+        transform_patch<1>(layer, from + c, &values[c / 64][0][1]);
     }
-    for (int i = 0; i < POINTS; i++) most[i] = largest_of(largest[i]);
-    for (int i = 0; i < 3 * LANES; i += LANES) {  // 127 becomes the largest; values up to 127 stay as they are
+    for (int first = 0; first < POINTS; first += 8) {
+        __m512i largest[8];
+        for (int i = 0; i < 8; i++) largest[i] = _mm512_setzero_si512();
+        const int count = POINTS - first < 8 ? 4 : 8;
+        for (int64_t c = 0; c < inputs / 64; c++)
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++) {
+                const __m512i *halves = values[c][first + i % count];
+                const __m512i more = _mm512_max_epi16(_mm512_abs_epi16(halves[0]), _mm512_abs_epi16(halves[1]));
+                largest[i] = _mm512_max_epi16(largest[i], more);
+            }
+        _mm256_storeu_si256(reinterpret_cast<__m256i *>(most + first), _mm256_cvtepi16_epi32(largest_of(largest)));
+    }
+    for (int i = 0; i < FACTORS; i += LANES) {  // 127 becomes the largest; values up to 127 stay as they are
         const __m512i whole = _mm512_max_epi32(_mm512_loadu_si512(most + i), _mm512_set1_epi32(128));
         const __m512 level_of = _mm512_div_ps(_mm512_set1_ps(127 * 32768), _mm512_cvtepi32_ps(whole));
         const __m512i level = _mm512_cvtps_epi32(level_of);
