@@ -139,7 +139,7 @@ def run_winograd(
 ) -> np.ndarray:
     packed, unit, starts = packing.winograd(weight, source.stored)
     tiles = 12
-    size = tiles * (36 * source.stored + 4 * 48) + 4 * 12 * 36 * 64
+    size = tiles * (36 * source.stored + 4 * 48) + 4 * 6 * 36 * 64
     size += tiles * 4 * 16 * (classifier.outputs if classifier else 0)
     scratch = np.empty(threads * size, np.uint8)
     if classifier:

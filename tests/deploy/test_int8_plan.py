@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmseg_bisenet.deploy.int8 import library, memory, packing, ranges
+from mmseg_bisenet.deploy.int8 import library, memory, packing, ranges, run
 from mmseg_bisenet.deploy.int8.network import Int8Network
 from mmseg_bisenet.deploy.int8.plan import plan
 from mmseg_bisenet.errors import InputError
@@ -163,3 +163,13 @@ def test_a_head_and_its_classifier_are_one_kernel(classes, monkeypatch):
     separate = Int8Network(plan(network, SHAPE), measured)
     assert torch.equal(separate(torch.from_numpy(images)), got)
     assert len(separate._own.run._calls) == 3 and len(separate._own.run._maps) == 3
+
+
+@pytest.mark.parametrize('tiles, threads, want', [(512, 1, 48), (512, 2, 42), (32, 2, 18), (1, 4, 6), (8192, 2, 48)])
+def test_blocks_of_tiles_share_the_work_evenly(tiles, threads, want):
+    block = run.tiles_of_block(tiles, threads)
+    assert block == want and block % run.GROUP == 0
+    load = [0] * threads
+    for first in range(0, tiles, block):
+        load[load.index(min(load))] += min(block, tiles - first)
+    assert max(load) <= 1.04 * tiles / threads + run.GROUP

@@ -21,7 +21,7 @@ from mmseg_bisenet.upsampling import taps
 if TYPE_CHECKING:
     from mmseg_bisenet.deploy.int8.network import Int8Network
 
-TILES, GROUP = 48, 12  # of a block, and of those that are multiplied together, as in kernels/winograd.h
+TILES, GROUP = 48, 6  # of a block at most, and of those that are multiplied together, as in kernels/winograd.h
 POINTS, COLUMNS, FACTORS = 36, 64, 48  # as there
 
 
@@ -101,7 +101,7 @@ class Run:
             layer.classifier, scores, kept = ctypes.addressof(classifier), 16 * classifier.outputs, [classifier]
         if kernel == 'winograd':
             tiles = -(-height // 4) * -(-width // 4)
-            layer.tiles = min(TILES, -(-tiles // (self._threads * GROUP)) * GROUP)
+            layer.tiles = tiles_of_block(tiles, self._threads)
             of_tile = POINTS * source.stored + 4 * FACTORS + 4 * scores
             self._give_scratch(layer, layer.tiles * of_tile + 4 * GROUP * POINTS * COLUMNS)
         return self._call(kernel, layer, *kept)
@@ -248,6 +248,19 @@ def _to(layer: Layer, out: Map) -> Layer:
     layer.out, layer.out_row, layer.out_pixel = out.address(), out.row, out.pixel
     layer.height, layer.width, layer.outputs = out.height, out.width, out.stored
     return layer
+
+
+def tiles_of_block(tiles: int, threads: int) -> int:
+    """As many as leave the least to do for the thread that does the most. Another block costs as much as a group."""
+
+    def longest(block: int) -> int:
+        blocks, rest = divmod(tiles, block)
+        rounds, more = divmod(blocks, threads)
+        last = block if more else -(-rest // GROUP) * GROUP
+        return rounds * (block + GROUP) + (last + GROUP if last else 0)
+
+    most = min(TILES, -(-tiles // GROUP) * GROUP)
+    return min(range(most, 0, -GROUP), key=longest)
 
 
 def between(small: int, large: int, align_corners: bool) -> np.ndarray:

@@ -74,6 +74,22 @@ inline void store_bytes(uint8_t *to, __m512 value) {
     _mm_storeu_si128(reinterpret_cast<__m128i *>(to), bytes);
 }
 
+// The same of four times sixteen, one behind the other.
+inline __m512i to_bytes(const __m512 *values) {
+    __m512i whole[4];
+    for (int i = 0; i < 4; i++) whole[i] = _mm512_cvtps_epi32(_mm512_min_ps(values[i], _mm512_set1_ps(255)));
+    const __m512i low = _mm512_packs_epi32(whole[0], whole[1]), high = _mm512_packs_epi32(whole[2], whole[3]);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+}
+
+// Sixteen of 64 bytes; `i` is known when this is compiled.
+[[gnu::always_inline]] inline void store_quarter(uint8_t *to, __m512i bytes, int i) {
+    const __m128i low = i % 2 ? _mm512_extracti32x4_epi32(bytes, 1) : _mm512_castsi512_si128(bytes);
+    const __m128i high = i % 2 ? _mm512_extracti32x4_epi32(bytes, 3) : _mm512_extracti32x4_epi32(bytes, 2);
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(to), i < 2 ? low : high);
+}
+
 inline __m512 load_bytes(const uint8_t *from) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from))));
 }

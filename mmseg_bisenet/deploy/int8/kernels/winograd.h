@@ -7,8 +7,7 @@
 #include "layer.h"
 
 constexpr int TILE = 4, PIXELS = 16, PATCH = 6, POINTS = 36;
-constexpr int ROWS = 6;  // tiles whose products are summed at the same time
-constexpr int GROUP = 12;  // tiles whose products are transformed back together, a multiple of ROWS
+constexpr int GROUP = 6;  // tiles whose products are summed, and transformed back, at the same time
 constexpr int COLUMNS = 64;  // for as many output channels
 constexpr int MOST = 1024;  // input channels
 constexpr int FACTORS = 3 * LANES;  // floats of a tile; 36 are in use
@@ -73,7 +72,7 @@ inline __m128i largest_of(const __m512i *v) {
 // All channels of a tile -> 36 matrices of bytes with 128 added, each with its own scale; `factors` are their units.
 inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, float *factors) {
     alignas(64) __m512i values[MOST / 64][POINTS][2];
-    alignas(64) int32_t most[FACTORS], levels[FACTORS];
+    alignas(64) int32_t most[FACTORS] = {}, levels[FACTORS];
     const int64_t inputs = layer.depth * 4;
     for (int64_t c = 0; c < inputs; c += 64) {
         transform_patch<0>(layer, from + c, &values[c / 64][0][0]);
@@ -82,7 +81,7 @@ inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, 
     for (int first = 0; first < POINTS; first += 8) {
         __m512i largest[8];
         for (int i = 0; i < 8; i++) largest[i] = _mm512_setzero_si512();
-        const int count = POINTS - first < 8 ? 4 : 8;
+        const int count = POINTS - first < 8 ? 4 : 8;  // the last four twice
         for (int64_t c = 0; c < inputs / 64; c++)
 #pragma GCC unroll 8
             for (int i = 0; i < 8; i++) {
@@ -109,17 +108,17 @@ inline void quantize_tile(const Layer &layer, const uint8_t *from, uint8_t *to, 
     }
 }
 
-// (ROWS, depth) patches, `row` bytes apart, times (depth, COLUMNS), in fours of bytes.
+// (GROUP, depth) patches, `row` bytes apart, times (depth, COLUMNS), in fours of bytes.
 inline void multiply(const uint8_t *patches, int64_t row, int64_t depth, const int8_t *weight, const int32_t *start,
                      int32_t *to) {
-    __m512i sums[ROWS][4];
+    __m512i sums[GROUP][4];
 #pragma GCC unroll 6
-    for (int r = 0; r < ROWS; r++)
+    for (int r = 0; r < GROUP; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) sums[r][v] = _mm512_loadu_si512(start + LANES * v);
     for (int64_t d = 0; d < depth; d++) multiply_fours(sums, patches + 4 * d, row, weight + 256 * d);
 #pragma GCC unroll 6
-    for (int r = 0; r < ROWS; r++)
+    for (int r = 0; r < GROUP; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) _mm512_storeu_si512(to + r * PRODUCTS + LANES * v, sums[r][v]);
 }
@@ -166,20 +165,6 @@ template <typename Store>
     }
 }
 
-// Four times 16 results in units of the output -> bytes, COLUMNS apart.
-inline void store_fours(uint8_t *to, const __m512 *values) {
-    __m512i whole[TILE];
-    for (int j = 0; j < TILE; j++) whole[j] = _mm512_cvtps_epi32(_mm512_min_ps(values[j], _mm512_set1_ps(255)));
-    const __m512i left = _mm512_packs_epi32(whole[0], whole[1]), right = _mm512_packs_epi32(whole[2], whole[3]);
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(left, right));
-    const auto store = [&](int j, __m128i part) { _mm_store_si128(reinterpret_cast<__m128i *>(to + j * COLUMNS), part); };
-    store(0, _mm512_castsi512_si128(bytes));
-    store(1, _mm512_extracti32x4_epi32(bytes, 1));
-    store(2, _mm512_extracti32x4_epi32(bytes, 2));
-    store(3, _mm512_extracti32x4_epi32(bytes, 3));
-}
-
 // COLUMNS channels, from `k` on, of a tile -> bytes, (16, COLUMNS).
 inline void tile_of_bytes(const Layer &layer, const int32_t *from, const float *units, const float *factors, int64_t y,
                           int64_t x, int64_t k, uint8_t *to) {
@@ -188,7 +173,9 @@ inline void tile_of_bytes(const Layer &layer, const int32_t *from, const float *
         transform_products(from + c, units + c, factors, bias, [&](int i, __m512 *values) {
             if (layer.shortcut)
                 for (int j = 0; j < TILE; j++) values[j] = add_shortcut(layer, y + i, x + j, k + c, values[j]);
-            store_fours(to + i * TILE * COLUMNS + c, values);
+            const __m512i bytes = to_bytes(values);
+#pragma GCC unroll 4
+            for (int j = 0; j < TILE; j++) store_quarter(to + (i * TILE + j) * COLUMNS + c, bytes, j);
         });
     }
 }
@@ -270,10 +257,9 @@ EXPORTED void winograd(Layer *layer) {
             for (int64_t group = 0; group < count; group += GROUP) {
                 for (int64_t point = 0; point < POINTS; point++) {
                     const int64_t column = panel * POINTS + point;
-                    for (int64_t t = 0; t < GROUP; t += ROWS)
-                        multiply(patches + (group + t) * row + point * inputs, row, layer->depth,
-                                 layer->weight + column * inputs * COLUMNS, layer->starts + column * COLUMNS,
-                                 products + t * PRODUCTS + point * COLUMNS);
+                    multiply(patches + group * row + point * inputs, row, layer->depth,
+                             layer->weight + column * inputs * COLUMNS, layer->starts + column * COLUMNS,
+                             products + point * COLUMNS);
                 }
                 for (int64_t t = group; t < count && t < group + GROUP; t++) {
                     const int32_t *from = products + (t - group) * PRODUCTS;
