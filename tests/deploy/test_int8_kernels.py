@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from mmseg_bisenet.deploy.int8 import library, packing
+from mmseg_bisenet.deploy.int8.layers import between
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, padded
-from mmseg_bisenet.deploy.int8.run import between
 from mmseg_bisenet.errors import InputError
 
 try:
@@ -47,7 +47,7 @@ def to_bytes(values: torch.Tensor) -> np.ndarray:
     return values[0].permute(1, 2, 0).round().clamp(0, 255).numpy()
 
 
-def compute(name: str, source: Map, out: Map, threads: int = 2, padding: int = 1, **fields) -> np.ndarray:
+def compute(name: str, source: Map, out: Map, /, threads: int = 2, padding: int = 1, **fields) -> np.ndarray:
     """What a kernel writes into ``out``; what is not written stays 7."""
     out.bytes[:] = 7
     layer = Layer(source=source.address(padding), in_row=source.row, in_pixel=source.pixel, depth=source.stored // 4)
@@ -268,6 +268,59 @@ def test_gate(align_corners, with_summand):
     got = compute('gate', source, out, padding=0, scratch=scratch, scratch_bytes=len(scratch) // 2, **fields)
     difference = np.abs(got - to_bytes(want))
     assert difference.max() <= 1 and (difference > 0).mean() < 0.02  # its sigmoid is exact to 2^-14
+
+
+@pytest.mark.parametrize('channels', [16, 48, 144])
+@pytest.mark.parametrize('threads', [1, 3])
+def test_mean(channels, threads):
+    source, out = random_map(channels, 9, 14, zero=128), np.full(padded(channels), np.nan, np.float32)
+    scale = np.linspace(0.1, 2, channels, dtype=np.float32)
+    kept = Map((9, 14, channels), 1, 0, np.ones(channels))
+    compute('mean', source, kept, threads, padding=0, out=out, scale=scale / (9 * 14))
+    want = numbers(source).mean((2, 3))[0].numpy() * scale
+    np.testing.assert_allclose(out[:channels], want, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('sigmoid', [False, True])
+def test_linear(relu, sigmoid):
+    x, weight, bias = np.random.RandomState(0).randn(37), weights(80, 37, 1)[..., 0, 0], np.linspace(-1, 1, 80)
+    want = weight @ x + bias
+    want = np.maximum(want, 0) if relu else want
+    want = 1 / (1 + np.exp(-want)) if sigmoid else want
+    out, arrays = np.full(80, np.nan, np.float32), [np.float32(x), np.ascontiguousarray(weight.T, np.float32)]
+    layer = Layer(depth=37, outputs=80, relu=relu, sigmoid=sigmoid, out=out.ctypes.data)
+    layer.source, layer.weight, arrays = arrays[0].ctypes.data, arrays[1].ctypes.data, [*arrays, np.float32(bias)]
+    layer.bias = arrays[2].ctypes.data
+    library.run('linear', layer, 2)
+    np.testing.assert_allclose(out, want, atol=2e-4 if sigmoid else 1e-5)
+
+
+@pytest.mark.parametrize('parts', ['factor', 'summand', 'factor summand', 'factor more', 'factor more summand'])
+@pytest.mark.parametrize('threads', [1, 3])
+def test_scaled(parts, threads):
+    source, out = random_map(40, 9, 14, zero=128), Map((9, 14, 40), 1, 120, np.ones(40))
+    factor, summand = np.random.RandomState(0).uniform(-1, 1, (2, 48)).astype(np.float32)
+    fields = dict(scale=np.full(48, 0.47, np.float32), bias=np.full(48, 120, np.float32), more='more' in parts)
+    fields |= dict(shortcut_scale=np.full(48, 60, np.float32))
+    fields |= dict(gate=factor) if 'factor' in parts else {}
+    fields |= dict(summand=summand) if 'summand' in parts else {}
+    multiply = (factor if 'factor' in parts else 1) + ('more' in parts) * np.ones(48)
+    add = 120 + 60 * summand * ('summand' in parts)
+    got = compute('scaled', source, out, threads, padding=0, **fields)
+    want = 0.47 * numbers(source)[0].permute(1, 2, 0).numpy() * multiply[:40] + add[:40]
+    assert_rounded(got, want.round().clip(0, 255))
+
+
+def test_a_convolution_gates_other_results():
+    source, out = random_map(64, 6, 9), Map((6, 9, 64), 1, 0, np.ones(64))
+    packed, unit, _ = packing.direct(weights(64, 64, 1), 64, wide=False)
+    scale, bias = np.float32(unit / 100), np.linspace(-1, 1, 64, dtype=np.float32)
+    exact = F.conv2d(numbers(source), whole(weights(64, 64, 1), unit))[0].permute(1, 2, 0).numpy() * scale + bias
+    values, got = np.random.RandomState(0).randn(2, 6, 9, 64).astype(np.float32)
+    fields = dict(out=got, out_row=4 * 9 * 64, out_pixel=4 * 64, floats=1, gate=values, kernel=1, stride=1)
+    compute('direct', source, out, padding=0, weight=packed, scale=scale, bias=bias, **fields)
+    np.testing.assert_allclose(got, values / (1 + np.exp(-exact)), atol=1e-3)
 
 
 def test_max_pool_and_pixels():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmseg_bisenet.deploy.int8 import library, memory, packing, ranges, run
+from mmseg_bisenet.deploy.int8 import layers, library, memory, packing, ranges
 from mmseg_bisenet.deploy.int8.network import Int8Network
 from mmseg_bisenet.deploy.int8.plan import plan
 from mmseg_bisenet.errors import InputError
@@ -74,6 +74,28 @@ class Gated(nn.Module):
         return x * torch.sigmoid(self.attention(F.adaptive_avg_pool2d(x, 1))) + 0.5
 
 
+class Attended(nn.Module):
+    """As V1's fusion and V2's guided aggregation: attention of channels, added and not, and a gate of the same size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4, 24, 3, stride=2, padding=1)
+        self.squeeze, self.excite = nn.Conv2d(24, 8, 1), nn.Conv2d(8, 24, 1, bias=False)
+        self.value = nn.Conv2d(24, 24, 3, padding=1, groups=24)
+        self.gate = nn.Conv2d(24, 24, 1)
+        self.second = nn.Conv2d(24, 24, 3, padding=1)
+
+    def attention(self, x):
+        return torch.sigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1)))))
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        x = x * self.attention(x) + x
+        x = self.value(x) * torch.sigmoid(self.gate(x))
+        y = self.second(x)
+        return y * self.attention(y) + F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1))).repeat(1, 3, 1, 1)
+
+
 class Plain(nn.Module):
     """Other activations, a dilated and a grouped convolution, additions of two results, and outputs read twice."""
 
@@ -93,8 +115,9 @@ class Plain(nn.Module):
 
 CASES = dict(
     joined=(Joined(), 16, dict(Convolution=5, Pool=1, Other=2)),
-    gated=(Gated(), 32, dict(Convolution=7, Gate=1, Other=5)),
-    corners=(Gated(True), 32, dict(Convolution=7, Gate=1, Other=5)),
+    gated=(Gated(), 32, dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1, Other=1)),
+    corners=(Gated(True), 32, dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1, Other=1)),
+    attended=(Attended(), 24, dict(Convolution=5, Mean=3, Linear=5, Scaled=2, Other=2)),
     plain=(Plain(), 16, dict(Convolution=4, Other=5)),
 )
 
@@ -167,9 +190,9 @@ def test_a_head_and_its_classifier_are_one_kernel(classes, monkeypatch):
 
 @pytest.mark.parametrize('tiles, threads, want', [(512, 1, 48), (512, 2, 42), (32, 2, 18), (1, 4, 6), (8192, 2, 48)])
 def test_blocks_of_tiles_share_the_work_evenly(tiles, threads, want):
-    block = run.tiles_of_block(tiles, threads)
-    assert block == want and block % run.GROUP == 0
+    block = layers.tiles_of_block(tiles, threads)
+    assert block == want and block % layers.GROUP == 0
     load = [0] * threads
     for first in range(0, tiles, block):
         load[load.index(min(load))] += min(block, tiles - first)
-    assert max(load) <= 1.04 * tiles / threads + run.GROUP
+    assert max(load) <= 1.04 * tiles / threads + layers.GROUP

@@ -22,7 +22,8 @@ POINTERS = {
 FIELDS = (
     'next threads source in_row in_pixel out out_row out_pixel height width outputs depth kernel stride wide floats '
     'zero weight scale bias shortcut shortcut_row shortcut_pixel shortcut_scale relu starts units tiles scratch '
-    'scratch_bytes order first gate summand small_width rows columns classifier'
+    'scratch_bytes order first gate summand small_width rows columns classifier '
+    'sigmoid more'
 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mmseg_bisenet.deploy.int8.maps import LANES, padded
 
 if TYPE_CHECKING:
-    from mmseg_bisenet.deploy.int8.plan import Convolution
+    from mmseg_bisenet.deploy.int8.steps import Convolution
 
 COLUMNS, POINTS = 64, 36
 WIDE = 32512  # the largest weight of two bytes

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <atomic>
+#include <initializer_list>
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
@@ -42,11 +43,23 @@ struct Layer {
     int64_t scratch_bytes;  // of a thread
     const uint8_t *order;  // depthwise: see there
     const int64_t *first;
-    const float *gate, *summand;  // gates: see there
+    const float *gate, *summand;  // of gates and attention: see there; of a convolution: see put
     int64_t small_width;
     const Between *rows, *columns;
     const Layer *classifier;  // Winograd: a 1x1 convolution that alone reads the output, which is not stored then; or null
+    int64_t sigmoid, more;  // attention: see there
 };
+
+// To about 2^-14.
+inline __m512 sigmoid(__m512 x) {
+    const __m512 power = _mm512_mul_ps(x, _mm512_set1_ps(-1.44269504f));  // e^-x = 2^power
+    const __m512 whole = _mm512_roundscale_ps(power, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m512 rest = _mm512_sub_ps(power, whole);
+    __m512 e = _mm512_set1_ps(9.6181291e-3f);
+    for (float factor : {5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f})
+        e = _mm512_fmadd_ps(e, rest, _mm512_set1_ps(factor));
+    return _mm512_rcp14_ps(_mm512_add_ps(_mm512_scalef_ps(e, whole), _mm512_set1_ps(1)));
+}
 
 inline int64_t take(Layer &layer, int64_t amount) { return layer.next.fetch_add(amount, std::memory_order_relaxed); }
 
@@ -106,6 +119,10 @@ inline void put(const Layer &layer, int64_t y, int64_t x, int64_t k, __m512 valu
     uint8_t *to = layer.out + y * layer.out_row + x * layer.out_pixel;
     if (layer.floats) {
         if (layer.relu) value = _mm512_max_ps(value, _mm512_setzero_ps());
+        if (layer.gate) {  // a map as the output is; its values take these as their gate
+            const float *gated = layer.gate + (to - layer.out) / sizeof(float) + k;
+            value = _mm512_mul_ps(_mm512_loadu_ps(gated), sigmoid(value));
+        }
         _mm512_storeu_ps(reinterpret_cast<float *>(to) + k, value);
     } else {
         store_bytes(to + k, value);
