@@ -1,5 +1,6 @@
 """int8: what calibrates it, what stays float, and that pixels go in as they are."""
 
+import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
@@ -179,7 +180,7 @@ def test_compile_in_int8_gives_the_labels_of_the_network(in_int8, segmentor, str
     agreement = np.mean(in_int8(images) == exact(images))
     assert 0.97 < agreement < 1  # `load` has verified 98 %, ties aside
     kinds = [kind for kind, _ in in_int8.engine.packed.values()]
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == dict(direct=25, winograd=14, depthwise=17)
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == dict(direct=25, winograd=14, depthwise=17, linear=1)
 
 
 @needs_kernels
@@ -193,6 +194,12 @@ def test_ranges_are_saved_and_loaded_without_images(in_int8, segmentor, streets,
     assert torch.equal(in_int8.engine(image), again.engine(image))
     with pytest.raises(InputError, match=r'ranges.json has the ranges of other weights; calibrate these with images'):
         load(mmseg_bisenet.get_model(CONFIG), **INT8, calibration=path)
+    older = json.loads(path.read_text())
+    older['largest'].pop('relu_7')
+    other = tmp_path / 'older.json'
+    other.write_text(json.dumps(older))
+    with pytest.raises(InputError, match=r'older.json is of another version .* without the range of relu_7'):
+        load(segmentor, **INT8, calibration=other)
     with pytest.raises(InputError, match=r'runtime openvino in int8 takes no file of ranges; take compile'):
         load(segmentor, None, 'openvino', 'int8', SHAPE, calibration=path)
     path.write_text('[]')
