@@ -29,7 +29,8 @@ inline void transform_six(const __m512i *d, __m512i *to) {
 
 // Half of 64 channels of a patch -> the same of 36 matrices, in 16 bits, each second vector.
 //
-// The halves are those of each 16 bytes, which _mm512_packs_epi16 puts in order again.
+// The halves are those of each 16 bytes, which _mm512_packs_epi16 puts in order again. Not inlined, because GCC would
+// load the bytes of both halves at once, and spill them.
 template <int HALF>
 [[gnu::noinline]] void transform_patch(const Layer &layer, const uint8_t *from, __m512i *to) {
     __m512i columns[PATCH][PATCH];
