@@ -254,7 +254,7 @@ def test_ranges_of_other_layers_or_of_a_pipe(in_int8, segmentor, tmp_path):
     less = dict(list(found.largest.items())[1:])
     for number, largest in enumerate((more, less)):
         ranges.Ranges(largest, found.weights).save(tmp_path / f'{number}.json')
-        with pytest.raises(InputError, match=r'json is of another version of mmseg_bisenet: the range of .* is missing'):
+        with pytest.raises(InputError, match=r'json is of another version .* the range of .* is missing'):
             load(segmentor, **INT8, calibration=tmp_path / f'{number}.json')
     os.mkfifo(tmp_path / 'pipe.json')
     with pytest.raises(InputError, match=r'pipe.json is a pipe or a device; save what it gives to a file'):

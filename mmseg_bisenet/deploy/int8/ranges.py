@@ -77,8 +77,8 @@ class Ranges:
             )
         if others := {node.name for node in plan.stored} ^ set(self.largest):
             raise InputError(
-                f'calibration file {path} is of another version of mmseg_bisenet: the range of {min(others)} is missing '
-                'or superfluous; calibrate with images, and save the ranges again'
+                f'calibration file {path} is of another version of mmseg_bisenet: the range of {min(others)} is '
+                'missing or superfluous; calibrate with images, and save the ranges again'
             )
         return self
 
