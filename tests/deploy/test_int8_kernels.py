@@ -1,14 +1,16 @@
 """The kernels of int8 against plain PyTorch: odd sizes, rest channels, saturation, and any number of threads."""
 
+import ctypes
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from mmseg_bisenet.deploy.int8 import library, packing
+from mmseg_bisenet.deploy.int8.layers import between
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, padded
-from mmseg_bisenet.deploy.int8.run import between
 from mmseg_bisenet.errors import InputError
 
 try:
@@ -45,7 +47,7 @@ def to_bytes(values: torch.Tensor) -> np.ndarray:
     return values[0].permute(1, 2, 0).round().clamp(0, 255).numpy()
 
 
-def compute(name: str, source: Map, out: Map, threads: int = 2, padding: int = 1, **fields) -> np.ndarray:
+def compute(name: str, source: Map, out: Map, /, threads: int = 2, padding: int = 1, **fields) -> np.ndarray:
     """What a kernel writes into ``out``; what is not written stays 7."""
     out.bytes[:] = 7
     layer = Layer(source=source.address(padding), in_row=source.row, in_pixel=source.pixel, depth=source.stored // 4)
@@ -126,12 +128,22 @@ def test_depthwise_is_the_convolution(case):
 
 
 def run_winograd(
-    source: Map, out: Map, weight: np.ndarray, scale: float, bias: np.ndarray, threads: int = 2, **more
+    source: Map,
+    out: Map,
+    weight: np.ndarray,
+    scale: float,
+    bias: np.ndarray,
+    threads: int = 2,
+    classifier: Layer | None = None,
+    **more,
 ) -> np.ndarray:
     packed, unit, starts = packing.winograd(weight, source.stored)
     tiles = 12
-    size = tiles * (36 * source.stored + 4 * 48) + 4 * 12 * 36 * 64
+    size = tiles * (36 * source.stored + 4 * 48) + 4 * 6 * 36 * 64
+    size += tiles * 4 * 16 * (classifier.outputs if classifier else 0)
     scratch = np.empty(threads * size, np.uint8)
+    if classifier:
+        more['classifier'] = ctypes.addressof(classifier)
     fields = dict(weight=packed, units=np.float32(unit * scale), starts=starts, bias=bias, scratch=scratch)
     return compute('winograd', source, out, threads, tiles=tiles, scratch_bytes=size, **fields, **more)
 
@@ -152,7 +164,7 @@ def winograd(source: Map, weight: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    'case', [(32, 64, 5, 9, 0), (64, 128, 8, 4, 128), (96, 64, 19, 30, 0), (32, 64, 1, 1, 0)], ids=str
+    'case', [(64, 64, 5, 9, 0), (64, 128, 8, 4, 128), (192, 64, 19, 30, 0), (64, 64, 1, 1, 0)], ids=str
 )
 def test_winograd_is_the_convolution_of_what_it_quantizes(case):
     inputs, outputs, height, width, zero = case
@@ -171,6 +183,26 @@ def test_winograd_is_the_convolution_of_what_it_quantizes(case):
     assert_rounded(got, to_bytes(want * scale + 60 + 0.5 * numbers(other)))
 
 
+@pytest.mark.parametrize('classes', [1, 11, 19, 70, 150])
+@pytest.mark.parametrize('threads', [1, 3])
+def test_winograd_computes_the_classifier_too(classes, threads):
+    source, weight, bias = random_map(64, 21, 34, 128), weights(128, 64, 3), np.full(128, 99, np.float32)
+    features = Map((21, 34, 128), 1, 0, np.ones(128))
+    run_winograd(source, features, weight, 0.01, bias)
+    packed, unit, _ = packing.direct(weights(classes, 128, 1), 128, wide=False)
+    want = F.conv2d(numbers(features), whole(weights(classes, 128, 1), unit))[0].permute(1, 2, 0)
+    want = want.numpy() * unit[:classes] + np.linspace(-9, 9, padded(classes))[:classes]
+    scale, offset = np.float32(unit), np.linspace(-9, 9, padded(classes), dtype=np.float32)
+    scores = np.full((21, 34, padded(classes)), np.nan, np.float32)
+    classifier = Layer(out=scores.ctypes.data, out_row=scores.strides[0], out_pixel=scores.strides[1], floats=1)
+    classifier.depth, classifier.outputs, classifier.height, classifier.width = 32, scores.shape[2], 21, 34
+    classifier.weight, classifier.scale, classifier.bias = packed.ctypes.data, scale.ctypes.data, offset.ctypes.data
+    got = run_winograd(source, features, weight, 0.01, bias, threads, classifier)
+    assert (got == 7).all()  # the features are not stored
+    np.testing.assert_allclose(scores[..., :classes], want, atol=1e-3)
+    assert want.std() > 100
+
+
 def test_winograd_loses_nothing_of_small_values():
     """Values up to 127 stay as they are, and a filter that copies has few levels."""
     source = random_map(32, 9, 6)
@@ -183,14 +215,14 @@ def test_winograd_loses_nothing_of_small_values():
 
 
 def test_results_beyond_a_byte_are_clipped():
-    source = random_map(16, 4, 4)
-    out = Map((4, 4, 16), 1, 0, np.ones(16))
-    packed, unit, _ = packing.direct(np.eye(16)[:, :, None, None], 16, wide=False)
-    bias = np.float32([-3e9, 3e9] * 8)
+    """And NaN is the largest, in both kernels."""
+    bias = np.float32([-3e9, 3e9, np.nan, 1e38] * 16)
+    source, out = random_map(64, 4, 4), Map((4, 4, 64), 1, 0, np.ones(64))
+    packed, unit, _ = packing.direct(np.eye(64)[:, :, None, None], 64, wide=False)
     fields = dict(weight=packed, scale=np.float32(unit), bias=bias, kernel=1, stride=1)
     got = compute('direct', source, out, padding=0, **fields)
-    assert (got[..., ::2] == 0).all()
-    assert (got[..., 1::2] == 255).all()
+    np.testing.assert_array_equal(got, np.broadcast_to([0, 255, 255, 255] * 16, got.shape))
+    np.testing.assert_array_equal(run_winograd(source, out, weights(64, 64, 3), 0.01, bias), got)
 
 
 def test_any_number_of_threads_gives_the_same():
@@ -236,6 +268,59 @@ def test_gate(align_corners, with_summand):
     got = compute('gate', source, out, padding=0, scratch=scratch, scratch_bytes=len(scratch) // 2, **fields)
     difference = np.abs(got - to_bytes(want))
     assert difference.max() <= 1 and (difference > 0).mean() < 0.02  # its sigmoid is exact to 2^-14
+
+
+@pytest.mark.parametrize('channels', [16, 48, 144])
+@pytest.mark.parametrize('threads', [1, 3])
+def test_mean(channels, threads):
+    source, out = random_map(channels, 9, 14, zero=128), np.full(padded(channels), np.nan, np.float32)
+    scale = np.linspace(0.1, 2, channels, dtype=np.float32)
+    kept = Map((9, 14, channels), 1, 0, np.ones(channels))
+    compute('mean', source, kept, threads, padding=0, out=out, scale=scale / (9 * 14))
+    want = numbers(source).mean((2, 3))[0].numpy() * scale
+    np.testing.assert_allclose(out[:channels], want, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('sigmoid', [False, True])
+def test_linear(relu, sigmoid):
+    x, weight, bias = np.random.RandomState(0).randn(37), weights(80, 37, 1)[..., 0, 0], np.linspace(-1, 1, 80)
+    want = weight @ x + bias
+    want = np.maximum(want, 0) if relu else want
+    want = 1 / (1 + np.exp(-want)) if sigmoid else want
+    out, arrays = np.full(80, np.nan, np.float32), [np.float32(x), np.ascontiguousarray(weight.T, np.float32)]
+    layer = Layer(depth=37, outputs=80, relu=relu, sigmoid=sigmoid, out=out.ctypes.data)
+    layer.source, layer.weight, arrays = arrays[0].ctypes.data, arrays[1].ctypes.data, [*arrays, np.float32(bias)]
+    layer.bias = arrays[2].ctypes.data
+    library.run('linear', layer, 2)
+    np.testing.assert_allclose(out, want, atol=2e-4 if sigmoid else 1e-5)
+
+
+@pytest.mark.parametrize('parts', ['factor', 'summand', 'factor summand', 'factor more', 'factor more summand'])
+@pytest.mark.parametrize('threads', [1, 3])
+def test_scaled(parts, threads):
+    source, out = random_map(40, 9, 14, zero=128), Map((9, 14, 40), 1, 120, np.ones(40))
+    factor, summand = np.random.RandomState(0).uniform(-1, 1, (2, 48)).astype(np.float32)
+    fields = dict(scale=np.full(48, 0.47, np.float32), bias=np.full(48, 120, np.float32), more='more' in parts)
+    fields |= dict(shortcut_scale=np.full(48, 60, np.float32))
+    fields |= dict(gate=factor) if 'factor' in parts else {}
+    fields |= dict(summand=summand) if 'summand' in parts else {}
+    multiply = (factor if 'factor' in parts else 1) + ('more' in parts) * np.ones(48)
+    add = 120 + 60 * summand * ('summand' in parts)
+    got = compute('scaled', source, out, threads, padding=0, **fields)
+    want = 0.47 * numbers(source)[0].permute(1, 2, 0).numpy() * multiply[:40] + add[:40]
+    assert_rounded(got, want.round().clip(0, 255))
+
+
+def test_a_convolution_gates_other_results():
+    source, out = random_map(64, 6, 9), Map((6, 9, 64), 1, 0, np.ones(64))
+    packed, unit, _ = packing.direct(weights(64, 64, 1), 64, wide=False)
+    scale, bias = np.float32(unit / 100), np.linspace(-1, 1, 64, dtype=np.float32)
+    exact = F.conv2d(numbers(source), whole(weights(64, 64, 1), unit))[0].permute(1, 2, 0).numpy() * scale + bias
+    values, got = np.random.RandomState(0).randn(2, 6, 9, 64).astype(np.float32)
+    fields = dict(out=got, out_row=4 * 9 * 64, out_pixel=4 * 64, floats=1, gate=values, kernel=1, stride=1)
+    compute('direct', source, out, padding=0, weight=packed, scale=scale, bias=bias, **fields)
+    np.testing.assert_allclose(got, values / (1 + np.exp(-exact)), atol=1e-3)
 
 
 def test_max_pool_and_pixels():

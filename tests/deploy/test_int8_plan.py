@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmseg_bisenet.deploy.int8 import library, memory, ranges
+from mmseg_bisenet.deploy.int8 import layers, library, memory, packing, ranges
 from mmseg_bisenet.deploy.int8.network import Int8Network
 from mmseg_bisenet.deploy.int8.plan import plan
 from mmseg_bisenet.errors import InputError
@@ -74,6 +74,28 @@ class Gated(nn.Module):
         return x * torch.sigmoid(self.attention(F.adaptive_avg_pool2d(x, 1))) + 0.5
 
 
+class Attended(nn.Module):
+    """As V1's fusion and V2's guided aggregation: attention of channels, added and not, and a gate of the same size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4, 24, 3, stride=2, padding=1)
+        self.squeeze, self.excite = nn.Conv2d(24, 8, 1), nn.Conv2d(8, 24, 1, bias=False)
+        self.value = nn.Conv2d(24, 24, 3, padding=1, groups=24)
+        self.gate = nn.Conv2d(24, 24, 1)
+        self.second = nn.Conv2d(24, 24, 3, padding=1)
+
+    def attention(self, x):
+        return torch.sigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1)))))
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        x = x * self.attention(x) + x
+        x = self.value(x) * torch.sigmoid(self.gate(x))
+        y = self.second(x)
+        return y * self.attention(y) + F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1))).repeat(1, 3, 1, 1)
+
+
 class Plain(nn.Module):
     """Other activations, a dilated and a grouped convolution, additions of two results, and outputs read twice."""
 
@@ -93,8 +115,9 @@ class Plain(nn.Module):
 
 CASES = dict(
     joined=(Joined(), 16, dict(Convolution=5, Pool=1, Other=2)),
-    gated=(Gated(), 32, dict(Convolution=7, Gate=1, Other=5)),
-    corners=(Gated(True), 32, dict(Convolution=7, Gate=1, Other=5)),
+    gated=(Gated(), 32, dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1, Other=1)),
+    corners=(Gated(True), 32, dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1, Other=1)),
+    attended=(Attended(), 24, dict(Convolution=5, Mean=3, Linear=5, Scaled=2, Other=2)),
     plain=(Plain(), 16, dict(Convolution=4, Other=5)),
 )
 
@@ -134,3 +157,42 @@ def test_weights_are_kept_once():
     found = Int8Network(steps, ranges.measure(steps, images))
     assert not found.plan.constants and all(step.weight.is_meta for step in found.plan.convolutions)
     assert all(fields['weight'].dtype == np.int8 for _, fields in found.packed.values())
+
+
+class Head(nn.Sequential):
+    """As the end of both networks: a 3x3 convolution of many channels under the classifier."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.Dropout2d(0.1), nn.Conv2d(128, classes, 1))
+
+
+@pytest.mark.parametrize('classes', [1, 5, 19, 33])
+@torch.no_grad()
+def test_a_head_and_its_classifier_are_one_kernel(classes, monkeypatch):
+    """It gives the very scores of two kernels, and does not store the channels in between."""
+    torch.manual_seed(classes)
+    network = Network(nn.Sequential(nn.Conv2d(4, 64, 3, stride=2, padding=1), nn.ReLU()), 64).eval()
+    network.decode_head = Head(classes).eval()
+    network.backbone[0].weight /= 100
+    images = np.random.RandomState(0).randint(0, 256, (2, *SHAPE, 3), np.uint8)
+    measured = ranges.measure(plan(network, SHAPE), images)
+    found = Int8Network(plan(network, SHAPE), measured)
+    got = found(torch.from_numpy(images))
+    assert len(found._own.run._calls) == 2 and len(found._own.run._maps) == 2
+    pixels = F.pad(torch.from_numpy(images), (0, 1), value=CONSTANT).permute(0, 3, 1, 2).float()
+    want = network.decode_head(network.backbone(pixels))
+    assert (got - want).square().mean().sqrt() < 0.1 * want.std()
+    monkeypatch.setattr(packing, 'is_pointwise', lambda step: False)
+    separate = Int8Network(plan(network, SHAPE), measured)
+    assert torch.equal(separate(torch.from_numpy(images)), got)
+    assert len(separate._own.run._calls) == 3 and len(separate._own.run._maps) == 3
+
+
+@pytest.mark.parametrize('tiles, threads, want', [(512, 1, 48), (512, 2, 42), (32, 2, 18), (1, 4, 6), (8192, 2, 48)])
+def test_blocks_of_tiles_share_the_work_evenly(tiles, threads, want):
+    block = layers.tiles_of_block(tiles, threads)
+    assert block == want and block % layers.GROUP == 0
+    load = [0] * threads
+    for first in range(0, tiles, block):
+        load[load.index(min(load))] += min(block, tiles - first)
+    assert max(load) <= 1.04 * tiles / threads + layers.GROUP

@@ -182,7 +182,7 @@ def test_compile_in_int8_gives_the_labels_of_the_network(in_int8, segmentor, str
     agreement = np.mean(in_int8(images) == exact(images))
     assert 0.97 < agreement < 1  # `load` has verified 98 %, ties aside
     kinds = [kind for kind, _ in in_int8.engine.packed.values()]
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == dict(direct=25, winograd=14, depthwise=17)
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == dict(direct=25, winograd=14, depthwise=17, linear=1)
 
 
 @needs_kernels
@@ -196,6 +196,12 @@ def test_ranges_are_saved_and_loaded_without_images(in_int8, segmentor, streets,
     assert torch.equal(in_int8.engine(image), again.engine(image))
     with pytest.raises(InputError, match=r'ranges.json has the ranges of other weights; calibrate these with images'):
         load(mmseg_bisenet.get_model(CONFIG), **INT8, calibration=path)
+    found = in_int8.engine.ranges
+    older = {name: value for name, value in found.largest.items() if name != 'relu_7'}
+    other = tmp_path / 'older.json'
+    ranges.Ranges(older, found.weights).save(other)
+    with pytest.raises(InputError, match=r'older.json is of another version .* the range of relu_7 is missing'):
+        load(segmentor, **INT8, calibration=other)
     with pytest.raises(InputError, match=r'runtime openvino in int8 takes no file of ranges; take compile'):
         load(segmentor, None, 'openvino', 'int8', SHAPE, calibration=path)
     path.write_text('[]')
@@ -248,7 +254,7 @@ def test_ranges_of_other_layers_or_of_a_pipe(in_int8, segmentor, tmp_path):
     less = dict(list(found.largest.items())[1:])
     for number, largest in enumerate((more, less)):
         ranges.Ranges(largest, found.weights).save(tmp_path / f'{number}.json')
-        with pytest.raises(InputError, match=r'json has the ranges of other weights; calibrate these with images'):
+        with pytest.raises(InputError, match=r'json is of another version .* the range of .* is missing'):
             load(segmentor, **INT8, calibration=tmp_path / f'{number}.json')
     os.mkfifo(tmp_path / 'pipe.json')
     with pytest.raises(InputError, match=r'pipe.json is a pipe or a device; save what it gives to a file'):

@@ -2,13 +2,15 @@
 
 How it works, in the order of the files:
 
-- ``plan`` reads the network's graph from torch.export and makes a list of steps. A convolution takes the addition and
-  the ReLU behind it into itself, a gate its resizing and its sigmoid. What no kernel computes, PyTorch computes in
-  float32.
+- ``plan`` reads the network's graph from torch.export and makes a list of ``steps``. A convolution takes the addition
+  and the ReLU behind it into itself, a gate its resizing and its sigmoid. What no kernel computes, PyTorch computes in
+  float32: nothing of V2, and V1's nearest upsampling. An operator of PyTorch takes 0.1 ms even on a small map, because
+  its code is no longer in the caches when its turn comes.
 - ``ranges`` measures on images how large each value becomes. They are a small file, which loads without images.
 - ``packing`` quantizes weights, and orders them as the kernels read them; ``maps`` says how feature maps lie in memory,
   and ``memory`` lets large ones share it.
-- ``network`` has the packed weights, which all threads share, and ``run`` the maps and the calls of one thread.
+- ``network`` has the packed weights, which all threads share, and ``run`` the maps and the calls of one thread;
+  ``layers`` has what the kernels are given.
 - ``library`` compiles ``kernels/*.h`` once for this machine's CPU, and loads them.
 
 The kernels, each called by all threads at the same time, which take rows or tiles until none is left:
@@ -18,6 +20,9 @@ The kernels, each called by all threads at the same time, which take rows or til
   exact in 16 bits. Then each of the 36 values of a tile is quantized with a scale of its own, over the channels. One
   scale for all tiles, from images seen beforehand, as in LoWino (Li et al., ICPP 2021), has three to five times the
   error: 98.7 % of the labels of CamVid's validation images equal float32's, and 99.4 % with a scale for each tile.
+  The head's kernel multiplies each tile by the classifier's weights at once, and keeps only the scores: its 1024
+  channels would take 8 MB at 512x1024.
+- ``mean``, ``linear`` and ``scaled``: attention over channels, of which only the map is bytes.
 - ``depthwise``, ``max_pool``, ``gate``, and ``pixels``, which copies the image.
 
 Weights have one scale for each output channel. Convolutions that read the image have weights of 16 bits, in two bytes:

@@ -17,12 +17,13 @@ FLAGS = ('-O3', '-march=native', '-std=c++17', '-shared', '-fPIC', '-fvisibility
 INSTRUCTIONS = {'avx512bw', 'avx512vl', 'avx512_vnni', 'avx512vbmi'}
 POINTERS = {
     *'source out weight scale bias shortcut shortcut_scale starts units scratch order first'.split(),
-    *'gate summand rows columns'.split(),
+    *'gate summand rows columns classifier'.split(),
 }
 FIELDS = (
     'next threads source in_row in_pixel out out_row out_pixel height width outputs depth kernel stride wide floats '
     'zero weight scale bias shortcut shortcut_row shortcut_pixel shortcut_scale relu starts units tiles scratch '
-    'scratch_bytes order first gate summand small_width rows columns'
+    'scratch_bytes order first gate summand small_width rows columns classifier '
+    'sigmoid more'
 )
 
 

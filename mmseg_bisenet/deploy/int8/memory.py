@@ -4,7 +4,8 @@ import numpy as np
 from torch.fx import Node
 
 from mmseg_bisenet.deploy.int8.maps import size
-from mmseg_bisenet.deploy.int8.plan import Plan, shape_of
+from mmseg_bisenet.deploy.int8.plan import Plan
+from mmseg_bisenet.deploy.int8.steps import shape_of
 
 SMALL = 2**18  # bytes; smaller maps have memory of their own, whose surroundings are prepared once
 

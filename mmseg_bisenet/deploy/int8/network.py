@@ -10,9 +10,10 @@ from torch.fx import Node
 
 from mmseg_bisenet.deploy.int8 import packing
 from mmseg_bisenet.deploy.int8.maps import padded
-from mmseg_bisenet.deploy.int8.plan import Convolution, Other, Plan, Pool, parts_of, shape_of
+from mmseg_bisenet.deploy.int8.plan import Plan
 from mmseg_bisenet.deploy.int8.ranges import Ranges
 from mmseg_bisenet.deploy.int8.run import Run
+from mmseg_bisenet.deploy.int8.steps import Convolution, Linear, Other, Pool, parts_of, shape_of
 
 Packed = tuple[str, dict[str, Any]]  # a kernel, and values of the fields of its layer
 
@@ -30,6 +31,8 @@ class Int8Network:
         self.stored = set(plan.stored)
         self.scales = self._scales()
         self.packed = {step.output: self._pack(step) for step in plan.convolutions}
+        self.packed |= {step.output: _linear(step) for step in plan.steps if isinstance(step, Linear)}
+        self.inside = self._inside()
         self._drop_weights()
         self._own = threading.local()
 
@@ -47,8 +50,21 @@ class Int8Network:
         """Only their shapes are needed from now on, and what PyTorch computes with."""
         used = {value for step in self.plan.steps if isinstance(step, Other) for value in step.output.all_input_nodes}
         self.plan.constants = {node: value for node, value in self.plan.constants.items() if node in used}
-        for step in self.plan.convolutions:
-            step.weight = step.weight.to('meta')
+        for step in self.plan.steps:
+            if isinstance(step, Convolution | Linear):
+                step.weight = step.weight.to('meta')
+
+    def _inside(self) -> dict[Node, Convolution]:
+        """The classifier by what it reads, if the Winograd kernel of that computes both: its many channels are not
+        stored then.
+        """
+        steps = {step.output: step for step in self.plan.convolutions}
+        classifier = steps.get(self.plan.logits)
+        step = steps.get(classifier.source) if classifier else None
+        if not classifier or not step or not packing.is_winograd(step) or not packing.is_pointwise(classifier):
+            return {}
+        more = step.shortcut or classifier.shortcut or step.gated or classifier.gated
+        return {} if more or len(step.output.users) > 1 else {step.output: classifier}
 
     def _scales(self) -> dict[Node, tuple[np.ndarray, int]]:
         """The scale of each channel, and the zero, of every value that is stored in bytes."""
@@ -78,7 +94,8 @@ class Int8Network:
             weight = weight * np.repeat(in_scale, len(weight) // len(in_scale))[:, None, None, None]
         else:
             weight = weight * in_scale[:, None, None]
-        out_scale, out_zero = self.scales.get(step.output, (np.ones(len(weight)), 0))
+        floats = np.ones(len(weight)), 0
+        out_scale, out_zero = floats if step.gated else self.scales.get(step.output, floats)
         out_scale = np.pad(out_scale, more, constant_values=1)
         bias = np.pad(bias, more) / out_scale + out_zero
         fields: dict[str, Any] = {}
@@ -104,5 +121,21 @@ class Int8Network:
             bias -= in_zero * sums * fields['scale']
         fields['bias'] = bias
         for name in {'scale', 'bias', 'shortcut_scale', 'units'} & set(fields):
-            fields[name] = np.ascontiguousarray(fields[name], np.float32)
-        return kernel, fields
+            fields[name] = np.float32(fields[name])
+        return kernel, {name: _aligned(value) for name, value in fields.items()}
+
+
+def _linear(step: Linear) -> Packed:
+    more = padded(len(step.weight)) - len(step.weight)
+    weight = np.pad(step.weight[..., 0, 0].T.numpy(), ((0, 0), (0, more)))
+    return 'linear', dict(weight=_aligned(weight), bias=_aligned(np.pad(step.bias.numpy(), (0, more))))
+
+
+def _aligned(value: Any) -> Any:
+    """An array in whole cache lines: a vector that lies in two of them takes twice the time to read."""
+    if not isinstance(value, np.ndarray):
+        return value
+    memory = np.empty(value.nbytes + 64, np.uint8)
+    found = memory[-memory.ctypes.data % 64 :][: value.nbytes].view(value.dtype).reshape(value.shape)
+    found[...] = value
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 from mmseg_bisenet.deploy.int8.maps import LANES, padded
 
 if TYPE_CHECKING:
-    from mmseg_bisenet.deploy.int8.plan import Convolution
+    from mmseg_bisenet.deploy.int8.steps import Convolution
 
 COLUMNS, POINTS = 64, 36
 WIDE = 32512  # the largest weight of two bytes
@@ -23,7 +23,12 @@ def is_winograd(step: 'Convolution') -> bool:
     """Whether a convolution takes a quarter of the products."""
     outputs, inputs, kernel, _ = step.weight.shape
     plain = kernel == 3 and step.stride == 1 and step.groups == 1
-    return plain and inputs % 32 == 0 and inputs <= WIDEST and outputs % COLUMNS == 0
+    return plain and inputs % 64 == 0 and inputs <= WIDEST and outputs % COLUMNS == 0
+
+
+def is_pointwise(step: 'Convolution') -> bool:
+    """Whether each output pixel reads one input pixel, of the same place."""
+    return step.weight.shape[-1] == 1 and step.stride == 1 and step.groups == 1
 
 
 def fits_wide(weight: np.ndarray) -> bool:

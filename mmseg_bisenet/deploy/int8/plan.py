@@ -3,6 +3,7 @@
 A convolution takes the addition and the ReLU behind it into itself. Values between the steps of kernels are bytes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,19 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 
 from mmseg_bisenet.deploy.int8.maps import LANES
+from mmseg_bisenet.deploy.int8.steps import (
+    Convolution,
+    Gate,
+    Linear,
+    Mean,
+    Other,
+    Pool,
+    Scaled,
+    Step,
+    is_vector,
+    parts_of,
+    shape_of,
+)
 
 aten = torch.ops.aten
 RELU = (aten.relu.default, aten.relu_.default)
@@ -21,51 +35,6 @@ POSITIVE = {*ADD, aten.mul.Tensor, aten.adaptive_avg_pool2d.default, aten.avg_po
 POSITIVE |= {aten.max_pool2d.default, aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec}
 DEFAULTS = (None, [1, 1], [0, 0], [1, 1], 1)  # bias, stride, padding, dilation and groups of a convolution
 LARGEST_STRIDE = 8  # that the memory behind a map has room for
-
-
-@dataclass
-class Convolution:
-    """``output`` is the last node that it computes."""
-
-    output: Node
-    source: Node
-    weight: Tensor
-    bias: Tensor
-    stride: int
-    groups: int
-    relu: bool = False
-    shortcut: Node | None = None
-
-
-@dataclass
-class Pool:
-    """The largest of a square."""
-
-    output: Node
-    source: Node
-    kernel: int
-    stride: int
-
-
-@dataclass
-class Gate:
-    """``source * sigmoid(resized gate) + resized summand``."""
-
-    output: Node
-    source: Node
-    gate: Node
-    align_corners: bool
-    summand: Node | None = None
-
-
-@dataclass
-class Other:
-    """By PyTorch, in float32."""
-
-    output: Node
-
-
-Step = Convolution | Pool | Gate | Other
 
 
 @dataclass
@@ -90,12 +59,12 @@ class Plan:
 
     @property
     def stored(self) -> list[Node]:
-        """The values that lie in maps of bytes, in order: what kernels read, what pools and gates give, and the parts
-        of what is joined.
+        """The values that lie in maps of bytes, in order: what kernels read, what all but convolutions and means
+        give, and the parts of what is joined.
         """
-        read = {step.source for step in self.steps if not isinstance(step, Other)}
+        read = {step.source for step in self.steps if not isinstance(step, Linear | Other)}
         read |= {step.shortcut for step in self.convolutions if step.shortcut is not None}
-        read |= {step.output for step in self.steps if isinstance(step, Pool | Gate)}
+        read |= {step.output for step in self.steps if isinstance(step, Pool | Gate | Scaled)}
         nodes = [self.image, *(step.output for step in self.steps)]
         for node in reversed(nodes):
             if node in read and self.joins(node):
@@ -145,13 +114,17 @@ class _Planner:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.steps: dict[Node, Step] = {}  # by the last node of each
+        self._kinds: list[Callable[[Node], Step | None]] = [
+            *(self._convolution, self._behind_convolution, self._pool, self._gate, self._gated),
+            *(self._mean, self._linear, self._behind_linear, self._scaled),
+        ]
 
     def run(self, graph: Graph) -> Plan:
         for node in graph.nodes:
             if node.op != 'call_function':
                 continue
-            step = self._convolution(node) or self._behind_convolution(node) or self._pool(node) or self._gate(node)
-            self.steps[node] = step or Other(node)
+            found = (make(node) for make in self._kinds)
+            self.steps[node] = next((step for step in found if step), Other(node))
             if self._is_positive(node):
                 self.plan.positive.add(node)
         self.plan.steps = list(self.steps.values())
@@ -234,6 +207,71 @@ class _Planner:
                     return step
         return None
 
+    def _gated(self, node: Node) -> Convolution | None:
+        """A product of two convolutions, of which the second goes through a sigmoid."""
+        if node.target is not aten.mul.Tensor:
+            return None
+        for value, gate in map(_node, (node.args, node.args[::-1])):
+            if not isinstance(gate, Node) or gate.target is not aten.sigmoid.default or len(gate.users) > 1:
+                continue
+            other, step = self._alone(value), self._alone(gate.args[0])
+            if not other or not step or other.gated or step.relu or step.shortcut:
+                continue
+            del self.steps[gate], self.steps[step.output]
+            step.gated, step.output = value, node
+            return step
+        return None
+
+    def _mean(self, node: Node) -> Mean | None:
+        if node.target is not aten.adaptive_avg_pool2d.default or node.args[1] != [1, 1]:
+            return None
+        return None if is_vector(node.args[0]) else Mean(node, _node(node.args[0]))
+
+    def _linear(self, node: Node) -> Linear | None:
+        if node.target is not aten.conv2d.default or not is_vector(node) or not is_vector(node.args[0]):
+            return None
+        source, weight_of, bias_of = map(_node, (*node.args[:2], [*node.args, None][2]))
+        weight, bias = self.plan.constants.get(weight_of), self.plan.constants.get(bias_of)
+        if weight is None or weight.shape[1:] != (*shape_of(source)[1:2], 1, 1):
+            return None
+        if not isinstance(self.steps.get(source), Mean | Linear):
+            return None
+        return Linear(node, source, weight, torch.zeros(len(weight)) if bias is None else bias)
+
+    def _behind_linear(self, node: Node) -> Linear | None:
+        """A ReLU or a sigmoid."""
+        step = self.steps.get(node.args[0]) if node.args and isinstance(node.args[0], Node) else None
+        if not isinstance(step, Linear) or len(step.output.users) > 1 or step.sigmoid:
+            return None
+        if node.target not in (*RELU, aten.sigmoid.default):
+            return None
+        del self.steps[step.output]
+        step.relu, step.sigmoid = step.relu or node.target in RELU, node.target is aten.sigmoid.default
+        step.output = node
+        return step
+
+    def _scaled(self, node: Node) -> Scaled | None:
+        if node.target not in (*ADD, aten.mul.Tensor) or len(node.all_input_nodes) != 2 or is_vector(node):
+            return None
+        for value, other in map(_node, (node.args, node.args[::-1])):
+            step = self.steps.get(value)
+            alone = isinstance(step, Scaled) and len(value.users) == 1 and not step.summand
+            before = step if isinstance(step, Scaled) and alone and node.target in ADD else None
+            if before and other is before.source and not before.more:
+                before.more = True
+            elif not isinstance(self.steps.get(other), Linear) or shape_of(other)[1] != shape_of(node)[1]:
+                continue
+            elif node.target is aten.mul.Tensor:
+                return Scaled(node, value, factor=other)
+            elif not before:
+                return Scaled(node, value, summand=other)
+            else:
+                before.summand = other
+            del self.steps[value]
+            before.output = node
+            return before
+        return None
+
     def _alone(self, node: Any) -> Convolution | None:
         """The convolution that gives a value, if nothing else reads it."""
         step = self.steps.get(node) if isinstance(node, Node) else None
@@ -245,17 +283,6 @@ class _Planner:
             return None
         bilinear = node.target is aten.upsample_bilinear2d.vec and node.args[3:] in ((), (None,))
         return _node(node.args[0]) if bilinear else None
-
-
-def shape_of(node: Node) -> tuple[int, ...]:
-    """Of the value, (1, C, H, W)."""
-    return tuple(node.meta['val'].shape)
-
-
-def parts_of(node: Node) -> list[Node]:
-    """What a concatenation joins."""
-    parts: Any = node.args[0]
-    return list(parts)
 
 
 def _node(argument: Any) -> Any:

@@ -68,12 +68,17 @@ class Ranges:
         """These, if they are of that plan's network.
 
         Raises:
-            InputError: they were measured on other weights.
+            InputError: they were measured on other weights, or by a version that stored other values in bytes.
         """
-        if self.weights != checksum(plan) or {node.name for node in plan.stored} != set(self.largest):
+        if self.weights != checksum(plan):
             raise InputError(
                 f'calibration file {path} has the ranges of other weights; calibrate these with images, and save the '
                 'ranges again'
+            )
+        if others := {node.name for node in plan.stored} ^ set(self.largest):
+            raise InputError(
+                f'calibration file {path} is of another version of mmseg_bisenet: the range of {min(others)} is '
+                'missing or superfluous; calibrate with images, and save the ranges again'
             )
         return self
 

@@ -1,5 +1,6 @@
 """The maps of one thread, and the calls that compute one image."""
 
+import ctypes
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,18 +11,28 @@ from torch import Tensor
 from torch.fx import Node
 
 from mmseg_bisenet.deploy.int8 import library
+from mmseg_bisenet.deploy.int8.layers import (
+    COLUMNS,
+    FACTORS,
+    GROUP,
+    PIXELS,
+    POINTS,
+    between,
+    channels,
+    from_map,
+    point,
+    rescaling,
+    tiles_of_block,
+    to_map,
+)
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, padded
 from mmseg_bisenet.deploy.int8.memory import Memory
-from mmseg_bisenet.deploy.int8.plan import Convolution, Gate, Other, Pool, parts_of, shape_of
+from mmseg_bisenet.deploy.int8.steps import Convolution, Gate, Linear, Mean, Other, Pool, Scaled, parts_of, shape_of
 from mmseg_bisenet.models.inference.fold import CONSTANT
-from mmseg_bisenet.upsampling import taps
 
 if TYPE_CHECKING:
     from mmseg_bisenet.deploy.int8.network import Int8Network
-
-TILES, GROUP = 48, 12  # of a block, and of those that are multiplied together, as in kernels/winograd.h
-POINTS, COLUMNS, FACTORS = 36, 64, 48  # as there
 
 
 class Run:
@@ -35,10 +46,12 @@ class Run:
         self._network, self._plan, self._threads = network, network.plan, threads
         self._maps: dict[Node, Map] = {}
         self._floats: dict[Node, Tensor] = {}
+        self._kernels_floats: set[Node] = set()  # of convolutions: they stay where they are
         self._kept: list[Any] = []  # what layers point to
         self._dequantized: set[Node] = set()
         self._halos = [self._halo(of_image) for of_image in (False, True)]
-        self._memory = Memory(self._plan, {node: self._whole(node) for node in self._plan.stored}, self._halos[False])
+        maps = [node for node in self._plan.stored if node not in network.inside]
+        self._memory = Memory(self._plan, {node: self._whole(node) for node in maps}, self._halos[False])
         image = self._map(self._plan.image)
         self._pixels = Layer(height=image.height, width=image.width, in_row=3 * image.width, zero=int(CONSTANT))
         self._pixels.out, self._pixels.out_row = image.address(), image.row
@@ -58,13 +71,21 @@ class Run:
 
     def _of(self, step: Any) -> list[Callable[[], Any]]:
         if isinstance(step, Convolution):
-            return [self._convolution(step)]
+            if step.source in self._network.inside:
+                return []
+            return [self._convolution(step), *(self._outputs(step.output) if step.gated else [])]
         if isinstance(step, Pool):
             source, out = self._map(step.source), self._map(step.output)
-            layer = _layer(source, step.kernel // 2, kernel=step.kernel, stride=step.stride)
-            return [self._call('max_pool', _to(layer, out))]
+            layer = from_map(source, step.kernel // 2, kernel=step.kernel, stride=step.stride)
+            return [self._call('max_pool', to_map(layer, out))]
         if isinstance(step, Gate):
             return [*self._inputs(step.gate, step.summand), self._gate(step)]
+        if isinstance(step, Mean):
+            return [self._mean(step)]
+        if isinstance(step, Linear):
+            return [self._linear(step)]
+        if isinstance(step, Scaled):
+            return [self._scaled(step)]
         return self._other(step)
 
     def _frames(self, node: Node) -> list[Callable[[], None]]:
@@ -83,46 +104,65 @@ class Run:
         return partial(library.run, kernel, layer, self._threads)
 
     def _convolution(self, step: Convolution) -> Callable[[], None]:
-        kernel, fields = self._network.packed[step.output]
-        source = self._map(step.source)
-        outputs, _, size, _ = step.weight.shape
-        height, width = shape_of(step.output)[2:]
-        layer = _layer(source, size // 2, kernel=size, stride=step.stride, relu=step.relu)
-        for name, value in fields.items():
-            setattr(layer, name, value.ctypes.data if isinstance(value, np.ndarray) else value)
-        if step.output in self._network.stored:
-            _to(layer, self._map(step.output))
+        kernel = self._network.packed[step.output][0]
+        source, inside = self._map(step.source), self._network.inside.get(step.output)
+        size, (height, width) = step.weight.shape[-1], shape_of(step.output)[2:]
+        layer = from_map(source, size // 2, kernel=size, stride=step.stride)
+        self._set(layer, step)
+        scores, kept = 0, []
+        if inside is None:
+            self._set_output(layer, step)
         else:
-            result = torch.zeros(height, width, padded(outputs))
-            self._floats[step.output] = result[..., :outputs].permute(2, 0, 1)[None]
-            layer.height, layer.width, layer.outputs, layer.floats = *result.shape, 1
-            layer.out, layer.out_row, layer.out_pixel = result.data_ptr(), 4 * result.stride(0), 4 * result.stride(1)
+            layer.height, layer.width, layer.outputs = height, width, len(step.weight)
+            classifier = Layer(depth=layer.outputs // 4)
+            self._set(classifier, inside)
+            self._set_output(classifier, inside)
+            layer.classifier, scores, kept = ctypes.addressof(classifier), PIXELS * classifier.outputs, [classifier]
+        if kernel == 'winograd':
+            tiles = -(-height // 4) * -(-width // 4)
+            layer.tiles = tiles_of_block(tiles, self._threads)
+            of_tile = POINTS * source.stored + 4 * FACTORS + 4 * scores
+            self._give_scratch(layer, layer.tiles * of_tile + 4 * GROUP * POINTS * COLUMNS)
+        return self._call(kernel, layer, *kept)
+
+    def _set(self, layer: Layer, step: Convolution) -> None:
+        """What a convolution multiplies by and adds."""
+        for name, value in self._network.packed[step.output][1].items():
+            setattr(layer, name, value.ctypes.data if isinstance(value, np.ndarray) else value)
+        layer.relu = step.relu
         if step.shortcut is not None:
             other = self._map(step.shortcut)
             layer.shortcut, layer.shortcut_row, layer.shortcut_pixel = other.address(), other.row, other.pixel
-        if kernel == 'winograd':
-            tiles = -(-height // 4) * -(-width // 4)
-            layer.tiles = min(TILES, -(-tiles // (self._threads * GROUP)) * GROUP)
-            patches = layer.tiles * (POINTS * source.stored + 4 * FACTORS)
-            self._give_scratch(layer, patches + 4 * GROUP * POINTS * COLUMNS)
-        return self._call(kernel, layer, fields)
+        if step.gated is not None:
+            layer.gate = self._floats[step.gated].data_ptr()
+
+    def _set_output(self, layer: Layer, step: Convolution) -> None:
+        """Where its results go: a map of bytes, or floats."""
+        if step.output in self._network.stored and not step.gated:
+            to_map(layer, self._map(step.output))
+            return
+        outputs = len(step.weight)
+        result = torch.zeros(*shape_of(step.output)[2:], padded(outputs))
+        self._kernels_floats.add(step.output)
+        self._kept.append(result)
+        self._floats[step.output] = result[..., :outputs].permute(2, 0, 1)[None]
+        layer.height, layer.width, layer.outputs, layer.floats = *result.shape, 1
+        layer.out, layer.out_row, layer.out_pixel = result.data_ptr(), 4 * result.stride(0), 4 * result.stride(1)
 
     def _gate(self, step: Gate) -> Callable[[], None]:
         source, out = self._map(step.source), self._map(step.output)
-        channels, large, small = out.bytes.shape[2], out.bytes.shape, shape_of(step.gate)[2:]
-        arrays = dict(
-            scale=np.pad(source.scale / out.scale, (0, out.stored - channels)).astype(np.float32),
-            shortcut_scale=np.pad(1 / out.scale, (0, out.stored - channels)).astype(np.float32),
-            bias=np.full(out.stored, out.zero, np.float32),
-            rows=between(small[0], large[0], step.align_corners),
-            columns=between(small[1], large[1], step.align_corners),
+        large, small = shape_of(step.output)[1:], shape_of(step.gate)[2:]
+        arrays = rescaling(source, out) | dict(
+            rows=between(small[0], large[1], step.align_corners),
+            columns=between(small[1], large[2], step.align_corners),
         )
-        layer = _to(_layer(source, 0, small_width=small[1]), out)
-        for name, value in arrays.items():
-            setattr(layer, name, value.ctypes.data)
+        layer = to_map(from_map(source, 0, small_width=small[1]), out)
+        point(layer, arrays)
         maps = {}
         for name, node in (('gate', step.gate), ('summand', step.summand)):
-            if node is not None:
+            if node in self._kernels_floats:
+                setattr(layer, name, self._floats[node].data_ptr())
+            elif node is not None:
                 maps[node] = torch.zeros(*small, out.stored)
                 setattr(layer, name, maps[node].data_ptr())
         self._give_scratch(layer, 2 * 4 * small[1] * out.stored)
@@ -130,10 +170,38 @@ class Run:
 
         def call() -> None:
             for node, values in maps.items():
-                values[..., :channels] = self._floats[node][0].permute(1, 2, 0)
+                values[..., : large[0]] = self._floats[node][0].permute(1, 2, 0)
             run()
 
         return call
+
+    def _mean(self, step: Mean) -> Callable[[], None]:
+        source = self._map(step.source)
+        scale = channels(source.scale / (source.height * source.width), source.stored)
+        layer = from_map(source, 0, height=source.height, width=source.width, scale=scale.ctypes.data)
+        return self._call('mean', self._to_vector(layer, step.output), scale)
+
+    def _linear(self, step: Linear) -> Callable[[], None]:
+        layer = Layer(source=self._floats[step.source].data_ptr(), depth=step.weight.shape[1])
+        layer.relu, layer.sigmoid = step.relu, step.sigmoid
+        point(layer, self._network.packed[step.output][1])
+        return self._call('linear', self._to_vector(layer, step.output))
+
+    def _to_vector(self, layer: Layer, node: Node) -> Layer:
+        channels = shape_of(node)[1]
+        result = torch.zeros(padded(channels))
+        self._floats[node] = result[:channels].view(1, -1, 1, 1)
+        layer.out, layer.outputs = result.data_ptr(), len(result)
+        return layer
+
+    def _scaled(self, step: Scaled) -> Callable[[], None]:
+        source, out = self._map(step.source), self._map(step.output)
+        layer, arrays = to_map(from_map(source, 0, more=step.more), out), rescaling(source, out)
+        point(layer, arrays)
+        for name, node in (('gate', step.factor), ('summand', step.summand)):
+            if node is not None:
+                setattr(layer, name, self._floats[node].data_ptr())
+        return self._call('scaled', layer, arrays)
 
     def _other(self, step: Other) -> list[Callable[[], Any]]:
         node = step.output
@@ -150,13 +218,16 @@ class Run:
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), value)
             self._floats[node] = node.target(*args, **kwargs)  # type: ignore[operator]
 
-        calls.append(compute)
-        if node in self._network.stored:
-            target = self._map(node)
-            inverse = torch.from_numpy(1 / target.scale).float().view(-1, 1, 1)
-            to = torch.from_numpy(target.bytes).permute(2, 0, 1)
-            calls.append(lambda: to.copy_((self._floats[node][0] * inverse).add_(target.zero).round_().clamp_(0, 255)))
-        return calls
+        return [*calls, compute, *self._outputs(node)]
+
+    def _outputs(self, node: Node) -> list[Callable[[], Any]]:
+        """The call that stores floats in bytes, if a kernel reads them."""
+        if node not in self._network.stored:
+            return []
+        target = self._map(node)
+        inverse = torch.from_numpy(1 / target.scale).float().view(-1, 1, 1)
+        to = torch.from_numpy(target.bytes).permute(2, 0, 1)
+        return [lambda: to.copy_((self._floats[node][0] * inverse).add_(target.zero).round_().clamp_(0, 255))]
 
     def _inputs(self, *nodes: Node | None) -> list[Callable[[], Any]]:
         """Calls that give maps of bytes as floats, once each."""
@@ -212,27 +283,3 @@ class Run:
         scratch = np.empty(self._threads * layer.scratch_bytes + 64, np.uint8)
         layer.scratch = -(-scratch.ctypes.data // 64) * 64
         self._kept.append(scratch)
-
-
-def _layer(source: Map, padding: int, **fields: int) -> Layer:
-    return Layer(
-        source=source.address(padding),
-        in_row=source.row,
-        in_pixel=source.pixel,
-        depth=source.stored // 4,
-        zero=source.zero,
-        **fields,
-    )
-
-
-def _to(layer: Layer, out: Map) -> Layer:
-    layer.out, layer.out_row, layer.out_pixel = out.address(), out.row, out.pixel
-    layer.height, layer.width, layer.outputs = out.height, out.width, out.stored
-    return layer
-
-
-def between(small: int, large: int, align_corners: bool) -> np.ndarray:
-    """:func:`mmseg_bisenet.upsampling.taps` as the kernel reads them."""
-    found = np.empty(large, dict(names=('first', 'second', 'part'), formats=('i4', 'i4', 'f4')))
-    found['first'], found['second'], found['part'] = taps(small, large, align_corners)
-    return found

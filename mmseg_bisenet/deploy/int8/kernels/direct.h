@@ -28,13 +28,36 @@ void direct_block(const Layer &layer, int64_t y, int64_t x, int64_t k, const int
                 }
             }
     }
+    __m512 scale[VECTORS], bias[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++) {
-        const __m512 scale = _mm512_loadu_ps(layer.scale + k + LANES * v);
-        const __m512 bias = _mm512_loadu_ps(layer.bias + k + LANES * v);
+        scale[v] = _mm512_loadu_ps(layer.scale + k + LANES * v);
+        bias[v] = _mm512_loadu_ps(layer.bias + k + LANES * v);
+    }
+    if (layer.floats) {
 #pragma GCC unroll 12
         for (int p = 0; p < PIXELS; p++)
-            if (x + p < layer.width) finish(layer, y, x + p, k + LANES * v, scale, bias, sums[p][v]);
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++)
+                if (x + p < layer.width) finish(layer, y, x + p, k + LANES * v, scale[v], bias[v], sums[p][v]);
+        return;
+    }
+    uint8_t *const to = layer.out + y * layer.out_row + x * layer.out_pixel + k;
+#pragma GCC unroll 6
+    for (int first = 0; first < PIXELS * VECTORS; first += 4) {  // four vectors are one of bytes
+        __m512 values[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const int p = (first + i) / VECTORS, v = (first + i) % VECTORS;
+            values[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[p][v]), scale[v], bias[v]);
+            if (layer.shortcut) values[i] = add_shortcut(layer, y, x + p, k + LANES * v, values[i]);
+        }
+        const __m512i bytes = to_bytes(values);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const int p = (first + i) / VECTORS, v = (first + i) % VECTORS;
+            if (x + p < layer.width) store_quarter(to + p * layer.out_pixel + LANES * v, bytes, i);
+        }
     }
 }
 

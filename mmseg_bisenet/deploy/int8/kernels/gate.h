@@ -1,20 +1,7 @@
 // value * sigmoid(resized gate) + resized summand, the end of a branch that guides another.
 #pragma once
 
-#include <initializer_list>
-
 #include "layer.h"
-
-// To about 2^-14.
-inline __m512 sigmoid(__m512 x) {
-    const __m512 power = _mm512_mul_ps(x, _mm512_set1_ps(-1.44269504f));  // e^-x = 2^power
-    const __m512 whole = _mm512_roundscale_ps(power, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m512 rest = _mm512_sub_ps(power, whole);
-    __m512 e = _mm512_set1_ps(9.6181291e-3f);
-    for (float factor : {5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f})
-        e = _mm512_fmadd_ps(e, rest, _mm512_set1_ps(factor));
-    return _mm512_rcp14_ps(_mm512_add_ps(_mm512_scalef_ps(e, whole), _mm512_set1_ps(1)));
-}
 
 inline __m512 between(const float *a, const float *b, __m512 part) {
     const __m512 from = _mm512_loadu_ps(a);

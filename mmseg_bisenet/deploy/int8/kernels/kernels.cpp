@@ -1,4 +1,5 @@
 // The kernels of ../library.py, each a function that all threads call at the same time.
+#include "attention.h"
 #include "depthwise.h"
 #include "direct.h"
 #include "frame.h"
