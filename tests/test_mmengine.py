@@ -14,7 +14,7 @@ from mmseg_bisenet.data import CamVidDataset
 from mmseg_bisenet.models import BiSeNetSegmentor
 
 NAME = 'bisenetv2_camvid'
-PREFIXED = 'mmseg_bisenet::bisenetv2/bisenetv2_fcn_1xb8-4k_camvid-240x320.py'
+PREFIXED = 'mmseg_bisenet::bisenetv2/bisenetv2_fcn_1xb8-5k_camvid-light-240x320.py'
 CLASSES = dict(classes=list(CamVidDataset.METAINFO['classes']), palette=CamVidDataset.METAINFO['palette'])
 
 

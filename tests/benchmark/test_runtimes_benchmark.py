@@ -203,7 +203,7 @@ def test_what_is_held_counts_and_what_building_took_does_not():
 
 def test_the_memory_of_stock_with_the_shipped_weights(configs):
     """Its process reads `.safetensors` too."""
-    config = configs / 'bisenetv2/bisenetv2_fcn_1xb8-4k_camvid-240x320.py'
+    config = configs / 'bisenetv2/bisenetv2_fcn_1xb8-5k_camvid-light-240x320.py'
     weights = configs.parent / 'mmseg_bisenet/weights/bisenetv2_camvid.safetensors'
     job = Job(str(config), str(weights), draw_scene(0, SIZE)[0], 'ours', 'cpu', '')
     assert held_bytes(partial(methods.prepare_work, job, 'stock', 'fp32')) > MB

@@ -17,7 +17,7 @@ from mmseg_bisenet.deploy.metadata import read_metadata
 from mmseg_bisenet.deploy.serving import export_repository
 from mmseg_bisenet.errors import InputError
 
-NAME = 'bisenetv2_fcn_1xb8-4k_camvid-240x320'
+NAME = 'bisenetv2_fcn_1xb8-5k_camvid-light-240x320'
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
 
 
