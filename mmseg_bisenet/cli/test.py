@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     preflight.require_dataset(cfg, 'test_dataloader')
+    if (keys := preflight.require_new_folders(cfg)) and args.show_dir:
+        raise InputError(f'--show-dir and {keys[0]} both name a folder for pictures; leave one of them out')
     _apply(cfg, args)
     own = Path(cfg.work_dir, EVALUATION)
     for option, folder in [('--out', args.out), ('--show-dir', args.show_dir)]:

@@ -1,6 +1,7 @@
 """``mmseg-bisenet train CONFIG``: MMSegmentation's training script, with the options that recipes often use."""
 
 import argparse
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         cfg.load_from = args.start  # MMEngine would resume from it, not from the work dir
     require_writable('--work-dir', cfg.work_dir)
     require_utf8('--work-dir', cfg.work_dir)
+    preflight.require_new_folders(cfg)
     if not args.resume:
         require_no_run(cfg)
     for key in ('train_cfg', 'optim_wrapper'):
@@ -85,10 +87,13 @@ def require_no_run(cfg: 'Config') -> None:
         InputError: it names a file of that training.
     """
     folder = Path(cfg.work_dir)
-    folders = [folder]
-    if out_dir := cfg.get('default_hooks', {}).get('checkpoint', {}).get('out_dir'):
-        folders.append(Path(out_dir, folder.name))  # where MMEngine puts the checkpoints of this work dir
-    for path in (path for folder in folders for name in OF_A_RUN for path in sorted(folder.glob(name))):
+    folders, names = [folder], [*OF_A_RUN]
+    for hook in (*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())):
+        if hook and 'Checkpoint' in str(hook.get('type', 'CheckpointHook')) and hook.get('out_dir'):
+            folders.append(Path(hook.out_dir, folder.name))  # where MMEngine puts the checkpoints of this work dir
+        if hook and hook.get('filename_tmpl'):
+            names.append(glob.escape(hook.filename_tmpl).replace('{}', '*'))
+    for path in (path for folder in folders for name in names for path in sorted(folder.glob(name))):
         raise InputError(
             f'{path} is of an earlier training, which would be overwritten; continue it with --resume, or name another '
             '--work-dir'
