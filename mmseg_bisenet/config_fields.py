@@ -68,12 +68,25 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(('model.channels_last', 'model.**.align_corners', 'model.**.requires_grad'), FLAG),
     **dict.fromkeys(('model.**.in_channels', 'model.**.channels'), COUNTS),
     'model.**.loss_weight': RATE,
+    'model.**.loss_decode': (
+        lambda value: isinstance(value, dict) or STEPS[0](value),
+        'a dict, or a list of one or more dicts',
+    ),
+    'model.**.class_weight': (
+        lambda value: isinstance(value, str) or _list(RATE[0])(value),  # stock takes the path of a file too
+        'a list of numbers, 0 or more',
+    ),
+    'model.**norm_cfg.momentum': SHARE,
     'model.**.dropout_ratio': (_number(-1, 1), 'a number from 0 to 1'),  # stock switches it off by -1
     'model.**.ignore_index': (_number(0, 255, whole=True), 'a whole number from 0 to 255'),
     **dict.fromkeys(('crop_size', 'scale'), SIZE_OR_OTHER),
     '*_dataloader': DICT,
     '*_dataloader.batch_size': COUNT,
     '*_dataloader.num_workers': FROM_ZERO,
+    **dict.fromkeys(
+        [f'{name}_dataloader.{key}' for name in ('val', 'test') for key in ('drop_last', 'batch_sampler.drop_last')],
+        (lambda value: not value, 'False: each image counts'),
+    ),
     '*_dataloader.dataset': DICT,
     '*_dataloader.dataset.pipeline': STEPS,
     '*_dataloader.**.data_prefix': DICT,

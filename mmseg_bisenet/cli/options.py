@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mmengine.config import Config, DictAction
 
-from mmseg_bisenet import config_check, model_index
+from mmseg_bisenet import config_check, config_rules, model_index
 from mmseg_bisenet.cli import rendezvous
 from mmseg_bisenet.errors import InputError
 
@@ -82,7 +82,7 @@ def load(args: argparse.Namespace) -> Config:
     config_check.check(cfg)
     if (launcher := cfg.get('launcher') or 'none') not in ('none', getattr(args, 'launcher', launcher)):
         raise InputError(f'launcher={launcher} in the config changes nothing; give --launcher {launcher} instead')
-    for text in notes:
+    for text in [*notes, *(f'config {path}: {text}' for text in config_rules.notes(cfg))]:
         print(f'note: {text}', file=sys.stderr)
     for name, before in sizes.items():
         if name in args.cfg_options:

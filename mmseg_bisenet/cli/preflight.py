@@ -60,7 +60,10 @@ def require_new_folders(cfg: Config) -> list[str]:
     found['visualizer.save_dir'] = visualizer.get('save_dir')
     folders = {key: folder for key, folder in found.items() if folder}
     logs = logger.get('out_dir')
-    for key, folder in {**folders, 'default_hooks.logger.out_dir': logs and Path(logs, Path(cfg.work_dir).name)}.items():
+    for key, folder in {
+        **folders,
+        'default_hooks.logger.out_dir': logs and Path(logs, Path(cfg.work_dir).name),
+    }.items():
         if folder:
             check_output(folder, folder=True, fix=f'name a new folder with {key}, or leave it out')
             require_outside(folder, Path(cfg.work_dir, EVALUATION), f'name another folder with {key}')
