@@ -25,8 +25,9 @@ from mmseg_bisenet.checkpoints.fit import (
     without_boosters,
 )
 from mmseg_bisenet.config_check import building
+from mmseg_bisenet.data.agreement import check_agreement
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import EVALUATION, Identity, check_input, check_output, require_outside, require_writable
+from mmseg_bisenet.files import Identity, check_input, check_output, require_writable
 from mmseg_bisenet.palette import fault_of_names
 from mmseg_bisenet.registry import DATASETS
 
@@ -44,31 +45,6 @@ def require_file(option: str, path: str | None, overwrite: bool, inputs: Collect
         return
     check_output(path, overwrite, fix=f'name another with {option}', inputs=inputs)
     require_writable(option, str(Path(path).parent))
-
-
-def require_new_folders(cfg: Config) -> list[str]:
-    """Refuse folders of logs and pictures that hold something: MMEngine's files there have fixed names.
-
-    Without these fields everything goes to the folder of the run, which is new.
-
-    Returns:
-        The keys of the config that name a folder for pictures.
-    """
-    visualizer, logger = cfg.get('visualizer') or {}, (cfg.get('default_hooks') or {}).get('logger') or {}
-    backends = enumerate(visualizer.get('vis_backends') or ())
-    found = {f'visualizer.vis_backends.{i}.save_dir': backend.get('save_dir') for i, backend in backends}
-    found['visualizer.save_dir'] = visualizer.get('save_dir')
-    folders = {key: folder for key, folder in found.items() if folder}
-    logs = logger.get('out_dir')
-    for key, folder in {
-        **folders,
-        'default_hooks.logger.out_dir': logs and Path(logs, Path(cfg.work_dir).name),
-    }.items():
-        if folder:
-            check_output(folder, folder=True, fix=f'name a new folder with {key}, or leave it out')
-            require_outside(folder, Path(cfg.work_dir, EVALUATION), f'name another folder with {key}')
-            require_writable(key, folder)
-    return list(folders)
 
 
 def require_checkpoint(path: str) -> None:
@@ -89,7 +65,7 @@ def require_display() -> None:
 
 
 def check_data(cfg: Config, *dataloaders: str) -> DataSets:
-    """Refuse data sets that have no images, or other classes than the model.
+    """Refuse data sets that have no images, or other classes than the model or one another.
 
     Returns:
         The data sets, without their pipelines.
@@ -121,6 +97,7 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
             )
             reason = listed_in or f'no file in {dataset.data_prefix.get("img_path")} ends in {dataset.img_suffix}'
             raise InputError(f'{key} has no image: {reason}; fix its img_suffix, data_prefix or ann_file')
+    check_agreement(datasets)
     return datasets
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import glob
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import launch, options, preflight, start_from
+    from mmseg_bisenet.cli.new_folders import require_new_folders
     from mmseg_bisenet.engine.checkpoint_hook import require_utf8
     from mmseg_bisenet.engine.optim import rules_without_effect
     from mmseg_bisenet.files import require_writable
@@ -56,10 +58,14 @@ def run(args: argparse.Namespace) -> int:
     if cfg.get('resume') and not args.resume:
         raise InputError('resume=True in the config changes nothing; give --resume instead')
     if args.start or args.resume:
+        if args.start and args.cfg_options.get('load_from'):
+            raise InputError('--from and --cfg-options load_from both say where to start; leave one of them out')
+        if args.start and cfg.get('load_from'):
+            print(f'note: --from replaces load_from={cfg.load_from} of the config', file=sys.stderr)
         cfg.load_from = args.start  # MMEngine would resume from it, not from the work dir
     require_writable('--work-dir', cfg.work_dir)
     require_utf8('--work-dir', cfg.work_dir)
-    preflight.require_new_folders(cfg)
+    require_new_folders(cfg)
     if not args.resume:
         require_no_run(cfg)
     for key in ('train_cfg', 'optim_wrapper'):
