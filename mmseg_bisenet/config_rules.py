@@ -53,7 +53,7 @@ def _check_samplers(cfg: Config) -> None:
     if train_cfg.get('by_epoch') or 'EpochBasedTrainLoop' in _bases(train_cfg, LOOPS):
         waiting['train_dataloader'] = 'a training by epochs'
     for key, loop in waiting.items():
-        sampler = (cfg.get(key) or {}).get('sampler')
+        sampler = (cfg.get(key) or {}).get('sampler') or {}
         if ENDLESS & _bases(sampler, DATA_SAMPLERS):
             raise InputError(
                 f'config: {key}.sampler.type is {_name(sampler)}, which never ends, and so {loop} would not; '
