@@ -16,8 +16,9 @@ def check_agreement(datasets: Mapping[str, BaseSegDataset]) -> None:
     Raises:
         InputError: it names the two data sets, and how they differ.
     """
-    (first, base), *others = datasets.items()
-    for key, dataset in others:
+    pairs = list(datasets.items())
+    for key, dataset in pairs[1:]:
+        first, base = pairs[0]
         names = zip(base.metainfo.get('classes') or (), dataset.metainfo.get('classes') or (), strict=False)
         for i, (theirs, ours) in enumerate(names):
             if theirs != ours:
