@@ -18,6 +18,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from mmseg_bisenet import config_rules
 from mmseg_bisenet.config_fields import (
     CONSTRUCTORS,
     CROP,
@@ -90,6 +91,7 @@ def check(cfg: Config, *keys: str) -> None:
     if not keys:
         _check_rules(cfg)
         _check_ignored(cfg)
+        config_rules.check(cfg)
 
 
 def unread(cfg: Config) -> list[str]:

@@ -4,7 +4,9 @@ Paths are those of ``--cfg-options``: ``*`` is any key, ``#`` an index, and ``**
 """
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mmengine import registry
@@ -25,6 +27,10 @@ def _list(of: Callable[[Any], bool], length: int | None = None) -> Callable[[Any
     return test
 
 
+def _named(suffix: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value == Path(value).name and value.endswith(suffix)
+
+
 COUNT = _number(1, whole=True), 'a whole number, 1 or more'
 FROM_ZERO = _number(0, whole=True), 'a whole number, 0 or more'
 RATE = _number(0), 'a number, 0 or more'
@@ -39,6 +45,11 @@ DICT = (lambda value: isinstance(value, dict), 'a dict')
 STEPS = _list(DICT[0]), 'a list of one or more dicts'
 FLAG = (lambda value: isinstance(value, bool), 'True or False')
 TEXT = (lambda value: isinstance(value, str), 'a text')
+# A `{}`, or one checkpoint would replace another; MMEngine puts no number elsewhere. No folder: they have fields.
+TEMPLATE = (
+    lambda value: isinstance(value, str) and bool(re.fullmatch(r'[^{}/\0]*\{\}[^{}/\0]*\.pth', value)),
+    'a file name with one {} for the number, such as iter_{}.pth',
+)
 LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'  # `logging` has their numbers, which MMEngine takes too
 
 VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -57,12 +68,25 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(('model.channels_last', 'model.**.align_corners', 'model.**.requires_grad'), FLAG),
     **dict.fromkeys(('model.**.in_channels', 'model.**.channels'), COUNTS),
     'model.**.loss_weight': RATE,
+    'model.**.loss_decode': (
+        lambda value: isinstance(value, dict) or STEPS[0](value),
+        'a dict, or a list of one or more dicts',
+    ),
+    'model.**.class_weight': (
+        lambda value: isinstance(value, str) or _list(RATE[0])(value),  # stock takes the path of a file too
+        'a list of numbers, 0 or more',
+    ),
+    'model.**norm_cfg.momentum': SHARE,
     'model.**.dropout_ratio': (_number(-1, 1), 'a number from 0 to 1'),  # stock switches it off by -1
     'model.**.ignore_index': (_number(0, 255, whole=True), 'a whole number from 0 to 255'),
     **dict.fromkeys(('crop_size', 'scale'), SIZE_OR_OTHER),
     '*_dataloader': DICT,
     '*_dataloader.batch_size': COUNT,
     '*_dataloader.num_workers': FROM_ZERO,
+    **dict.fromkeys(
+        [f'{name}_dataloader.{key}' for name in ('val', 'test') for key in ('drop_last', 'batch_sampler.drop_last')],
+        (lambda value: not value, 'False: each image counts'),
+    ),
     '*_dataloader.dataset': DICT,
     '*_dataloader.dataset.pipeline': STEPS,
     '*_dataloader.**.data_prefix': DICT,
@@ -108,9 +132,13 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value == -1 or COUNT[0](value),
         'a whole number, 1 or more; -1 keeps all',
     ),
+    **dict.fromkeys(('default_hooks.*.filename_tmpl', 'custom_hooks.#.filename_tmpl'), TEMPLATE),
     'custom_hooks': (lambda value: isinstance(value, list | tuple), 'a list of dicts'),
     'custom_hooks.#': DICT,
     'visualizer.vis_backends': STEPS,
+    'visualizer.vis_backends.#.img_save_dir': (_named(''), 'a name without a folder'),
+    'visualizer.vis_backends.#.config_save_file': (_named('.py'), 'a file name that ends in .py'),
+    'visualizer.vis_backends.#.scalar_save_file': (_named('.json'), 'a file name that ends in .json'),
     'visualizer.alpha': SHARE,
     'load_from': TEXT,
     'work_dir': TEXT,

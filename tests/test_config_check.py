@@ -198,6 +198,29 @@ WRONG = [
     ('env_cfg.foo', 1, "env_cfg takes no 'foo'; remove it, or fix its name"),
     ('env_cfg.cudnn_benchmark', 'yes', "env_cfg.cudnn_benchmark is 'yes'; give True or False"),
     ('default_hooks.checkpoint.max_keep_ckpts', 0, 'max_keep_ckpts is 0; give a whole number, 1 or more; -1 keeps all'),
+    *(
+        ('default_hooks.checkpoint.filename_tmpl', name, 'give a file name with one {} for the number, such as iter_{}')
+        for name in ('x.pth', '../{}.pth', 'a/{}.pth', '{}_{}.pth', '{:05d}.pth', '{}.py', 5)
+    ),
+    ('default_hooks.checkpoint.filename_tmpl', 'run10_{}.pth', None),
+    ('custom_hooks', [dict(type='CheckpointHook', filename_tmpl='x.pth')], 'custom_hooks.0.filename_tmpl is'),
+    ('visualizer.vis_backends.0.config_save_file', '../a.py', 'give a file name that ends in .py'),
+    ('visualizer.vis_backends.0.scalar_save_file', 'a.txt', 'give a file name that ends in .json'),
+    ('visualizer.vis_backends.0.img_save_dir', '/tmp', 'give a name without a folder'),
+    *(
+        (f'{name}_dataloader.drop_last', True, f'{name}_dataloader.drop_last is True; give False: each image counts')
+        for name in ('val', 'test')
+    ),
+    ('train_dataloader.drop_last', True, None),
+    ('test_dataloader.batch_sampler', dict(type='BatchSampler', drop_last=True), 'batch_sampler.drop_last is True'),
+    ('model.decode_head.loss_decode', [], 'loss_decode is []; give a dict, or a list of one or more dicts'),
+    *(
+        ('model.decode_head.loss_decode.class_weight', [1, value], 'class_weight is [1, ')
+        for value in (-1, float('inf'), 'a')
+    ),
+    ('model.decode_head.loss_decode.class_weight', [1, 0.5, 0], None),
+    ('model.backbone.norm_cfg.momentum', 5, 'model.backbone.norm_cfg.momentum is 5; give a number from 0 to 1'),
+    ('model.backbone.norm_cfg.momentum', None, None),  # PyTorch's cumulative average
     ('default_hooks.chekpoint', dict(interval=5), 'default_hooks.chekpoint has no type; remove it, or fix its name'),
     ('train_cfg.max_iters', -5, 'train_cfg.max_iters is -5; give a whole number, 1 or more'),
     ('train_cfg.val_interval', 0, 'train_cfg.val_interval is 0; give a whole number, 1 or more'),

@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args, images)
     comparison.check(args.runtime, args.precision, args.vs)
     cfg = options.load(args)
+    options.note_unread(args, options.OF_TRAINING, 'in a benchmark')
     args.checkpoint = args.checkpoint or shipped_weights(args.config)
     preflight.drop_boosters(cfg)
     _check_config(cfg, args)

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -122,13 +123,13 @@ def _check_serve(args: argparse.Namespace) -> None:
 
 
 def _calibration(args: argparse.Namespace):
-    """Images of the folders and splits, sampled evenly from all of them."""
+    """Images of the folders and splits, sampled evenly from all of them. One that is in several counts once."""
     from mmseg_bisenet.deploy import quantize
 
     paths: list[str | Path] = []
     for name in args.calibration or ['train']:
         paths += _of_split(args, name) if name in SPLITS and not Path(name).is_dir() else quantize.find_images(name)
-    return quantize.read_images(paths, tuple(args.shape))
+    return quantize.read_images(list({os.path.realpath(path): path for path in paths}.values()), tuple(args.shape))
 
 
 def _of_split(args: argparse.Namespace, split: str) -> list[str]:

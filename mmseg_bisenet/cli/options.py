@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 from mmengine.config import Config, DictAction
 
-from mmseg_bisenet import config_check, model_index
+from mmseg_bisenet import config_check, config_rules, model_index
 from mmseg_bisenet.cli import rendezvous
 from mmseg_bisenet.errors import InputError
+
+# Fields that only a training reads.
+OF_TRAINING = ('load_from', 'resume', 'train_', 'val_', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
 
 
 class CfgOptions(DictAction):
@@ -82,7 +85,7 @@ def load(args: argparse.Namespace) -> Config:
     config_check.check(cfg)
     if (launcher := cfg.get('launcher') or 'none') not in ('none', getattr(args, 'launcher', launcher)):
         raise InputError(f'launcher={launcher} in the config changes nothing; give --launcher {launcher} instead')
-    for text in notes:
+    for text in [*notes, *(f'config {path}: {text}' for text in config_rules.notes(cfg))]:
         print(f'note: {text}', file=sys.stderr)
     for name, before in sizes.items():
         if name in args.cfg_options:
@@ -90,9 +93,15 @@ def load(args: argparse.Namespace) -> Config:
     for step in _steps([cfg[key] for key in cfg if key.endswith(('_pipeline', '_dataloader'))]):
         if step['type'] == 'Resize' and isinstance(step.get('scale'), list):  # 64,32 on the command line is a list
             step['scale'] = tuple(step['scale'])
-    if cfg.model.get('num_classes'):
+    if classes := cfg.model.get('num_classes'):
+        for key, value in args.cfg_options.items():
+            if 'pipeline.' in key and key.endswith('.num_classes') and value != classes:
+                raise InputError(
+                    f'--cfg-options {key}={value}: labels are checked for the {classes} classes of the model; set '
+                    'model.num_classes'
+                )
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline'):
-            _set_num_classes(cfg.get(name), cfg.model.num_classes)
+            _set_num_classes(cfg.get(name), classes)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', path.stem)
     return cfg
 
@@ -131,6 +140,18 @@ def _set_num_classes(node: object, num_classes: int) -> None:
     for step in _steps(node):
         if step['type'] == 'LoadAnnotations' and 'num_classes' in step:
             step['num_classes'] = num_classes
+
+
+def note_unread(args: argparse.Namespace, keys: tuple[str, ...], where: str) -> None:
+    """Say which ``--cfg-options`` change nothing.
+
+    Args:
+        keys: how fields begin that the command does not read.
+        where: such as ``in a test``.
+    """
+    for key in args.cfg_options:
+        if key.startswith(keys):
+            print(f'note: --cfg-options {key} changes nothing {where}', file=sys.stderr)
 
 
 def find_checkpoint(args: argparse.Namespace) -> str:

@@ -14,7 +14,7 @@ def apply_out(cfg: Config, args: argparse.Namespace) -> None:
     """Let the test's metric write predictions. If it needs no ground truth, let nothing look for labels.
 
     Raises:
-        InputError: the folder exists, or no metric of the config writes predictions.
+        InputError: the folder exists, the config names one too, or no metric of the config writes predictions.
     """
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     if args.out:
@@ -22,6 +22,8 @@ def apply_out(cfg: Config, args: argparse.Namespace) -> None:
         writers = [evaluator for kind in WRITERS for evaluator in evaluators if evaluator.type == kind]
         if not writers:
             raise InputError(f'--out: no metric of the config writes predictions; set test_evaluator.type={WRITERS[0]}')
+        if other := writers[0].get('output_dir'):
+            raise InputError(f'--out {args.out} and test_evaluator.output_dir={other} are two folders; leave one out')
         writers[0].update(output_dir=args.out, keep_results=True)
     if any(evaluator.get('format_only') for evaluator in evaluators):
         cfg.test_dataloader = without_labels(cfg.test_dataloader)

@@ -25,6 +25,7 @@ from mmseg_bisenet.checkpoints.fit import (
     without_boosters,
 )
 from mmseg_bisenet.config_check import building
+from mmseg_bisenet.data.agreement import check_agreement
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import Identity, check_input, check_output, require_writable
 from mmseg_bisenet.palette import fault_of_names
@@ -64,7 +65,7 @@ def require_display() -> None:
 
 
 def check_data(cfg: Config, *dataloaders: str) -> DataSets:
-    """Refuse data sets that have no images, or other classes than the model.
+    """Refuse data sets that have no images, or other classes than the model or one another.
 
     Returns:
         The data sets, without their pipelines.
@@ -96,6 +97,7 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
             )
             reason = listed_in or f'no file in {dataset.data_prefix.get("img_path")} ends in {dataset.img_suffix}'
             raise InputError(f'{key} has no image: {reason}; fix its img_suffix, data_prefix or ann_file')
+    check_agreement(datasets)
     return datasets
 
 

@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-# Fields that only a training reads.
-OF_TRAINING = ('load_from', 'resume', 'train_', 'val_', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.cli import options
 
@@ -49,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.checkpoints.files import fetch
     from mmseg_bisenet.cli import launch, options, preflight
+    from mmseg_bisenet.cli.new_folders import require_new_folders
     from mmseg_bisenet.deploy.metadata import is_exported
     from mmseg_bisenet.files import EVALUATION, check_output, require_outside, require_own, require_writable
 
@@ -56,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     preflight.require_dataset(cfg, 'test_dataloader')
+    if (keys := require_new_folders(cfg)) and args.show_dir:
+        raise InputError(f'--show-dir and {keys[0]} both name a folder for pictures; leave one of them out')
     _apply(cfg, args)
     own = Path(cfg.work_dir, EVALUATION)
     for option, folder in [('--out', args.out), ('--show-dir', args.show_dir)]:
@@ -118,9 +117,7 @@ def _apply(cfg: 'Config', args: argparse.Namespace) -> None:
     for key in ('tta_model', 'tta_pipeline') if args.tta else ():
         if not cfg.get(key):
             raise InputError(f'--aug-test: the config has no {key}; test without it, or take one of configs/_base_')
-    for key in args.cfg_options:
-        if key.startswith(OF_TRAINING):
-            print(f'note: --cfg-options {key} changes nothing in a test', file=sys.stderr)
+    options.note_unread(args, (*options.OF_TRAINING, 'crop_size'), 'in a test')
     for key in args.cfg_options if args.tta else ():
         if key.startswith(('test_dataloader.dataset.pipeline', 'test_pipeline')):
             raise InputError(

@@ -1,6 +1,8 @@
 """``mmseg-bisenet train CONFIG``: MMSegmentation's training script, with the options that recipes often use."""
 
 import argparse
+import glob
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import launch, options, preflight, start_from
+    from mmseg_bisenet.cli.new_folders import require_new_folders
     from mmseg_bisenet.engine.checkpoint_hook import require_utf8
     from mmseg_bisenet.engine.optim import rules_without_effect
     from mmseg_bisenet.files import require_writable
@@ -55,9 +58,14 @@ def run(args: argparse.Namespace) -> int:
     if cfg.get('resume') and not args.resume:
         raise InputError('resume=True in the config changes nothing; give --resume instead')
     if args.start or args.resume:
+        if args.start and args.cfg_options.get('load_from'):
+            raise InputError('--from and --cfg-options load_from both say where to start; leave one of them out')
+        if args.start and cfg.get('load_from'):
+            print(f'note: --from replaces load_from={cfg.load_from} of the config', file=sys.stderr)
         cfg.load_from = args.start  # MMEngine would resume from it, not from the work dir
     require_writable('--work-dir', cfg.work_dir)
     require_utf8('--work-dir', cfg.work_dir)
+    require_new_folders(cfg)
     if not args.resume:
         require_no_run(cfg)
     for key in ('train_cfg', 'optim_wrapper'):
@@ -85,10 +93,13 @@ def require_no_run(cfg: 'Config') -> None:
         InputError: it names a file of that training.
     """
     folder = Path(cfg.work_dir)
-    folders = [folder]
-    if out_dir := cfg.get('default_hooks', {}).get('checkpoint', {}).get('out_dir'):
-        folders.append(Path(out_dir, folder.name))  # where MMEngine puts the checkpoints of this work dir
-    for path in (path for folder in folders for name in OF_A_RUN for path in sorted(folder.glob(name))):
+    folders, names = [folder], [*OF_A_RUN]
+    for hook in (*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())):
+        if hook and 'Checkpoint' in str(hook.get('type', 'CheckpointHook')) and hook.get('out_dir'):
+            folders.append(Path(hook.out_dir, folder.name))  # where MMEngine puts the checkpoints of this work dir
+        if hook and hook.get('filename_tmpl'):
+            names.append(glob.escape(hook.filename_tmpl).replace('{}', '*'))
+    for path in (path for folder in folders for name in names for path in sorted(folder.glob(name))):
         raise InputError(
             f'{path} is of an earlier training, which would be overwritten; continue it with --resume, or name another '
             '--work-dir'

@@ -129,7 +129,7 @@ def test_no_such_config(data, tmp_path, name):
         ('param_scheduler.1.end=0', 'param_scheduler cannot be built (ValueError: end should be larger than begin'),
         ('model.num_clases=3', 'model cannot be built (TypeError: '),
         ('train_dataloader.dataset.metainfo.classes=(a,b)', 'train_dataloader.dataset cannot be built (ValueError: '),
-        ('randomness.seed=abc', 'the Runner cannot be built (TypeError: '),
+        ('randomness.seed=abc', "config: randomness.seed is 'abc'; give a whole number from 0 to 4294967295"),
         ('train_cfg=None', 'the config has no train_cfg; take one of configs/_base_/schedules'),
     ],
 )
@@ -296,6 +296,25 @@ def test_data_of_other_classes_than_the_model(refused, checkpoint, command):
     assert f'{command}_dataloader.dataset has 19 classes, and model.num_classes is 11; set it to 19' in line
 
 
+@pytest.mark.parametrize('which', ['train', 'val'])
+def test_data_sets_of_other_names(refused, tmp_path, which):
+    classes = [*CityscapesDataset.METAINFO['classes']]
+    classes[3], classes[4] = classes[4], classes[3]
+    own = f"_base_ = '{find_config(NAME)}'\n{which}_dataloader = dict(dataset=dict(metainfo=dict(classes={classes})))\n"
+    (tmp_path / 'own.py').write_text(own)
+    line = refused('train', tmp_path / 'own.py')
+    first, second = ('fence', 'wall') if which == 'train' else ('wall', 'fence')
+    assert f'class 3 is {first} in train_dataloader.dataset and {second} in val_dataloader.dataset; set' in line
+
+
+@pytest.mark.parametrize('which', ['train', 'val'])
+def test_data_sets_whose_ids_are_moved(refused, which):
+    line = refused('train', NAME, '--cfg-options', f'{which}_dataloader.dataset.reduce_zero_label=True')
+    first, second = which == 'train', which == 'val'
+    said = f'reduce_zero_label is {first} in train_dataloader.dataset and {second} in val_dataloader.dataset, so their'
+    assert said in line
+
+
 def test_a_data_set_that_names_a_class_twice(refused):
     key = 'train_dataloader.dataset'
     classes = f'metainfo.classes=({",".join("abcdefghijklmnopqra")})'
@@ -371,3 +390,26 @@ def test_predictions_are_not_written_over_others(refused, checkpoint, tmp_path):
     assert 'labels exists already; name a new folder with --out, or remove it' in refused(
         'test', NAME, checkpoint(), '--out', tmp_path / 'labels'
     )
+
+
+def test_two_folders_for_predictions(refused, checkpoint, tmp_path):
+    line = refused('test', NAME, checkpoint(), '--out', tmp_path / 'a', '--cfg-options', 'test_evaluator.output_dir=b')
+    assert f'--out {tmp_path}/a and test_evaluator.output_dir=b are two folders; leave one out' in line
+
+
+def test_two_starts(refused, tmp_path, capsys):
+    line = refused('train', NAME, '--from', 'b.pth', '--cfg-options', 'load_from=a.pth')
+    assert '--from and --cfg-options load_from both say where to start; leave one of them out' in line
+    (tmp_path / 'own.py').write_text(f"_base_ = '{find_config(NAME)}'\nload_from = 'a.pth'\n")
+    assert main(['train', str(tmp_path / 'own.py'), '--from', 'b.pth', '--work-dir', str(tmp_path / 'work')]) == 2
+    assert 'note: --from replaces load_from=a.pth of the config\n' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', ['train', 'test'])
+def test_classes_of_a_check_of_labels(refused, checkpoint, command):
+    steps = f'{command}_dataloader.dataset.pipeline'
+    load = {'train': 1, 'test': 2}[command]
+    path = [checkpoint()] if command == 'test' else []
+    line = refused(command, NAME, *path, '--cfg-options', f'{steps}.{load}.num_classes=4')
+    said = f'--cfg-options {steps}.{load}.num_classes=4: labels are checked for the 19 classes of the model; set model.'
+    assert said in line

@@ -74,4 +74,6 @@ def test_too_few_images_of_the_data_set(checkpoint, drawn, tmp_path, capsys, mon
     assert 'int8: 6 images to calibrate with' in capsys.readouterr().err
     both = ['--calibration', 'val', drawn / 'miniscapes/leftImg8bit/val']
     assert call(checkpoint, '--precision', 'int8', '--output', tmp_path, *both) == 2
-    assert 'int8: 6 images to calibrate with' in capsys.readouterr().err  # three of each
+    assert 'int8: 3 images to calibrate with' in capsys.readouterr().err  # the same ones
+    assert call(checkpoint, '--precision', 'int8', '--output', tmp_path, *both, 'train') == 2
+    assert 'int8: 9 images to calibrate with' in capsys.readouterr().err

@@ -96,6 +96,30 @@ def test_an_option_that_needs_another(arguments, option, other, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'option', 'where'),
+    [
+        (['test', 'bisenetv2_camvid'], 'crop_size=32,32', 'in a test'),
+        (['test', 'bisenetv2_camvid'], 'train_cfg.max_iters=7', 'in a test'),
+        (['benchmark', 'bisenetv2_camvid', 'none.pth'], 'train_cfg.max_iters=7', 'in a benchmark'),
+        (['benchmark', 'bisenetv2_camvid', 'none.pth'], 'crop_size=32,32', None),  # --protocol stock pads to it
+    ],
+)
+def test_options_that_a_command_does_not_read(arguments, option, where, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(tmp_path / 'nowhere'))
+    assert main([*arguments, '--cfg-options', option]) == 2
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith('note: ')]
+    assert notes == ([f'note: --cfg-options {option.partition("=")[0]} changes nothing {where}'] if where else [])
+
+
+def test_fields_that_another_one_switches_off(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ['--cfg-options', 'model.test_cfg.scales=(1.0,)']
+    assert main(['benchmark', 'bisenetv2_camvid', 'none.pth', *options]) == 2
+    assert 'model.test_cfg.scales changes nothing, because mode is whole; msf, mscf read it' in capsys.readouterr().err
+
+
 def test_a_size_from_the_command_line():
     """MMEngine reads it as a list, which MMCV's Resize does not take."""
     cfg = load('bisenetv2_camvid', 'test_dataloader.dataset.pipeline.1.scale=64,32')

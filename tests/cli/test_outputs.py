@@ -61,6 +61,45 @@ def test_checkpoints_in_another_folder_are_an_earlier_training_too(refused):
     assert refused('train', NAME, *options).startswith('big/work/iter_4.pth is of an earlier training')
 
 
+@pytest.mark.parametrize('name', ['mine_7.pth', 'best_mIoU_mine_7.pth'])
+def test_checkpoints_of_another_name_are_an_earlier_training_too(refused, name):
+    Path(name).write_text('mine')
+    template = ['--cfg-options', 'default_hooks.checkpoint.filename_tmpl=mine_{}.pth']
+    assert refused('train', NAME, '--work-dir', '.', *template).startswith(f'{name} is of an earlier training')
+    assert 'data folder' in refused('train', NAME, '--work-dir', 'other', *template)
+
+
+@pytest.mark.parametrize('command', ['train', 'test'])
+@pytest.mark.parametrize('field', ['visualizer.save_dir', 'visualizer.vis_backends.0.save_dir'])
+def test_configs_and_scalars_of_a_user_stay(refused, command, field):
+    """MMEngine's backends write `config.py` and `scalars.json`, whatever is there."""
+    Path('mine').mkdir()
+    Path('mine/config.py').write_text('mine')
+    Path('some.pth').touch()
+    arguments = [command, NAME, *(['some.pth'] if command == 'test' else []), '--work-dir', 'w', '--cfg-options']
+    fix = f'name a new folder with {field}, or leave it out, or remove it'
+    assert refused(*arguments, f'{field}=mine') == f'mine exists already; {fix}'
+    assert refused(*arguments, f'{field}=.') == f'. exists already; {fix}'
+    assert 'data folder' in refused(*arguments, f'{field}=new')
+    where = f'{field}=w/{EVALUATION}/x'
+    assert refused(*arguments, where).startswith(f'w/{EVALUATION}/x lies in w/{EVALUATION}, which is written as a')
+
+
+def test_logs_of_another_training_stay(refused):
+    Path('logs/w').mkdir(parents=True)
+    Path('logs/w/20260101_000000.log').write_text('mine')
+    line = refused('train', NAME, '--work-dir', 'w', '--cfg-options', 'default_hooks.logger.out_dir=logs')
+    assert line.startswith('logs/w exists already; name a new folder with default_hooks.logger.out_dir')
+
+
+def test_two_folders_for_pictures(refused):
+    Path('some.pth').touch()
+    options = ['--show-dir', 'a', '--work-dir', 'w', '--cfg-options', 'visualizer.vis_backends.0.save_dir=b']
+    line = refused('test', NAME, 'some.pth', *options)
+    field = 'visualizer.vis_backends.0.save_dir'
+    assert line == f'--show-dir and {field} both name a folder for pictures; leave one of them out'
+
+
 @pytest.mark.parametrize('command', ['train', 'test', 'check-labels'])
 @pytest.mark.parametrize(
     'place, reason', [('file', 'is no folder'), ('loop', 'is no folder'), ('/proc/new', '/proc cannot be written (')]

@@ -1,0 +1,129 @@
+"""Fields of a config that contradict each other are refused, and those that another one switches off are named."""
+
+import copy
+
+import pytest
+from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
+
+from mmseg_bisenet import config_check, config_rules
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.model_index import find_config
+
+NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
+EPOCHS = dict(train_cfg=dict(_delete_=True, by_epoch=True, max_epochs=1))
+EPOCH_LOOP = dict(train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1))
+ITERATIONS = dict(train_cfg=dict(_delete_=True, by_epoch=False, max_iters=4))
+
+
+class Own(InfiniteSampler):
+    """Registered nowhere."""
+
+
+def train_sampler(kind: object) -> dict:
+    return dict(train_dataloader=dict(sampler=dict(type=kind)))
+
+
+def schedule(*schedulers: dict) -> dict:
+    return dict(param_scheduler=list(schedulers))
+
+
+@pytest.fixture(scope='module')
+def base() -> Config:
+    return Config.fromfile(find_config(NAME))
+
+
+@pytest.fixture
+def cfg(base) -> Config:
+    return copy.deepcopy(base)
+
+
+REFUSED = {
+    'our endless sampler, by epochs': (
+        EPOCHS,
+        'train_dataloader.sampler.type is ResumableSampler, which never ends, and so a training by epochs would not; '
+        'give DefaultSampler',
+    ),
+    'the type of a loop by epochs': (EPOCH_LOOP, 'train_dataloader.sampler.type is ResumableSampler, which never ends'),
+    "MMEngine's": (EPOCHS | train_sampler('InfiniteSampler'), 'train_dataloader.sampler.type is InfiniteSampler'),
+    'a class': (EPOCHS | train_sampler(Own), 'train_dataloader.sampler.type is Own, which never ends'),
+    'a validation': (
+        dict(val_dataloader=dict(sampler=dict(type='InfiniteSampler'))),
+        'val_dataloader.sampler.type is InfiniteSampler, which never ends, and so a validation would not; give Def',
+    ),
+    'a test': (
+        dict(test_dataloader=dict(sampler=dict(type='mmseg_bisenet.ResumableSampler'))),
+        'test_dataloader.sampler.type is ResumableSampler, which never ends, and so a test would not; give Def',
+    ),
+    'a schedule by epoch': (
+        schedule(dict(type='PolyLR', power=0.9)),
+        'param_scheduler.0 counts epochs, and this training iterations, so PolyLR would change nothing; set '
+        'param_scheduler.0.by_epoch=False',
+    ),
+    'the second schedule by epoch': (
+        ITERATIONS | schedule(dict(type='LinearLR', by_epoch=False), dict(type='MultiStepLR', milestones=[2])),
+        'param_scheduler.1 counts epochs, and this training iterations, so MultiStepLR would change nothing',
+    ),
+    'the one schedule by epoch': (dict(param_scheduler=dict(type='PolyLR')), 'param_scheduler counts epochs, and this'),
+    'two sizes': (
+        dict(test_pipeline=[dict(type='Resize', scale=(64, 32), scale_factor=0.5)]),
+        'test_pipeline.0 has a scale, so scale_factor changes nothing; remove one',
+    ),
+}
+TAKEN = {
+    'by epochs': EPOCHS | train_sampler('DefaultSampler') | schedule(dict(type='PolyLR')),
+    'a warm-up by iteration, by epochs': EPOCHS
+    | train_sampler('DefaultSampler')
+    | schedule(dict(type='LinearLR', by_epoch=False), dict(type='PolyLR')),
+    'epochs that are converted': schedule(dict(type='PolyLR', end=1, convert_to_iter_based=True)),
+    'a plateau': schedule(dict(type='ReduceOnPlateauLR', monitor='mIoU')),
+    'endless iterations': ITERATIONS | train_sampler('InfiniteSampler'),
+    'one size': dict(test_pipeline=[dict(type='Resize', scale_factor=0.5)]),
+}
+
+
+def changed(cfg: Config, changes: dict) -> Config:
+    """Schedulers are replaced; the rest is merged, which takes `_delete_` out of what it gets."""
+    changes = copy.deepcopy(changes)
+    cfg.param_scheduler = changes.pop('param_scheduler', cfg.param_scheduler)
+    cfg.merge_from_dict(changes)
+    return cfg
+
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_contradictions(name, cfg):
+    changes, text = REFUSED[name]
+    with pytest.raises(InputError) as caught:
+        config_check.check(changed(cfg, changes))
+    assert str(caught.value).startswith(f'config: {text}') and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', TAKEN)
+def test_what_fits(name, cfg):
+    config_check.check(changed(cfg, TAKEN[name]))
+
+
+@pytest.mark.parametrize(
+    ('model', 'notes'),
+    [
+        (dict(), []),
+        (
+            dict(test_cfg=dict(mode='whole', crop_size=(64, 64), scales=(1.0,))),
+            [
+                'model.test_cfg.crop_size changes nothing, because mode is whole; slide, ssc, mscf read it',
+                'model.test_cfg.scales changes nothing, because mode is whole; msf, mscf read it',
+            ],
+        ),
+        (dict(test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(32, 32))), []),
+        (dict(test_cfg=dict(mode='mscf', crop_size=(64, 64), stride=(32, 32), scales=(1.0,))), []),
+        (
+            dict(decode_head=dict(threshold=0.9)),
+            ['model.decode_head.threshold changes nothing for 19 outputs; a head of one reads it'],
+        ),
+        (dict(num_classes=2, decode_head=dict(out_channels=1, threshold=0.3)), []),
+        (dict(decode_head=dict(loss_decode=dict(type='mmseg_bisenet.OHEMCrossEntropyLoss', threshold=0.7))), []),
+    ],
+)
+def test_notes(model, notes, cfg):
+    cfg.merge_from_dict(dict(model=model))
+    assert config_rules.notes(cfg) == notes
