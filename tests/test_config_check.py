@@ -198,7 +198,7 @@ WRONG = [
     ('env_cfg.foo', 1, "env_cfg takes no 'foo'; remove it, or fix its name"),
     ('env_cfg.cudnn_benchmark', 'yes', "env_cfg.cudnn_benchmark is 'yes'; give True or False"),
     ('default_hooks.checkpoint.max_keep_ckpts', 0, 'max_keep_ckpts is 0; give a whole number, 1 or more; -1 keeps all'),
-    ('default_hooks.chekpoint', dict(interval=5), 'default_hooks.chekpoint has no type; remove it, or fix its name'),
+    ('default_hooks.chekpoint', dict(interval=5), 'default_hooks.chekpoint has no type; give one, remove the field, or fix'),
     ('train_cfg.max_iters', -5, 'train_cfg.max_iters is -5; give a whole number, 1 or more'),
     ('train_cfg.val_interval', 0, 'train_cfg.val_interval is 0; give a whole number, 1 or more'),
     ('train_cfg.type', 'Loop', "train_cfg.type is 'Loop', which no package has registered"),
@@ -272,8 +272,8 @@ def test_a_mistyped_option(cfg):
         config_check.merge(cfg, {'trian_cfg.max_iters': 5})
     with pytest.raises(InputError, match="nothing reads 'foo'; remove it, or fix its name"):
         config_check.merge(cfg, {'foo': 5})
-    with pytest.raises(InputError, match=r'--cfg-options do not fit the config .*; fix them'):
-        config_check.merge(cfg, {'param_scheduler.9.begin': 5})
+    with pytest.raises(InputError, match=r'--cfg-options param_scheduler\.9\.begin does not fit the config \(KeyError: "Index 9.*; fix it'):
+        config_check.merge(cfg, {'train_cfg.max_iters': 7, 'param_scheduler.9.begin': 5})
     assert config_check.merge(cfg, {'norm_cfg.type': 'BN', 'train_cfg.max_iters': 7}) == [
         'norm_cfg.type changes nothing: norm_cfg is a variable of the config file; set the fields that it is in'
     ]

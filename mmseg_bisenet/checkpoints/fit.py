@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from mmseg_bisenet.config_check import building
+from mmseg_bisenet.config_errors import building
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.registry import MODELS
 
@@ -22,7 +22,7 @@ def build_model(model: ConfigDict, scope: str = 'mmseg') -> nn.Module:
     Raises:
         InputError: it cannot be built.
     """
-    with building('model'), DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
+    with building('model', dict(model=model)), DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of losses, which do not matter here
         built = MODELS.build(model)
         require_outputs(built)

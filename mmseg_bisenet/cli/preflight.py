@@ -24,7 +24,7 @@ from mmseg_bisenet.checkpoints.fit import (
     mismatches,
     without_boosters,
 )
-from mmseg_bisenet.config_check import building
+from mmseg_bisenet.config_errors import building
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import Identity, check_input, check_output, require_writable
 from mmseg_bisenet.palette import fault_of_names
@@ -108,7 +108,7 @@ def find_datasets(cfg: Config, *dataloaders: str) -> DataSets:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
         found = {}
         for key, dataset in _leaves(cfg, *dataloaders).items():
-            with building(key):
+            with building(key, cfg):
                 found[key] = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
     return found
 
