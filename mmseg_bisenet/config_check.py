@@ -37,6 +37,7 @@ from mmseg_bisenet.config_fields import (
     TYPES,
     VALUES,
 )
+from mmseg_bisenet.config_rules import check_together
 from mmseg_bisenet.errors import InputError
 
 
@@ -98,6 +99,7 @@ def check(cfg: Config, *keys: str) -> None:
     if not keys:
         _check_rules(cfg)
         _check_ignored(cfg)
+        check_together(cfg)
 
 
 def unread(cfg: Config) -> list[str]:

@@ -46,8 +46,8 @@ def building(key: str, cfg: Mapping[str, Any] | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def running(key: str, what: object, on: object = None) -> Iterator[None]:
-    """A context in which ``what``, which ``key`` of a config describes, runs, on the file ``on`` if there is one.
+def running(key: str, what: object = None, on: object = None) -> Iterator[None]:
+    """A context in which what ``key`` of a config describes runs: the object ``what``, on the file ``on``.
 
     What the system says passes: a missing file, no memory, a package that is not installed.
     """
@@ -56,10 +56,10 @@ def running(key: str, what: object, on: object = None) -> Iterator[None]:
     except (InputError, OSError, MemoryError, ImportError):
         raise
     except Exception as error:
+        name = '' if what is None else f' ({type(what).__name__})'
         where = f' on {on}' if on else ''
         raise InputError(
-            f'{key} ({type(what).__name__}) fails{where} ({reason(error)}); fix {key} in the config, or with '
-            '--cfg-options'
+            f'{key}{name} fails{where} ({reason(error)}); fix {key} in the config, or with --cfg-options'
         ) from error
 
 
@@ -78,15 +78,28 @@ def frames(error: BaseException) -> list[FrameType]:
     return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
 
 
-def pipeline_key(cfg: Mapping[str, Any], dataset: str, pipeline: object) -> str:
-    """The path of a pipeline: ``--aug-test`` takes that of ``tta_pipeline`` for the test."""
-    return 'tta_pipeline' if pipeline and pipeline == cfg.get('tta_pipeline') else f'{dataset}.pipeline'
+def dicts(path: str, node: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """All dicts in a part of a config, with their paths."""
+    if isinstance(node, Mapping):
+        yield path, node
+        items: Any = node.items()
+    else:
+        items = enumerate(node) if isinstance(node, list | tuple) else ()
+    for key, value in items:
+        yield from dicts(f'{path}.{key}', value)
+
+
+def as_written(cfg: Mapping[str, Any], path: str) -> str:
+    """``--aug-test`` moves ``tta_pipeline`` to the test data set, and wraps the model: the path that users write."""
+    if 'module' not in (cfg.get('model') or {}):
+        return path
+    return re.sub(r'^test_dataloader\.[a-z0-9.]*?pipeline', 'tta_pipeline', path)
 
 
 def path_of_type(cfg: Mapping[str, Any], name: str, *tops: str) -> str:
     """The path of the first dict under some keys whose ``type`` is a class of that name; else the keys."""
     for top in tops:
-        for path, node in _dicts(top, cfg.get(top)):
+        for path, node in dicts(top, cfg.get(top)):
             if str(node.get('type')).rpartition('.')[2] == name:
                 return path
     return ' or '.join(tops)
@@ -94,33 +107,14 @@ def path_of_type(cfg: Mapping[str, Any], name: str, *tops: str) -> str:
 
 def _path_of_built(error: BaseException, cfg: Mapping[str, Any], key: str) -> str | None:
     tops = [one.partition('.')[0] for one in key.split(' or ')]
-    if any('tta_pipeline' in pipeline_key(cfg, top, (_node(cfg, top, 'dataset')).get('pipeline')) for top in tops):
-        tops = ['tta_pipeline', *tops]
     for frame in frames(error):
         if frame.f_code.co_name != 'build_from_cfg':
             continue
         built = frame.f_locals['cfg']
         for top in tops:
-            if path := next((path for path, node in _dicts(top, cfg.get(top)) if _is_of(node, built)), None):
-                return path
+            if path := next((path for path, node in dicts(top, cfg.get(top)) if _is_of(node, built)), None):
+                return as_written(cfg, path)
     return None
-
-
-def _node(cfg: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    node: Any = cfg
-    for key in keys:
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node if isinstance(node, Mapping) else {}
-
-
-def _dicts(path: str, node: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(node, Mapping):
-        yield path, node
-        items: Any = node.items()
-    else:
-        items = enumerate(node) if isinstance(node, list | tuple) else ()
-    for key, value in items:
-        yield from _dicts(f'{path}.{key}', value)
 
 
 def _is_of(node: Mapping[str, Any], built: object) -> bool:

@@ -195,7 +195,15 @@ KEYS = {
     'auto_scale_lr': {'enable', 'base_batch_size'},
     'optim_wrapper.clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
 }
-TYPED = 'default_hooks.*', 'custom_hooks.#', '**pipeline.#', 'model', 'model.backbone', *_HEADS, *_LOSSES  # dicts that are built, whose class has no default
+TYPED = (
+    'default_hooks.*',
+    'custom_hooks.#',
+    '**pipeline.#',
+    'model',
+    'model.backbone',
+    *_HEADS,
+    *_LOSSES,
+)  # dicts that are built, whose class has no default
 # Free dicts, in which a key that is nearly one of these is a mistyped one.
 FREE = {
     '*_dataloader.**.metainfo': {'classes', 'palette'},

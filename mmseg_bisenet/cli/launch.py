@@ -23,9 +23,9 @@ from mmseg.datasets import BaseSegDataset
 from torch import Tensor, nn
 
 from mmseg_bisenet.checkpoints.files import listed
-from mmseg_bisenet.checkpoints.fit import completed, require_outputs
+from mmseg_bisenet.checkpoints.fit import completed, require_channels, require_outputs, require_pretrained
 from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
-from mmseg_bisenet.config_errors import building, explained, frames, path_of_type, pipeline_key, running
+from mmseg_bisenet.config_errors import as_written, building, explained, frames, path_of_type, running
 from mmseg_bisenet.engine.vis_backend import AnyNameVisBackend
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import write_text
@@ -150,6 +150,8 @@ class _Runner(Runner):
         with building('model', self.cfg):
             built = super().build_model(model)
             require_outputs(built)
+            if not self._model_is_loaded:
+                require_channels(built)
         # SyncBN exists on GPUs only.
         return built if torch.cuda.is_available() else revert_sync_batchnorm(built)
 
@@ -169,6 +171,10 @@ class _Runner(Runner):
                 raise
             with running(path_of_type(self.cfg, type(hook).__name__, 'default_hooks', 'custom_hooks'), hook):
                 raise
+
+    def _init_model_weights(self) -> None:
+        require_pretrained(self.model.module if is_model_wrapper(self.model) else self.model)
+        super()._init_model_weights()
 
     def load_or_resume(self) -> None:
         if self.start is not None and not self._has_loaded:
@@ -222,7 +228,7 @@ def _build_dataloader(self: _Runner, dataloader: dict, *args, **kwargs) -> Any:
 
 
 for _name, _key in BUILDS.items():
-    setattr(_Runner, _name, _naming(_key, getattr(Runner, _name)))
+    setattr(_Runner, _name, _naming(_key, getattr(_Runner, _name)))
 setattr(_Runner, 'build_dataloader', _build_dataloader)  # noqa: B010  static in stock
 
 
@@ -241,7 +247,7 @@ def with_built(cfg: Config, key: str, datasets: DataSets) -> dict:
 
         def construct() -> BaseSegDataset:
             steps = leaf.get('pipeline', [])
-            datasets[key].pipeline = Pipeline(steps, pipeline_key(cfg, key, steps))
+            datasets[key].pipeline = Pipeline(steps, as_written(cfg, f'{key}.pipeline'))
             return datasets[key]
 
         scope = {'_scope_': leaf['_scope_']} if '_scope_' in leaf else {}

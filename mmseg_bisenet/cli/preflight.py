@@ -90,7 +90,11 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
             )
         if dataset.ann_file:
             check_input(dataset.ann_file)
-        if _is_empty(dataset):
+        try:
+            is_empty = _is_empty(dataset)
+        except IndexError as error:
+            raise InputError(f'{key}.indices lists images that it does not have; fix it') from error
+        if is_empty:
             listed_in = (
                 f'{dataset.ann_file} lists none' if dataset.ann_file and Path(dataset.ann_file).is_file() else ''
             )

@@ -56,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     preflight.require_dataset(cfg, 'test_dataloader')
+    for key in ('test_cfg', 'test_evaluator'):
+        if not cfg.get(key):
+            raise InputError(f'the config has no {key}; take one of configs/_base_/datasets among its bases')
     _apply(cfg, args)
     own = Path(cfg.work_dir, EVALUATION)
     for option, folder in [('--out', args.out), ('--show-dir', args.show_dir)]:

@@ -86,7 +86,7 @@ def require_no_run(cfg: 'Config') -> None:
     """
     folder = Path(cfg.work_dir)
     folders = [folder]
-    if out_dir := cfg.get('default_hooks', {}).get('checkpoint', {}).get('out_dir'):
+    if out_dir := ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir'):
         folders.append(Path(out_dir, folder.name))  # where MMEngine puts the checkpoints of this work dir
     for path in (path for folder in folders for name in OF_A_RUN for path in sorted(folder.glob(name))):
         raise InputError(
