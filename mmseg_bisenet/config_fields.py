@@ -87,7 +87,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     '*_dataloader.**.times': COUNT,
     '*_dataloader.**.datasets': STEPS,
     '*_pipeline': STEPS,
-    'tta_pipeline.#.transforms': (_list(STEPS[0]), 'a list of lists of dicts'),
+    'tta_pipeline.#.transforms': (_list(bool), 'a list of lists of dicts'),
     'tta_pipeline.#.type': (lambda value: value != 'LoadImageFromNDArray', 'LoadImageFromFile: it reads files'),
     **{
         f'{place}.**.{key}': rule

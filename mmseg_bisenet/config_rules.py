@@ -65,7 +65,8 @@ def _scores(metric: Any) -> set[str] | None:
     if metric.get('format_only'):
         return set()
     if name == 'IoUMetric':
-        names = set().union(*(OF_IOU.get(one, set()) for one in metric.get('iou_metrics', ['mIoU'])))
+        kinds = metric.get('iou_metrics', ['mIoU'])
+        names = set().union(*(OF_IOU.get(one, set()) for one in ([kinds] if isinstance(kinds, str) else kinds)))
     else:
         names = {'aAcc', 'mIoU', 'mAcc', 'FWIoU', *(['boundary_mIoU'] if metric.get('boundary') else [])}
     prefix = metric.get('prefix')

@@ -24,6 +24,7 @@ def of(evaluator, best=None) -> Config:
         (OURS, 'auto', None),
         (OURS, ['mIoU', 'aAcc'], None),
         (STOCK, 'mPrecision', None),
+        (dict(type='IoUMetric', iou_metrics='mDice'), 'mDice', None),
         (dict(OURS, prefix='a'), 'a/mIoU', None),
         (dict(OURS, boundary=True), 'boundary_mIoU', None),
         (dict(type='Other'), 'anything', None),
