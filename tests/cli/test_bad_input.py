@@ -129,7 +129,7 @@ def test_no_such_config(data, tmp_path, name):
         ('param_scheduler.1.end=0', 'param_scheduler.1 cannot be built (ValueError: end should be larger than begin'),
         ('model.num_clases=3', 'model cannot be built (TypeError: '),
         ('train_dataloader.dataset.metainfo.classes=(a,b)', 'train_dataloader.dataset cannot be built (ValueError: '),
-        ('randomness.seed=abc', 'the Runner cannot be built (TypeError: '),
+        ('randomness.seed=abc', "randomness.seed is 'abc'; give a whole number from 0"),
         ('model.decode_head.in_channels=32', 'model.decode_head fails (RuntimeError: Given groups=1, weight of size'),
         ('model.decode_head.sampler.type=OHEMPixelSampler', 'BiSeNetHead.sampler: the losses of mmseg_bisenet take no'),
         (
