@@ -5,13 +5,13 @@ a field, and which top-level keys are read. Fields that a config lacks are not c
 or say what is missing.
 """
 
+import copy
 import difflib
 import functools
 import inspect
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmseg_bisenet import config_rules
+from mmseg_bisenet.config_errors import explained, frames
+from mmseg_bisenet.config_errors import short_line as _short
 from mmseg_bisenet.config_fields import (
     CONSTRUCTORS,
     CROP,
@@ -36,9 +38,7 @@ from mmseg_bisenet.config_fields import (
     TYPES,
     VALUES,
 )
-from mmseg_bisenet.errors import InputError, short
-
-LONGEST = 200  # characters of a value or a reason; some quote a whole config
+from mmseg_bisenet.errors import InputError
 
 
 @functools.cache
@@ -59,6 +59,14 @@ def read(path: str | Path) -> Config:
             return Config.fromfile(path)
         except RecursionError as error:
             raise InputError(f'config {path}: its _base_ leads back to itself; fix it') from error
+        except ValueError as error:
+            if '_get_package_and_cfg_path' not in str(error):
+                raise
+            base = frames(error)[0].f_locals['cfg_path']
+            raise InputError(
+                f'config {path}: its _base_ {base!r} names no folder; write PACKAGE::FOLDER/FILE.py, as in '
+                'mmseg_bisenet::bisenetv2/FILE.py'
+            ) from error
 
 
 def check(cfg: Config, *keys: str) -> None:
@@ -121,25 +129,15 @@ def merge(cfg: Config, options: dict[str, Any]) -> list[str]:
             notes.append(f'{key} changes nothing: {top} is a variable of the config file; set the fields that it is in')
         elif top not in _known():
             raise InputError(f'--cfg-options {key}: nothing reads {top!r}; {_advice(_nearest(top, _known()))}')
-    with explained('--cfg-options do not fit the config', 'fix them'):
-        cfg.merge_from_dict(options)
-    return notes
-
-
-@contextmanager
-def explained(what: str, fix: str) -> Iterator[None]:
-    """Turn any exception into an InputError of one line: a config is a program, and classes raise anything."""
+    before = copy.deepcopy(cfg)
     try:
-        yield
-    except InputError:
+        cfg.merge_from_dict(options)
+    except Exception:
+        for key, value in options.items():  # again, one by one, to name the one that fails
+            with explained(f'--cfg-options {key} does not fit the config', 'fix it'):
+                before.merge_from_dict({key: value})
         raise
-    except (Exception, SystemExit) as error:
-        raise InputError(f'{what} ({_short(f"{type(error).__name__}: {error}")}); {fix}') from error
-
-
-def building(key: str) -> Any:
-    """A context in which what ``key`` of a config describes is built."""
-    return explained(f'{key} cannot be built', f'fix {key} in the config, or with --cfg-options')
+    return notes
 
 
 def _fields(cfg: Config, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -177,7 +175,7 @@ def _check_type(path: str, node: dict) -> None:
     known = next((known for pattern, known in TYPES.items() if _fits(path, pattern)), None)
     name = node.get('type')
     if 'type' not in node and any(_fits(path, pattern) for pattern in TYPED):
-        raise InputError(f'config: {path} has no type; {_advice(None)}')
+        raise InputError(f'config: {path} has no type; give one, remove the field, or fix its name')
     if 'type' in node and known and not (isinstance(name, str) or callable(name)):
         raise InputError(f'config: {path}.type is {_short(repr(name))}; give the name of a class')
     if known is None or not isinstance(name, str):  # a class needs no registry
@@ -265,7 +263,3 @@ def _advice(near: str | None) -> str:
 
 def _nearest(name: str, names: set[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, sorted(names), 1, 0.8)), None)
-
-
-def _short(text: str) -> str:
-    return short(re.sub(r'\s+', ' ', text), LONGEST)

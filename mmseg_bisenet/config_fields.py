@@ -50,6 +50,15 @@ TEMPLATE = (
     lambda value: isinstance(value, str) and bool(re.fullmatch(r'[^{}/\0]*\{\}[^{}/\0]*\.pth', value)),
     'a file name with one {} for the number, such as iter_{}.pth',
 )
+# `RandomResize` draws between two sizes; of one it takes `ratio_range`.
+SCALE = (
+    lambda value: COUNT[0](value) or SIZE[0](value) or _list(SIZE[0], 2)(value),
+    'a width and a height, 1 or more',
+)
+RANGE = (lambda value: _list(POSITIVE[0], 2)(value) and value[0] <= value[1]), 'two numbers above 0, the smaller first'
+DECODERS = 'cv2', 'turbojpeg', 'pillow', 'tifffile'
+PRIORITIES = 'HIGHEST', 'VERY_HIGH', 'HIGH', 'ABOVE_NORMAL', 'NORMAL', 'BELOW_NORMAL', 'LOW', 'VERY_LOW', 'LOWEST'
+TRAINING_LOOPS = 'IterBasedTrainLoop', 'EpochBasedTrainLoop'
 LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'  # `logging` has their numbers, which MMEngine takes too
 
 VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -59,6 +68,9 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     'model.num_classes': COUNT,
     'model.backbone.out_indices': (_list(_number(0, whole=True)), 'a list of whole numbers, 0 or more'),
+    **dict.fromkeys(('model.backbone.*_channels', 'model.backbone.*_expansion_ratio'), COUNTS),
+    'model.data_preprocessor': DICT,
+    'model.data_preprocessor.batch_augments': (callable, 'a function, or remove it'),
     'model.data_preprocessor.size': SIZE,
     'model.data_preprocessor.mean': (_list(_number(-math.inf), 3), 'a list of three numbers'),
     'model.data_preprocessor.std': (_list(POSITIVE[0], 3), 'a list of three numbers above 0'),
@@ -96,9 +108,22 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         f'*_dataloader.**.{key}': TEXT
         for key in ('data_root', 'data_prefix.*', 'ann_file', 'img_suffix', 'seg_map_suffix')
     },
-    '*_dataloader.**.crop_size': CROP,
+    '*_dataloader.**.times': COUNT,
+    '*_dataloader.**.datasets': STEPS,
     '*_pipeline': STEPS,
-    '*_pipeline.**.crop_size': CROP,
+    'tta_pipeline.#.transforms': (_list(bool), 'a list of lists of dicts'),
+    'tta_pipeline.#.type': (lambda value: value != 'LoadImageFromNDArray', 'LoadImageFromFile: it reads files'),
+    **{
+        f'{place}.**.{key}': rule
+        for place in ('*_dataloader', '*_pipeline')
+        for key, rule in dict(
+            crop_size=CROP,
+            scale=SCALE,
+            ratio_range=RANGE,
+            color_type=(lambda value: value != 'grayscale', 'color: the network takes three channels'),
+            imdecode_backend=(lambda value: value in DECODERS, f'one of {", ".join(DECODERS)}'),
+        ).items()
+    },
     **dict.fromkeys(
         ('*_evaluator.ignore_index', '*_evaluator.#.ignore_index'),
         (_number(0, 255, whole=True), 'a whole number from 0 to 255'),
@@ -113,9 +138,18 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'optim_wrapper.optimizer.lr': RATE,
     'optim_wrapper.optimizer.momentum': SHARE,
     'optim_wrapper.optimizer.weight_decay': RATE,
+    'param_scheduler.#.power': RATE,
     'param_scheduler.#.begin': FROM_ZERO,
     'param_scheduler.#.start_factor': (_number(1e-30, 1), 'a number above 0, up to 1'),
     **{f'train_cfg.{key}': COUNT for key in ('max_iters', 'max_epochs', 'val_interval')},
+    'val_cfg.type': (lambda value: value not in ('TestLoop', *TRAINING_LOOPS), 'ValLoop'),
+    'test_cfg.type': (lambda value: value not in ('ValLoop', *TRAINING_LOOPS), 'TestLoop'),
+    'train_cfg.type': (lambda value: value not in ('ValLoop', 'TestLoop'), 'IterBasedTrainLoop'),
+    **dict.fromkeys(
+        ('default_hooks.*.priority', 'custom_hooks.#.priority'),
+        (lambda value: value in PRIORITIES or _number(0, 100, whole=True)(value), f'one of {", ".join(PRIORITIES)}'),
+    ),
+    'default_hooks.visualization': DICT,
     'default_hooks.logger.interval': COUNT,
     'default_hooks.checkpoint.interval': (_number(-1, whole=True), 'a whole number; -1 saves none'),
     'auto_scale_lr': DICT,
@@ -135,6 +169,11 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(('default_hooks.*.filename_tmpl', 'custom_hooks.#.filename_tmpl'), TEMPLATE),
     'custom_hooks': (lambda value: isinstance(value, list | tuple), 'a list of dicts'),
     'custom_hooks.#': DICT,
+    'log_processor.custom_cfg.#': (
+        lambda value: isinstance(value, dict) and {'data_src', 'window_size'} <= value.keys(),
+        'a dict with data_src and window_size',
+    ),
+    'visualizer.name': TEXT,
     'visualizer.vis_backends': STEPS,
     'visualizer.vis_backends.#.img_save_dir': (_named(''), 'a name without a folder'),
     'visualizer.vis_backends.#.config_save_file': (_named('.py'), 'a file name that ends in .py'),
@@ -144,7 +183,10 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'work_dir': TEXT,
 }
 # None is no value of these; for others it means the default, or none.
-NOT_NONE = {'model', 'optim_wrapper.optimizer', 'train_dataloader.batch_size'}
+NOT_NONE = {
+    *('model', 'model.data_preprocessor', 'optim_wrapper.optimizer', 'train_dataloader.batch_size'),
+    *('env_cfg', 'randomness', 'default_hooks.visualization'),
+}
 
 # -- types -------------------------------------------------------------------------------------------------------------
 
@@ -179,8 +221,17 @@ KEYS = {
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
     'auto_scale_lr': {'enable', 'base_batch_size'},
+    'optim_wrapper.clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
 }
-TYPED = 'default_hooks.*', 'custom_hooks.#', '**pipeline.#'  # dicts that are built, whose class has no default
+TYPED = (
+    'default_hooks.*',
+    'custom_hooks.#',
+    '**pipeline.#',
+    'model',
+    'model.backbone',
+    *_HEADS,
+    *_LOSSES,
+)  # dicts that are built, whose class has no default
 # Free dicts, in which a key that is nearly one of these is a mistyped one.
 FREE = {
     '*_dataloader.**.metainfo': {'classes', 'palette'},

@@ -5,28 +5,38 @@ configs may have.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS, LOOPS, PARAM_SCHEDULERS, DefaultScope, Registry
 
+from mmseg_bisenet.config_errors import dicts
 from mmseg_bisenet.errors import InputError
 
 ENDLESS = {'InfiniteSampler', 'ResumableSampler'}
+# The scores of stock's IoUMetric for each of its `iou_metrics`.
+OF_IOU = {
+    'mIoU': {'aAcc', 'mIoU', 'mAcc'},
+    'mDice': {'aAcc', 'mDice', 'mAcc'},
+    'mFscore': {'aAcc', 'mFscore', 'mPrecision', 'mRecall'},
+}
 
 
 def check(cfg: Config) -> None:
     """Check fields against each other.
 
     Raises:
-        InputError: a loop would never end or leave out images, a scheduler would never step, or a field is ignored.
+        InputError: a loop would never end or leave out images, a scheduler would never step, a score or a class weight
+            is missing, or a field is ignored.
     """
     scope = cfg.get('default_scope') or 'mmseg'
     with DefaultScope.overwrite_default_scope(scope):
         _check_samplers(cfg)
         _check_schedulers(cfg)
     _check_sizes(cfg)
+    _check_scores(cfg)
+    _check_class_weights(cfg)
 
 
 def notes(cfg: Config) -> list[str]:
@@ -77,21 +87,76 @@ def _check_schedulers(cfg: Config) -> None:
 
 
 def _check_sizes(cfg: Config) -> None:
-    """Refuse a ``scale_factor`` of a ``Resize`` that has a ``scale``, which counts."""
+    """Refuse two sizes in one place, of which one counts."""
     for key in cfg:
         if key.endswith(('_pipeline', '_dataloader')):
             for path, step in _paths(key, cfg[key]):
                 if _name(step) == 'Resize' and step.get('scale') and step.get('scale_factor'):
                     raise InputError(f'config: {path} has a scale, so scale_factor changes nothing; remove one')
+    preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or {}
+    if preprocessor.get('size') and preprocessor.get('size_divisor'):
+        raise InputError('config: model.data_preprocessor has size and size_divisor; remove one of them')
 
 
-def _paths(path: str, node: Any) -> Iterator[tuple[str, dict]]:
+def _check_scores(cfg: Config) -> None:
+    """Refuse two metrics with scores of the same name, and a ``save_best`` that no metric computes."""
+    for key in ('val_evaluator', 'test_evaluator'):
+        found = cfg.get(key) or []
+        metrics = list(found) if isinstance(found, list | tuple) else [found]
+        known: set[str] = set()
+        for number, metric in enumerate(metrics):
+            own = _scores(metric) or set()
+            if both := sorted(known & own):
+                raise InputError(
+                    f'config: {key}.{number} and another metric both compute {", ".join(both)}; '
+                    'set the prefix of one of them'
+                )
+            known |= own
+        if key == 'val_evaluator' and metrics and all(_scores(metric) is not None for metric in metrics):
+            _check_best(cfg, known)
+
+
+def _check_best(cfg: Config, scores: set[str]) -> None:
+    best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+    for name in best if isinstance(best, list | tuple) else [best]:
+        if name and name != 'auto' and name not in scores:
+            raise InputError(
+                f'config: default_hooks.checkpoint.save_best is {name!r}, and val_evaluator computes '
+                f'{", ".join(sorted(scores)) or "no score"}; give one of its scores'
+            )
+
+
+def _scores(metric: Any) -> set[str] | None:
+    """The names of a metric's scores, or None for a metric that is not known here."""
+    kind = metric.get('type') if isinstance(metric, dict) else None
+    name = str(getattr(kind, '__name__', kind)).rpartition('.')[2]
+    if name not in ('SegmentationMetric', 'IoUMetric'):
+        return None
+    if metric.get('format_only'):
+        return set()
+    if name == 'IoUMetric':
+        kinds = metric.get('iou_metrics', ['mIoU'])
+        names = set().union(*(OF_IOU.get(one, set()) for one in ([kinds] if isinstance(kinds, str) else kinds)))
+    else:
+        names = {'aAcc', 'mIoU', 'mAcc', 'FWIoU', *(['boundary_mIoU'] if metric.get('boundary') else [])}
+    prefix = metric.get('prefix')
+    return {f'{prefix}/{one}' if prefix else one for one in names}
+
+
+def _check_class_weights(cfg: Config) -> None:
+    classes = cfg.get('model', {}).get('num_classes')
+    for path, node in dicts('model', cfg.get('model')):
+        weights = node.get('class_weight')  # or the path of a file
+        if classes and classes > 2 and isinstance(weights, list | tuple) and len(weights) != classes:
+            raise InputError(
+                f'config: {path}.class_weight has {len(weights)} numbers, and model.num_classes is {classes}; give one '
+                'for each class'
+            )
+
+
+def _paths(path: str, node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each dict with a type, at any depth, and its path."""
-    if isinstance(node, dict) and 'type' in node:
-        yield path, node
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
-    for key, value in items:
-        yield from _paths(f'{path}.{key}', value)
+    return ((where, found) for where, found in dicts(path, node) if 'type' in found)
 
 
 def _bases(node: Any, registry: Registry) -> set[str]:
@@ -102,6 +167,6 @@ def _bases(node: Any, registry: Registry) -> set[str]:
     return {base.__name__ for base in found.__mro__} if inspect.isclass(found) else set()
 
 
-def _name(node: dict) -> str:
+def _name(node: Mapping[str, Any]) -> str:
     kind = node.get('type')
     return str(kind if isinstance(kind, str) else getattr(kind, '__name__', kind)).rpartition('.')[2]

@@ -27,6 +27,7 @@ from mmseg_bisenet import config_check, model_index
 from mmseg_bisenet.checkpoints import read
 from mmseg_bisenet.checkpoints.files import fetch, listed, require_names
 from mmseg_bisenet.checkpoints.fit import build_model, classifiers_of_others, mismatches, without_boosters
+from mmseg_bisenet.config_errors import building
 from mmseg_bisenet.errors import InputError, require_flags, short
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.registry import DATASETS
@@ -81,7 +82,7 @@ def get_model(
     cfg = _config(entry, num_classes, boosters)
     # Types without a scope are MMSegmentation's, whatever scope the caller has set.
     with DefaultScope.overwrite_default_scope('mmseg'):
-        with _quiet(), config_check.building('model'):
+        with _quiet(), building('model', cfg):
             model: Any = build_model(cfg.model)
             model.init_weights()  # a Runner that gets this model does not initialise it again
         metas = _metas_of_data(cfg)

@@ -94,6 +94,37 @@ WRONG = [
     ('model.test_cfg.stride', (0, 64), 'model.test_cfg.stride is (0, 64); give two whole numbers, 1 or more'),
     ('model.test_cfg.crop_size', 64, 'model.test_cfg.crop_size is 64; give two whole numbers, 1 or more'),
     ('model.test_cfg.scales', [], 'model.test_cfg.scales is []; give a list of numbers above 0'),
+    ('model.data_preprocessor', None, 'model.data_preprocessor is None; give a dict'),
+    ('model.data_preprocessor.batch_augments', [dict(type='A')], 'give a function, or remove it'),
+    ('model.backbone.bga_channels', 0, 'model.backbone.bga_channels is 0; give a whole number, 1 or more'),
+    ('model.backbone.semantic_expansion_ratio', -1, 'semantic_expansion_ratio is -1; give a whole number, 1 or more'),
+    ('model.decode_head.loss_decode', dict(loss_weight=3), 'decode_head.loss_decode has no type; give one, remove the'),
+    ('train_dataloader.dataset.pipeline.2.scale', (-1, 96), 'scale is (-1, 96); give a width and a height, 1 or more'),
+    ('train_dataloader.dataset.pipeline.2.scale', [(32, 64), (64, 128)], None),
+    ('train_dataloader.dataset.pipeline.2.ratio_range', (2.0, 0.5), 'give two numbers above 0, the smaller first'),
+    ('train_dataloader.dataset.pipeline.0.color_type', 'grayscale', "color_type is 'grayscale'; give color"),
+    ('test_pipeline.0.imdecode_backend', 'nope', "is 'nope'; give one of cv2, turbojpeg, pillow, tifffile"),
+    ('tta_pipeline.1.transforms', [], 'tta_pipeline.1.transforms is []; give a list of lists of dicts'),
+    ('tta_pipeline.0.type', 'LoadImageFromNDArray', "is 'LoadImageFromNDArray'; give LoadImageFromFile"),
+    ('train_dataloader.dataset.times', -1, 'train_dataloader.dataset.times is -1; give a whole number, 1 or more'),
+    ('train_dataloader.dataset.datasets', [], 'train_dataloader.dataset.datasets is []; give a list of one or more'),
+    ('env_cfg', None, 'env_cfg is None; give a dict'),
+    ('randomness', None, 'randomness is None; give a dict'),
+    ('default_hooks.visualization', None, 'default_hooks.visualization is None; give a dict'),
+    ('default_hooks.checkpoint', None, None),  # MMEngine then leaves it out
+    ('default_hooks', None, None),
+    ('custom_hooks.0.priority', 'HIGHISH', "custom_hooks.0.priority is 'HIGHISH'; give one of HIGHEST, VERY_HIGH"),
+    ('custom_hooks.0.priority', 49, None),
+    ('param_scheduler.1.power', -1, 'param_scheduler.1.power is -1; give a number, 0 or more'),
+    (
+        'optim_wrapper.clip_grad',
+        dict(_delete_=True, max_nrom=1),
+        "clip_grad takes no 'max_nrom'; did you mean max_norm?",
+    ),
+    ('val_cfg.type', 'TestLoop', "val_cfg.type is 'TestLoop'; give ValLoop"),
+    ('visualizer.name', 5, 'visualizer.name is 5; give a text'),
+    ('log_processor', dict(custom_cfg=[dict(data_src='a')]), 'custom_cfg.0 is'),
+    ('default_hooks.checkpoint.save_best', 'mIuO', "default_hooks.checkpoint.save_best is 'mIuO', and val_evaluator"),
     ('model.channels_last', 5, 'model.channels_last is 5; give True or False'),
     ('model.backbone.init_cfg', 'no', None),  # a text where no flag is wanted
     ('model.decode_head.sampler', 'no', None),
@@ -215,13 +246,21 @@ WRONG = [
     ('test_dataloader.batch_sampler', dict(type='BatchSampler', drop_last=True), 'batch_sampler.drop_last is True'),
     ('model.decode_head.loss_decode', [], 'loss_decode is []; give a dict, or a list of one or more dicts'),
     *(
-        ('model.decode_head.loss_decode.class_weight', [1, value], 'class_weight is [1, ')
+        (
+            'model.decode_head.loss_decode',
+            dict(type='CrossEntropyLoss', class_weight=[1, value]),
+            'class_weight is [1, ',
+        )
         for value in (-1, float('inf'), 'a')
     ),
-    ('model.decode_head.loss_decode.class_weight', [1, 0.5, 0], None),
+    ('model.decode_head.loss_decode', dict(type='CrossEntropyLoss', class_weight=[1, 0.5, *[0] * 17]), None),
     ('model.backbone.norm_cfg.momentum', 5, 'model.backbone.norm_cfg.momentum is 5; give a number from 0 to 1'),
     ('model.backbone.norm_cfg.momentum', None, None),  # PyTorch's cumulative average
-    ('default_hooks.chekpoint', dict(interval=5), 'default_hooks.chekpoint has no type; remove it, or fix its name'),
+    (
+        'default_hooks.chekpoint',
+        dict(interval=5),
+        'default_hooks.chekpoint has no type; give one, remove the field, or fix',
+    ),
     ('train_cfg.max_iters', -5, 'train_cfg.max_iters is -5; give a whole number, 1 or more'),
     ('train_cfg.val_interval', 0, 'train_cfg.val_interval is 0; give a whole number, 1 or more'),
     ('train_cfg.type', 'Loop', "train_cfg.type is 'Loop', which no package has registered"),
@@ -295,8 +334,11 @@ def test_a_mistyped_option(cfg):
         config_check.merge(cfg, {'trian_cfg.max_iters': 5})
     with pytest.raises(InputError, match="nothing reads 'foo'; remove it, or fix its name"):
         config_check.merge(cfg, {'foo': 5})
-    with pytest.raises(InputError, match=r'--cfg-options do not fit the config .*; fix them'):
-        config_check.merge(cfg, {'param_scheduler.9.begin': 5})
+    with pytest.raises(
+        InputError,
+        match=r'--cfg-options param_scheduler\.9\.begin does not fit the config \(KeyError: "Index 9.*; fix it',
+    ):
+        config_check.merge(cfg, {'train_cfg.max_iters': 7, 'param_scheduler.9.begin': 5})
     assert config_check.merge(cfg, {'norm_cfg.type': 'BN', 'train_cfg.max_iters': 7}) == [
         'norm_cfg.type changes nothing: norm_cfg is a variable of the config file; set the fields that it is in'
     ]

@@ -78,9 +78,11 @@ def convert(
     config, faults = _best_config(layout, state_dict, originals, checkpoint.meta)
     faults[UNKNOWN] += strange
     if text := listed(faults):
+        fix = 'give a checkpoint of exactly this network'
+        if layout.source == 'openmmlab' and 'experiment_name' in checkpoint.meta:  # a Runner wrote it
+            fix = 'a checkpoint of a network of your own needs no conversion: use it with the config that trained it'
         raise InputError(
-            f'checkpoint {path} ({layout.network} of {layout.source}) does not fit {config.stem}: {text}; give a '
-            'checkpoint of exactly this network'
+            f'checkpoint {path} ({layout.network} of {layout.source}) does not fit {config.stem}: {text}; {fix}'
         )
     if inference:
         dropped += [originals[key] for key in state_dict if key.startswith(AUXILIARY)]
@@ -134,7 +136,12 @@ def _best_config(
     classifier = state_dict.get(CLASSIFIER)
     num_classes = len(classifier) if classifier is not None and classifier.ndim else None
     found: list[tuple[Path, dict[str, list[str]]]] = []
+    tried = set()
     for config in _candidates(layout, meta, num_classes):
+        tensors = _what_has_tensors(config)
+        if tensors in tried:  # recipes share networks, and building each takes half a second
+            continue
+        tried.add(tensors)
         found.append((config, _faults(config, state_dict, originals, num_classes)))
         if not any(found[-1][1].values()):
             return found[-1]
@@ -189,6 +196,13 @@ def _wanted(config: Path, num_classes: int | None, boosters: bool) -> dict[str, 
     if not boosters:
         model.auxiliary_head = None
     return own_tensors(model)
+
+
+def _what_has_tensors(config: Path) -> str:
+    """The parts of a config's network as text, without what changes no tensor."""
+    model = Config.fromfile(config).model
+    heads = [model.decode_head, *(model.get('auxiliary_head') or ())]
+    return repr((model.backbone, [{key: head[key] for key in head if key != 'loss_decode'} for head in heads]))
 
 
 def _num_classes(config: Path) -> int:

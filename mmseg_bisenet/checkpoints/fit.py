@@ -3,14 +3,18 @@
 import warnings
 from collections.abc import Collection
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
-from mmseg_bisenet.config_check import building
+from mmseg_bisenet.checkpoints.files import read
+from mmseg_bisenet.config_errors import building, running
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models.segmentor import BiSeNetSegmentor
 from mmseg_bisenet.registry import MODELS
 
 AUXILIARY = 'auxiliary_head.'
@@ -22,7 +26,7 @@ def build_model(model: ConfigDict, scope: str = 'mmseg') -> nn.Module:
     Raises:
         InputError: it cannot be built.
     """
-    with building('model'), DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
+    with building('model', dict(model=model)), DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of losses, which do not matter here
         built = MODELS.build(model)
         require_outputs(built)
@@ -46,6 +50,51 @@ def require_outputs(model: nn.Module) -> None:
                     f'config: model.{name}.in_index is {index}, and the backbone has {len(outputs)} outputs; give 0 to '
                     f'{len(outputs) - 1}'
                 )
+
+
+def require_channels(model: nn.Module) -> None:
+    """Refuse parts of a BiSeNetSegmentor that do not take what the parts before them give: an image goes through all.
+
+    Raises:
+        InputError: it names the part.
+    """
+    if not isinstance(model, BiSeNetSegmentor):
+        return
+    was_training = model.training
+    model.eval()  # it changes no statistics, and draws no random numbers
+    try:
+        with torch.no_grad():
+            with running('model.backbone'):
+                maps = model.backbone(torch.zeros(1, 3, 64, 64))
+            if model.with_neck:
+                with running('model.neck'):
+                    maps = model.neck(maps)
+            for name, head in model.named_modules():
+                if isinstance(head, BaseDecodeHead):
+                    with running(f'model.{name}'):
+                        head(maps)
+    finally:
+        model.train(was_training)
+
+
+def require_pretrained(model: nn.Module) -> None:
+    """Refuse an ``init_cfg`` with a local file that has no tensor of its part: MMEngine only warns, and starts anew.
+
+    Raises:
+        InputError: it names the part and the file.
+    """
+    for name, module in model.named_modules():
+        init = getattr(module, 'init_cfg', None)
+        if not isinstance(init, dict) or init.get('type') != 'Pretrained' or not Path(init['checkpoint']).is_file():
+            continue
+        prefix = f'{init["prefix"].removesuffix(".")}.' if init.get('prefix') else ''  # as MMEngine
+        given, own = read(init['checkpoint']).state_dict, module.state_dict()
+        found = [key for key, value in own.items() if value.ndim and f'{prefix}{key}' in given]
+        if not any(own[key].shape == given[f'{prefix}{key}'].shape for key in found):
+            raise InputError(
+                f'model.{name}.init_cfg takes no tensor from {init["checkpoint"]}: the names or the shapes '
+                "differ; fix its checkpoint, or its prefix, as in prefix='backbone.'"
+            )
 
 
 def own_tensors(model: ConfigDict, scope: str = 'mmseg') -> dict[str, Tensor]:

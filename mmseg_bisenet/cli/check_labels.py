@@ -73,7 +73,7 @@ def _checks(cfg: 'Config', loaders: list[str], datasets: 'DataSets') -> dict[str
     names: dict[str, list[str]] = {}
     checks: dict[str, LabelCheck] = {}
     for loader in loaders:
-        built = DATASETS.build(with_built(cfg[loader].dataset, f'{loader}.dataset', datasets))
+        built = DATASETS.build(with_built(cfg, f'{loader}.dataset', datasets))
         for number, dataset in enumerate(_inner(built)):
             key = repr((dataset.data_prefix, dataset.ann_file, dataset.img_suffix, dataset.seg_map_suffix))
             name = loader.removesuffix('_dataloader') + (str(number + 1) if number else '')

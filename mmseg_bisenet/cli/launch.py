@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.dist import master_only
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import BaseLoop, Runner
@@ -22,14 +23,16 @@ from mmseg.datasets import BaseSegDataset
 from torch import Tensor, nn
 
 from mmseg_bisenet.checkpoints.files import listed
-from mmseg_bisenet.checkpoints.fit import completed, require_outputs
+from mmseg_bisenet.checkpoints.fit import completed, require_channels, require_outputs, require_pretrained
 from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
-from mmseg_bisenet.config_check import building, explained
+from mmseg_bisenet.config_errors import as_written, building, explained, frames, path_of_type, running
 from mmseg_bisenet.engine.vis_backend import AnyNameVisBackend
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import write_text
 
 FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+DATALOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
+STARTS = 'before_run', 'before_train', 'before_val', 'before_test'  # here hooks find that an argument is wrong
 # What the Runner builds when it starts, from which keys.
 BUILDS = dict(
     build_optim_wrapper='optim_wrapper',
@@ -92,13 +95,31 @@ def build_runner(
             backend['type'] = AnyNameVisBackend
     if model is not None:
         given['model'] = _with_views(cfg, model)
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+    for name in DATALOADERS:
         if given.get(name):
-            given[name]['dataset'] = with_built(given[name]['dataset'], f'{name}.dataset', datasets)
+            given[name]['dataset'] = with_built(cfg, f'{name}.dataset', datasets)
     with explained('the Runner cannot be built', 'fix the config, or --cfg-options'), full_disk(cfg.work_dir):
         runner = _Runner(**given)
     runner.start = start
     return runner
+
+
+class Pipeline(Compose):
+    """As stock, but an error names the step and the image."""
+
+    def __init__(self, transforms: Sequence[dict], key: str) -> None:
+        super().__init__(transforms)
+        self.key = key
+
+    def __call__(self, data: dict) -> dict | None:
+        path = data.get('img_path')
+        result: dict | None = data
+        for number, transform in enumerate(self.transforms):
+            with running(f'{self.key}.{number}', transform, path):
+                result = transform(result)
+            if result is None:  # the data set takes another sample
+                break
+        return result
 
 
 @contextmanager
@@ -126,9 +147,11 @@ class _Runner(Runner):
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         self._model_is_loaded = isinstance(model, nn.Module)
-        with building('model'):
+        with building('model', self.cfg):
             built = super().build_model(model)
             require_outputs(built)
+            if not self._model_is_loaded:
+                require_channels(built)
         # SyncBN exists on GPUs only.
         return built if torch.cuda.is_available() else revert_sync_batchnorm(built)
 
@@ -136,6 +159,22 @@ class _Runner(Runner):
     def iter(self) -> int:
         """As stock, but a test that numbers its pictures does not build the training loop with its data sets."""
         return super().iter if isinstance(self._train_loop, BaseLoop) else 0
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        try:
+            super().call_hook(fn_name, **kwargs)
+        except (InputError, OSError, MemoryError, ImportError):
+            raise
+        except Exception as error:
+            hook = next((own for one in frames(error) if isinstance(own := one.f_locals.get('self'), Hook)), None)
+            if fn_name not in STARTS or hook is None:
+                raise
+            with running(path_of_type(self.cfg, type(hook).__name__, 'default_hooks', 'custom_hooks'), hook):
+                raise
+
+    def _init_model_weights(self) -> None:
+        require_pretrained(self.model.module if is_model_wrapper(self.model) else self.model)
+        super()._init_model_weights()
 
     def load_or_resume(self) -> None:
         if self.start is not None and not self._has_loaded:
@@ -175,24 +214,30 @@ def _naming(key: str, build: Callable) -> Callable:
     """A method of the Runner that builds something; its error names the key of the config."""
 
     @functools.wraps(build)
-    def method(*args, **kwargs) -> Any:
-        with building(key):
-            return build(*args, **kwargs)
+    def method(self: _Runner, *args, **kwargs) -> Any:
+        with building(key, self.cfg):
+            return build(self, *args, **kwargs)
 
     return method
 
 
+def _build_dataloader(self: _Runner, dataloader: dict, *args, **kwargs) -> Any:
+    own = [name for name in DATALOADERS if getattr(self, f'_{name}') is dataloader]
+    with building(own[0] if own else 'a dataloader', self.cfg):
+        return Runner.build_dataloader(dataloader, *args, **kwargs)
+
+
 for _name, _key in BUILDS.items():
-    setattr(_Runner, _name, _naming(_key, getattr(Runner, _name)))
-_Runner.build_dataloader = staticmethod(_naming('a dataloader', Runner.build_dataloader))
+    setattr(_Runner, _name, _naming(_key, getattr(_Runner, _name)))
+setattr(_Runner, 'build_dataloader', _build_dataloader)  # noqa: B010  static in stock
 
 
-def with_built(dataset: dict, key: str, datasets: DataSets) -> dict:
+def with_built(cfg: Config, key: str, datasets: DataSets) -> dict:
     """The cfg of a data set, changed so that a registry takes what is built already, and gives it its pipeline.
 
     Args:
-        dataset: the cfg, with or without wrappers such as ConcatDataset.
-        key: of ``dataset`` in the config.
+        cfg: the config.
+        key: of the data set in it, which may be in wrappers such as ConcatDataset.
         datasets: from :func:`mmseg_bisenet.cli.preflight.check_data`. Others stay as they are.
     """
 
@@ -201,13 +246,14 @@ def with_built(dataset: dict, key: str, datasets: DataSets) -> dict:
             return leaf
 
         def construct() -> BaseSegDataset:
-            datasets[key].pipeline = Compose(leaf.get('pipeline', []))
+            steps = leaf.get('pipeline', [])
+            datasets[key].pipeline = Pipeline(steps, as_written(cfg, f'{key}.pipeline'))
             return datasets[key]
 
         scope = {'_scope_': leaf['_scope_']} if '_scope_' in leaf else {}
         return dict(scope, type=construct)
 
-    return replace_leaves(dataset, key, replace)
+    return replace_leaves(copy.deepcopy(cfg[key.partition('.')[0]].dataset), key, replace)
 
 
 def _with_views(cfg: Config, model: nn.Module) -> nn.Module:

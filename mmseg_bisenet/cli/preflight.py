@@ -24,7 +24,7 @@ from mmseg_bisenet.checkpoints.fit import (
     mismatches,
     without_boosters,
 )
-from mmseg_bisenet.config_check import building
+from mmseg_bisenet.config_errors import building
 from mmseg_bisenet.data.agreement import check_agreement
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import Identity, check_input, check_output, require_writable
@@ -91,7 +91,11 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
             )
         if dataset.ann_file:
             check_input(dataset.ann_file)
-        if _is_empty(dataset):
+        try:
+            is_empty = _is_empty(dataset)
+        except IndexError as error:
+            raise InputError(f'{key}.indices lists images that it does not have; fix it') from error
+        if is_empty:
             listed_in = (
                 f'{dataset.ann_file} lists none' if dataset.ann_file and Path(dataset.ann_file).is_file() else ''
             )
@@ -110,7 +114,7 @@ def find_datasets(cfg: Config, *dataloaders: str) -> DataSets:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
         found = {}
         for key, dataset in _leaves(cfg, *dataloaders).items():
-            with building(key):
+            with building(key, cfg):
                 found[key] = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
     return found
 

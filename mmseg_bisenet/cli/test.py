@@ -53,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
     preflight.require_dataset(cfg, 'test_dataloader')
+    for key in ('test_cfg', 'test_evaluator'):
+        if not cfg.get(key):
+            raise InputError(f'the config has no {key}; take one of configs/_base_/datasets among its bases')
     if (keys := require_new_folders(cfg)) and args.show_dir:
         raise InputError(f'--show-dir and {keys[0]} both name a folder for pictures; leave one of them out')
     _apply(cfg, args)

@@ -73,7 +73,7 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             raise
         except Exception as error:  # a storage backend and a decoder each raise their own
             raise InputError(
-                f'{results["img_path"]}: the image cannot be read ({_reason(error)}); '
+                f'{results["img_path"]}: the image cannot be read ({_reason(error, self.imdecode_backend)}); '
                 'replace the file, or fix the path in data_root and data_prefix'
             ) from error
 
@@ -158,7 +158,9 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
             fix = 'replace the file, or fix seg_map_path and seg_map_suffix'
             if isinstance(error, FileNotFoundError) and path.endswith('_labelTrainIds.png'):
                 fix = 'create them: pip install cityscapesscripts, CITYSCAPES_DATASET=DIR csCreateTrainIdLabelImgs'
-            raise InputError(f'{path}: the label cannot be read ({_reason(error)}); {fix}') from error
+            raise InputError(
+                f'{path}: the label cannot be read ({_reason(error, self.imdecode_backend)}); {fix}'
+            ) from error
         if lossy := _lossy(content):
             raise InputError(f'{path}: the label is compressed as {lossy}, which changes ids; {WRITE_AGAIN}')
         if label.dtype.kind not in 'iub':
@@ -255,10 +257,11 @@ def _size(shape: tuple[int, int]) -> str:
     return f'{shape[1]}x{shape[0]}'
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, backend: str) -> str:
     """Describe a storage or decoding error for a user, on one line."""
     if isinstance(error, FileNotFoundError):
         return 'no such file'
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return 'empty, cut short or not an image'
+    fault = 'empty, cut short or not an image'
+    return fault if backend in ('cv2', 'pillow') else f'{fault}, for imdecode_backend={backend}'

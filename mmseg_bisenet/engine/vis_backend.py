@@ -3,6 +3,7 @@
 Stock writes pictures with ``cv2.imwrite``, which takes UTF-8 names only, and in OpenCV 5.0 ends the process for others.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -18,15 +19,23 @@ from mmseg_bisenet.pixels import write_pixels
 class AnyNameVisBackend(LocalVisBackend):
     """The stock backend with the stock arguments and files. If the disk is full, its error names the config.
 
-    The config is written with the first result, so that a run that fails before leaves no folder.
+    The config is written with the first result, so that a run that fails before, or there, leaves no folder.
     """
 
     _config = ''
 
     def _init_env(self) -> None:
-        super()._init_env()
-        if self._config:
-            write_text(self._config_save_file, self._config, overwrite=True)
+        folder = Path(self._save_dir)
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            super()._init_env()
+            if self._config:
+                write_text(self._config_save_file, self._config, overwrite=True)
+        except Exception:  # a full disk
+            for path in made:
+                with suppress(OSError):  # it holds something
+                    path.rmdir()
+            raise
 
     def add_config(self, config: Config, **kwargs) -> None:
         self._config = config.pretty_text

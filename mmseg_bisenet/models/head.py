@@ -4,12 +4,13 @@ Both are a 3x3 convolution with norm and activation, dropout, and a 1x1 convolut
 the logits. The width differs between sources and is set in the configs; MMSegmentation has 256 for V1 and 1024 for V2.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmseg.models.decode_heads import FCNHead
 from torch import Tensor, nn
 
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.losses.cross_entropy import PixelLoss
 from mmseg_bisenet.models.losses.pixel_cross_entropy import pixel_cross_entropy
 from mmseg_bisenet.registry import MODELS
@@ -29,6 +30,9 @@ class BiSeNetHead(FCNHead):
             ``speed`` recipe, so that the logits need no upsampling.
         loss_decode: a loss, or several with different names. The losses of this package never store upsampled logits.
         others: arguments of MMSegmentation's ``BaseDecodeHead`` (``norm_cfg``, ``dropout_ratio`` and so on).
+
+    Raises:
+        InputError: an argument asks for what this head does not do.
     """
 
     def __init__(
@@ -42,6 +46,11 @@ class BiSeNetHead(FCNHead):
         loss_decode: dict | list[dict] = dict(type='mmseg_bisenet.CrossEntropyLoss'),
         **others,
     ) -> None:
+        name = type(self).__name__
+        if others.pop('concat_input', False):
+            raise InputError(f'{name} has no concat_input; remove it, or take FCNHead')
+        if others.get('input_transform') == 'multiple_select':
+            raise InputError(f'{name} reads one map; set input_transform to resize_concat, or remove it')
         super().__init__(
             num_convs,
             concat_input=False,
@@ -53,6 +62,14 @@ class BiSeNetHead(FCNHead):
             **others,
         )
         self.label_stride = label_stride
+        if self.sampler is not None and any(isinstance(loss, PixelLoss) for loss in self._losses()):
+            raise InputError(
+                f'{name}.sampler: the losses of mmseg_bisenet take no sampler; remove it, and for hard pixels set '
+                'loss_decode.type to mmseg_bisenet.OHEMCrossEntropyLoss'
+            )
+
+    def _losses(self) -> list[Any]:
+        return list(self.loss_decode) if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Outputs of the backbone -> logits (N, num_classes, h, w)."""
@@ -64,11 +81,17 @@ class BiSeNetHead(FCNHead):
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
         """Logits (N, num_classes, h, w) and samples with labels -> named losses, and ``acc_seg`` in percent."""
-        losses: Iterable[Any] = self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
+        losses = self._losses()
         if not all(isinstance(loss, PixelLoss) for loss in losses) or self.sampler is not None:
             return super().loss_by_feat(seg_logits, batch_data_samples)
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
-        pixels, hits = pixel_cross_entropy(seg_logits, labels, self.align_corners, self.ignore_index)
+        try:
+            pixels, hits = pixel_cross_entropy(seg_logits, labels, self.align_corners, self.ignore_index)
+        except IndexError as error:
+            raise InputError(
+                f'ignore_index of a head: {error}; set it to the id that the labels and '
+                'data_preprocessor.seg_pad_val have for pixels that do not count, 255 by default'
+            ) from error
         result: dict[str, Tensor] = {}
         for loss in losses:
             value = loss.mean(pixels, labels, self.ignore_index)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
+from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
@@ -137,6 +138,16 @@ class BiSeNetSegmentor(EncoderDecoder):
             )
         return super().train(mode)
 
+    def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """As stock.
+
+        Raises:
+            InputError: the images have different sizes, after ``data_preprocessor.size`` has padded them.
+        """
+        if size := getattr(self.data_preprocessor, 'size', None):
+            _require_one_size(data, 'train_dataloader', size)
+        return super().train_step(data, optim_wrapper)
+
     def val_step(self, data: dict) -> list[SegDataSample]:
         """As ``test_step``."""
         _require_one_size(data, 'val_dataloader')
@@ -239,8 +250,8 @@ class BiSeNetSegmentor(EncoderDecoder):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _require_one_size(data: dict, dataloader: str) -> None:
-    sizes = [tuple(image.shape[-2:]) for image in data['inputs']]
+def _require_one_size(data: dict, dataloader: str, least: Sequence[int] = (0, 0)) -> None:
+    sizes = [tuple(map(max, image.shape[-2:], least)) for image in data['inputs']]
     other = next((i for i, size in enumerate(sizes) if size != sizes[0]), 0)
     if other:
         first, second = (
@@ -248,7 +259,11 @@ def _require_one_size(data: dict, dataloader: str) -> None:
         )
         raise InputError(
             f'{first} and {second} (width x height) at the input of the network, but a batch needs images of one size; '
-            f'set {dataloader}.batch_size=1, or resize to one size in its pipeline'
+            + (
+                'set model.data_preprocessor.size to crop_size'
+                if dataloader == 'train_dataloader'
+                else f'set {dataloader}.batch_size=1, or resize to one size in its pipeline'
+            )
         )
 
 
@@ -263,6 +278,8 @@ def _is_whole(meta: dict, size: Sequence[int]) -> bool:
 
 
 def _with_num_classes(head: dict, num_classes: int, name: str) -> dict:
+    if not isinstance(head, dict):
+        raise InputError(f'BiSeNetSegmentor: model.{name} is a {type(head).__name__}; give one head, a dict')
     if head.get('num_classes', num_classes) != num_classes:
         raise InputError(
             f'BiSeNetSegmentor: model.{name}.num_classes={head["num_classes"]} contradicts '

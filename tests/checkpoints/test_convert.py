@@ -436,6 +436,16 @@ def test_tensors_that_do_not_fit(x39, tmp_path, capsys, spoil):
     assert f'does not fit {X39}: {expected};' in line
 
 
+def test_a_network_of_ones_own_needs_no_conversion(x39, tmp_path, capsys):
+    state_dict = copy.copy(x39)
+    spoil_scalar(state_dict)
+    torch.save({'meta': dict(experiment_name='mine_20240101_120000'), 'state_dict': state_dict}, tmp_path / 'in.pth')
+    line = refused(capsys, tmp_path / 'in.pth', target='out.safetensors')
+    assert line.endswith(
+        '; a checkpoint of a network of your own needs no conversion: use it with the config that trained it'
+    )
+
+
 def test_foreign_keys_are_named_as_the_source_has_them(tmp_path, capsys):
     torch.save(
         {'cp.resnet.conv1.weight': torch.zeros(64, 3, 5, 5), 'sp.x': torch.zeros(1), 'conv_out.y': torch.zeros(1)},

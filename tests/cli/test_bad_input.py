@@ -21,7 +21,7 @@ import torch
 from mmseg.datasets import CityscapesDataset
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
-from mmseg_bisenet.cli import main
+from mmseg_bisenet.cli import _explained, main
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.zoo import get_model
@@ -126,16 +126,44 @@ def test_no_such_config(data, tmp_path, name):
 @pytest.mark.parametrize(
     ('option', 'text'),
     [
-        ('param_scheduler.1.end=0', 'param_scheduler cannot be built (ValueError: end should be larger than begin'),
+        ('param_scheduler.1.end=0', 'param_scheduler.1 cannot be built (ValueError: end should be larger than begin'),
         ('model.num_clases=3', 'model cannot be built (TypeError: '),
         ('train_dataloader.dataset.metainfo.classes=(a,b)', 'train_dataloader.dataset cannot be built (ValueError: '),
-        ('randomness.seed=abc', "config: randomness.seed is 'abc'; give a whole number from 0 to 4294967295"),
+        ('randomness.seed=abc', "randomness.seed is 'abc'; give a whole number from 0"),
+        ('model.decode_head.in_channels=32', 'model.decode_head fails (RuntimeError: Given groups=1, weight of size'),
+        ('model.decode_head.sampler.type=OHEMPixelSampler', 'BiSeNetHead.sampler: the losses of mmseg_bisenet take no'),
+        (
+            'train_dataloader.dataset.indices=[99]',
+            'train_dataloader.dataset.indices lists images that it does not have',
+        ),
         ('train_cfg=None', 'the config has no train_cfg; take one of configs/_base_/schedules'),
     ],
 )
 def test_what_cannot_be_built_is_named(data, tmp_path, option, text):
     line = train(data, tmp_path, option)
     assert text in line and len(line) < 400
+
+
+def test_a_hook_that_cannot_start_is_named(data, tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text(f"_base_ = {str(find_config(NAME))!r}\ncustom_hooks = [dict(type='EMAHook', momentum=5)]")
+    line = train(data, tmp_path, config=str(config))
+    assert 'custom_hooks.0 (EMAHook) fails (AssertionError: momentum must be in range' in line
+    assert line.endswith('; fix custom_hooks.0 in the config, or with --cfg-options')
+
+
+@pytest.mark.parametrize('key', ['test_cfg', 'test_evaluator'])
+def test_a_test_without_its_fields(data, tmp_path, key):
+    (tmp_path / 'some').touch()
+    line = fail(data, tmp_path, 'test', NAME, str(tmp_path / 'some'), '--cfg-options', f'{key}=None')
+    assert f'the config has no {key}; take one of configs/_base_/datasets among its bases' in line
+
+
+def test_a_killed_data_worker():
+    error = RuntimeError('DataLoader worker (pid 5) is killed by signal: Killed. ')
+    text, status = _explained(error, ['train'])
+    assert text.endswith('(DataLoader worker (pid 5) is killed by signal: Killed. ); lower num_workers or batch_size')
+    assert text.startswith('a process that loads images was killed') and status == 1
 
 
 def test_config_without_data(data, tmp_path):

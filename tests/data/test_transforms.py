@@ -295,3 +295,12 @@ def test_the_error_of_a_data_worker_names_the_file_in_the_main_process(tmp_path)
     assert next(batches)[0]['inputs'].shape == (3, 4, 6)
     with pytest.raises(InputError, match=f'{tmp_path}/labels/b.png: the label has ids 40 outside the 19 classes'):
         next(batches)
+
+
+def test_another_decoder_is_named(tmp_path):
+    path = label_file(tmp_path, np.zeros((4, 4), np.uint8))
+    load = LoadAnnotations(num_classes=2, imdecode_backend='tifffile')
+    with pytest.raises(
+        InputError, match=r'the label cannot be read \(empty, .* or not an image, for imdecode_backend=tif'
+    ):
+        load(dict(seg_map_path=path, seg_fields=[], reduce_zero_label=False))

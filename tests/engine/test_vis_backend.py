@@ -44,3 +44,12 @@ def test_a_full_disk(tmp_path):
     assert not list(tmp_path.iterdir())  # a test that fails before its first picture does not block the next
     with largest_file(100), pytest.raises(InputError, match=text):
         backend.add_scalars(dict(loss=1.5))
+
+
+def test_no_folder_is_left_on_a_full_disk(tmp_path):
+    (tmp_path / 'mine').mkdir()
+    backend = AnyNameVisBackend(str(tmp_path / 'mine/new/vis_data'))
+    backend.add_config(Config(dict(a='x' * 200)))
+    with largest_file(100), pytest.raises(InputError, match='File too large'):
+        backend.add_image('a', np.zeros((8, 8, 3), np.uint8))
+    assert list(tmp_path.rglob('*')) == [tmp_path / 'mine']

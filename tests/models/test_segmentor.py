@@ -152,6 +152,44 @@ def test_a_batch_of_several_sizes_names_two(cfg, step):
         segmentor.switch_to_deploy()  # it replaces the data preprocessor
 
 
+def test_a_training_batch_of_several_sizes(cfg):
+    segmentor = build(changed(cfg, data_preprocessor=cfg.data_preprocessor | dict(size=(32, 32))))
+    data = batch((64, 96), 19, 2)
+    for sample, name in zip(data['data_samples'], 'ab', strict=True):
+        sample.set_metainfo(dict(img_path=f'{name}.png'))
+    data['inputs'][1] = data['inputs'][1][:, :, :90]
+    text = r'^a\.png is 96x64 and b\.png is 90x64 .* set model\.data_preprocessor\.size to crop_size$'
+    with pytest.raises(InputError, match=text):
+        segmentor.train_step(data, None)
+
+
+@pytest.mark.parametrize(
+    ('options', 'text'),
+    [
+        (dict(concat_input=True), 'BiSeNetHead has no concat_input; remove it, or take FCNHead'),
+        (
+            dict(input_transform='multiple_select', in_index=[0, 1], in_channels=[8, 8]),
+            'BiSeNetHead reads one map; set',
+        ),
+        (dict(sampler=dict(type='OHEMPixelSampler')), 'BiSeNetHead.sampler: the losses of mmseg_bisenet take no samp'),
+    ],
+)
+def test_what_the_head_does_not_do(cfg, options, text):
+    with pytest.raises(InputError, match=f'^{text}'):
+        build(changed(cfg, decode_head=cfg.decode_head | options))
+    with pytest.raises(InputError, match=r'^BiSeNetSegmentor: model\.decode_head is a list; give one head, a dict$'):
+        build(changed(cfg, decode_head=[cfg.decode_head]))
+
+
+def test_a_label_that_is_no_class_and_not_ignored(cfg):
+    segmentor = build(changed(cfg, decode_head=cfg.decode_head | dict(ignore_index=3))).train()
+    data = segmentor.data_preprocessor(batch((64, 64), 19), training=True)
+    for sample in data['data_samples']:
+        sample.gt_sem_seg.data[:] = 255
+    with pytest.raises(InputError, match=r'^ignore_index of a head: a label is neither below 19, .* nor 3; set it to'):
+        segmentor(**data, mode='loss')
+
+
 def test_a_key_that_is_no_booster_is_still_refused(cfg):
     lean = build(changed(cfg, auxiliary_head=None))
     with pytest.raises(RuntimeError, match='auxiliary_neck'):

@@ -137,6 +137,11 @@ class CrossEntropyLoss(PixelLoss):
     Args:
         class_weight, loss_weight, loss_name: as in :class:`PixelLoss`.
         avg_non_ignore: leave ignored pixels out of the mean.
+        use_sigmoid, use_mask: accepted because stock heads set them; only False.
+        reduction: accepted for the same reason; only ``'mean'``.
+
+    Raises:
+        InputError: an option asks for another loss.
     """
 
     def __init__(
@@ -145,8 +150,18 @@ class CrossEntropyLoss(PixelLoss):
         loss_weight: float = 1.0,
         loss_name: str = 'loss_ce',
         avg_non_ignore: bool = False,
+        use_sigmoid: bool = False,
+        use_mask: bool = False,
+        reduction: str = 'mean',
     ) -> None:
         super().__init__(class_weight, loss_weight, loss_name)
+        for key, value, only in (
+            ('use_sigmoid', use_sigmoid, False),
+            ('use_mask', use_mask, False),
+            ('reduction', reduction, 'mean'),
+        ):
+            if value != only:
+                raise InputError(f'CrossEntropyLoss: {key} is {value!r}; remove it, or take mmseg.CrossEntropyLoss')
         self.avg_non_ignore = avg_non_ignore
 
     def mean(self, losses: Tensor, labels: Tensor, ignore_index: int) -> Tensor:

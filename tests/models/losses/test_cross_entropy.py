@@ -307,6 +307,15 @@ def test_the_host_never_asks_for_a_value():
             loss.item()
 
 
+@pytest.mark.parametrize(('key', 'only', 'other'), [('use_sigmoid', False, True), ('reduction', 'mean', 'sum')])
+def test_options_that_stock_heads_set(key, only, other):
+    logits, labels = batch()
+    loss = MODELS.build({'type': 'mmseg_bisenet.CrossEntropyLoss', key: only})
+    assert torch.equal(loss(logits, labels), MODELS.build(dict(type='mmseg_bisenet.CrossEntropyLoss'))(logits, labels))
+    with pytest.raises(InputError, match=rf'^CrossEntropyLoss: {key} is {other!r}; remove it, or take mmseg.CrossEn'):
+        MODELS.build({'type': 'mmseg_bisenet.CrossEntropyLoss', key: other})
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_under_autocast_it_is_computed_in_float(dtype):
     logits, labels = torch.randn(2, 5, 8, 12), torch.randint(0, 5, (2, 64, 96))
