@@ -98,9 +98,7 @@ class Predictor:
             InputError: the file cannot be read, or the image is of another type, shape or size.
         """
         if isinstance(image, str | Path):
-            result = self._result(read_image(image), Path(image).stem)
-            result.path = Path(image)
-            return result
+            return self._result(read_image(image), Path(image).stem, path=Path(image).absolute())
         if isinstance(image, Image.Image):
             check_size('image', *image.size)
             return self._result(to_bgr(image))
@@ -144,10 +142,15 @@ class Predictor:
 
         On a GPU the network is still running when its call returns, so that only the sum of the two is right.
         """
-        return self._result(frame.image, frame.name, frame.time, frame.times)
+        return self._result(frame.image, frame.name, frame.time, frame.times, frame.path)
 
     def _result(
-        self, image: np.ndarray, name: str = 'image', seconds: float | None = None, times: dict | None = None
+        self,
+        image: np.ndarray,
+        name: str = 'image',
+        seconds: float | None = None,
+        times: dict | None = None,
+        path: Path | None = None,
     ) -> Result:
         start = time.perf_counter()
         height, width = image.shape[:2]
@@ -162,7 +165,7 @@ class Predictor:
             labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
         network = self._engine.last.seconds
         spent = dict(network=network * 1e3, labels=(time.perf_counter() - start - network) * 1e3)
-        return Result(image, labels, self.classes, self.palette, name, seconds, (times or {}) | spent)
+        return Result(image, labels, self.classes, self.palette, name, seconds, (times or {}) | spent, path)
 
 
 class _Timed:

@@ -39,6 +39,7 @@ class Frame:
         time: seconds since the start of the video; None for an image.
         start: when reading it began, on the clock of ``time.perf_counter``.
         times: milliseconds by stage; reading adds ``decode``.
+        path: of its file, absolute from when reading began; None if it is of no file.
     """
 
     image: np.ndarray
@@ -47,6 +48,7 @@ class Frame:
     time: float | None = None
     start: float = field(default_factory=perf_counter)
     times: dict[str, float] = field(default_factory=dict)
+    path: Path | None = None
 
 
 class Source:
@@ -80,10 +82,11 @@ class Source:
 
     def frames(self) -> Iterator[Frame]:
         """As :meth:`images`, with names and the time that reading took."""
-        start = perf_counter()
+        start, path = perf_counter(), None
         for number, (pixels, seconds) in enumerate(self.images(), 1):
             name = f'{self.name}/{number:06}' if self.moving else self.name
-            yield Frame(pixels, name, self, seconds, start, dict(decode=(perf_counter() - start) * 1e3))
+            path = path or (self.path and self.path.absolute())  # the current folder may change while frames come
+            yield Frame(pixels, name, self, seconds, start, dict(decode=(perf_counter() - start) * 1e3), path)
             start = perf_counter()
 
 

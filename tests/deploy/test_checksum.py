@@ -105,6 +105,7 @@ def test_metadata_that_were_edited(small_onnx, tmp_path):
         ('classes', 11, "has wrong metadata: classes is '11'"),
         ('classes', ['road'] * 11, "has wrong metadata: it names the class 'road' more than once; export it again"),
         ('classes', [*range(11)], 'has wrong metadata: it has classes that are no list of names'),
+        ('classes', ['', *map(str, range(10))], "it names a class '', which is blank or has control characters"),
         ('config', 9, "has wrong metadata: config is '9'; export it again"),
         ('device', 9, "has wrong metadata: device is '9'"),
         ('channel_order', 'rgb', "has wrong metadata: channel_order is 'rgb'"),

@@ -77,6 +77,19 @@ def test_every_kind_of_image_gives_the_same_labels(predictor, small_onnx, tmp_pa
     np.testing.assert_array_equal(swapped(tmp_path / 'a.png').labels, labels)
 
 
+def test_the_image_of_a_relative_path_stays(predictor, tmp_path, monkeypatch):
+    path = tmp_path / 'a.png'
+    cv2.imwrite(str(path), PICTURE)
+    monkeypatch.chdir(tmp_path)
+    results = [predictor('a.png'), *predictor.stream('a.png')]
+    monkeypatch.chdir('/')
+    for result in results:
+        assert result.path == path
+        with pytest.raises(InputError, match='a.png is an input of this command, and would be overwritten'):
+            result.save(path, 'labels', overwrite=True)
+    np.testing.assert_array_equal(cv2.imread(str(path)), PICTURE)
+
+
 def test_a_file_of_a_fixed_shape(fixed, small_segmentor):
     result = Predictor(fixed)(PICTURE)
     segment = load(small_segmentor, runtime='torch', shape=SHAPE)
