@@ -161,8 +161,9 @@ def _is_bytes(value: object, dimensions: int) -> bool:
 
 def _is_number(value: object) -> bool:
     """Whether it is a finite number, of NumPy too."""
-    is_real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return is_real and bool(np.isfinite(value))
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return bool(np.isfinite(value))
 
 
 def _described(value: object) -> str:

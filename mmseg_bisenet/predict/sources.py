@@ -23,7 +23,7 @@ from mmseg_bisenet.pixels import SUFFIXES
 from mmseg_bisenet.predict import image, video
 
 SCHEMES = 'rtsp', 'rtsps', 'rtmp', 'rtmps', 'http', 'https', 'udp', 'tcp', 'srt'
-URL = re.compile(rf'({"|".join(SCHEMES)})://')
+URL = re.compile(rf'({"|".join(SCHEMES)})://', re.IGNORECASE)
 LIST = '.txt'
 LAST_CAMERA = 2**31 - 1  # OpenCV's type
 
@@ -126,7 +126,8 @@ class Stream(Source):
     def __init__(self, url: str) -> None:
         place = re.sub('://[^/]*@', '://', url).partition('://')[2].partition('?')[0]  # without user and password
         super().__init__(re.sub(r'\W+', '_', place).strip('_') or 'stream')
-        self.url = url
+        scheme, colon, rest = url.partition(':')
+        self.url = scheme.lower() + colon + rest  # as FFmpeg takes it
 
     @cached_property
     def _container(self) -> Any:

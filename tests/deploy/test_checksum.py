@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from deploy.about import ABOUT
+from deploy.about import ABOUT, write_about
 
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.deploy import load
@@ -138,9 +138,9 @@ def test_another_shape_than_that_of_the_graph(fixed_onnx, tmp_path):
     model = onnx.load(fixed_onnx)
     (item,) = model.metadata_props
     about = json.loads(item.value)
-    del about['checksum']
-    item.value = json.dumps(about | dict(shape=[96, 128]))
+    item.value = json.dumps(about | dict(shape=[96, 128], checksum=UNSEALED))
     onnx.save(model, tmp_path / 'a.onnx')
+    seal(FORMATS['onnx'], tmp_path / 'a.onnx')
     with pytest.raises(InputError, match=r'a\.onnx does not run in onnxruntime \(.*\); export it again') as caught:
         load(tmp_path / 'a.onnx')
     assert '\n' not in str(caught.value)
@@ -152,8 +152,7 @@ def test_metadata_beside_a_file(tmp_path, suffix):
     path.write_bytes(bytes(100))
     backend = next(backend for backend in FORMATS.values() if backend.suffix == suffix)
     about = ABOUT | dict(format=backend.format, bytes=100)
-    beside(path).write_text(json.dumps(about | dict(checksum=UNSEALED)))
-    seal(backend, path)
+    write_about(path, about)
     text = beside(path).read_bytes()
     assert text.count(MARK) == 1 and MARK + ZEROS not in text
     assert read_metadata(path) == about
@@ -164,12 +163,25 @@ def test_metadata_beside_a_file(tmp_path, suffix):
     assert_refused(path)
 
 
-def test_a_file_of_an_earlier_version_has_none(tmp_path):
-    path = tmp_path / 'net.pt2'
-    path.write_bytes(bytes(100))
-    about = ABOUT | dict(format='pt2', bytes=100)
-    beside(path).write_text(json.dumps(about))
-    assert read_metadata(path) == about
+def test_a_file_without_a_checksum(small_onnx, tmp_path):
+    """Metadata that contradict the graph would change labels without a word."""
+    onnx = pytest.importorskip('onnx')
+    model = onnx.load(small_onnx)
+    (item,) = model.metadata_props
+    about = json.loads(item.value)
+    del about['checksum']
+    for change in (dict(align_corners=True), dict(num_classes=10, classes=[*'abcdefghij'], palette=[]), {}):
+        item.value = json.dumps(about | change)
+        onnx.save(model, tmp_path / 'a.onnx')
+        with pytest.raises(InputError) as caught:
+            load(tmp_path / 'a.onnx')
+        assert str(caught.value) == (
+            f'exported file {tmp_path / "a.onnx"} has no checksum: it was edited, or is of an earlier version; '
+            'export it again'
+        )
+    item.value = json.dumps(about | dict(checksum=MARK.decode()))
+    onnx.save(model, tmp_path / 'a.onnx')
+    assert_refused(tmp_path / 'a.onnx')
 
 
 def test_wherever_it_enters(small_onnx, drawn, tmp_path, monkeypatch, capsys):

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 import torch
-from deploy.about import ABOUT
+from deploy.about import ABOUT, write_about
 from full_disk import largest_file
 from small import shrunk
 
@@ -313,9 +313,9 @@ def test_metadata_beside_a_file(tmp_path):
     path.write_bytes(b'0123456789')
     with pytest.raises(InputError, match=r'lacks net.pt2.json beside it'):
         read_metadata(path)
-    beside(path).write_text(json.dumps(ABOUT | dict(format='pt2', bytes=10)))
+    write_about(path, ABOUT | dict(format='pt2', bytes=10))
     assert read_metadata(path)['format_version'] == 1
-    beside(path).write_text(json.dumps(ABOUT | dict(format='pt2', bytes=11)))
+    write_about(path, ABOUT | dict(format='pt2', bytes=11))
     with pytest.raises(InputError, match='cut short'):
         read_metadata(path)
     beside(path).write_text(json.dumps(dict(format_version=2, bytes=10)))

@@ -9,7 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from predict.media import picture
 
 from mmseg_bisenet.data.transforms import LoadImageFromFile
@@ -134,6 +134,15 @@ def test_a_truncated_file(tmp_path, suffix):
     path = tmp_path / f'a{suffix}'
     path.write_bytes(content[: len(content) // 2])
     assert refusal(path)
+
+
+def test_a_truncated_file_if_pillow_shall_fill_it_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
+    test_a_truncated_file(tmp_path, '.jpg')
+    with pytest.raises(InputError, match='cannot be read'):
+        to_bgr(Image.open(tmp_path / 'a.jpg'))
+    np.testing.assert_array_equal(decode_image(cv2.imencode('.png', PICTURE)[1].tobytes()), PICTURE)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
 @pytest.mark.parametrize('suffix', ['gif', 'png', 'webp', 'tif'])

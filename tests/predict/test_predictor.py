@@ -85,7 +85,7 @@ def test_the_image_of_a_relative_path_stays(predictor, tmp_path, monkeypatch):
     monkeypatch.chdir('/')
     for result in results:
         assert result.path == path
-        with pytest.raises(InputError, match='a.png is an input of this command, and would be overwritten'):
+        with pytest.raises(InputError, match=r'a\.png is an input of this command, and would be overwritten'):
             result.save(path, 'labels', overwrite=True)
     np.testing.assert_array_equal(cv2.imread(str(path)), PICTURE)
 

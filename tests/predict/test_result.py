@@ -94,7 +94,10 @@ def test_what_is_no_path(result, path):
     [
         (dict(classes=('sky', 'sky', 'car')), "it names the class 'sky' more than once"),
         (dict(classes=('sky', 'a\nb', 'car')), r"it names a class 'a\\nb', which is blank or has control characters"),
-        (dict(palette=[[127.9, 0.5, 0.5]] * 3), r'it has a palette that is no list of \(red, green, blue\) from 0 to 255'),
+        (
+            dict(palette=[[127.9, 0.5, 0.5]] * 3),
+            r'it has a palette that is no list of \(red, green, blue\) from 0 to 255',
+        ),
         (dict(palette=[[0, 0, 300]] * 3), 'it has a palette that is no list of'),
         (dict(palette=[[0, 0, -1]] * 3), 'it has a palette that is no list of'),
         (dict(palette=PALETTE[:2]), 'palette=.*: give three numbers for each class'),
@@ -113,6 +116,6 @@ def test_its_image_stays_whatever_the_current_folder_is(result, tmp_path, monkey
     (tmp_path / 'street.png').write_text('mine')
     result = replace(result, path=Path('street.png'))
     monkeypatch.chdir('/')
-    with pytest.raises(InputError, match='street.png is an input of this command, and would be overwritten'):
+    with pytest.raises(InputError, match=r'street\.png is an input of this command, and would be overwritten'):
         result.save(tmp_path / 'street.png', overwrite=True)
     assert (tmp_path / 'street.png').read_text() == 'mine'
