@@ -93,7 +93,7 @@ def read(path: str | Path) -> Exported:
         ) from error
     if version != FORMAT_VERSION:
         raise InputError(
-            f'exported file {path} is of format version {version}, and this mmseg_bisenet reads {FORMAT_VERSION}; '
+            f'exported file {path} is of format version {version!r}, and this mmseg_bisenet reads {FORMAT_VERSION}; '
             'export it again with this one'
         )
     if fault := _fault(metadata, backend):

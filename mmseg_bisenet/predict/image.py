@@ -95,6 +95,9 @@ def _decoded(file: BinaryIO, name: str | Path) -> np.ndarray:
     except InputError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit comes before the size is known
+        if 2 * (Image.MAX_IMAGE_PIXELS or 0) < MEGAPIXELS * 1e6:  # Pillow raises at twice the caller's
+            fix = f'raise PIL.Image.MAX_IMAGE_PIXELS, which is {Image.MAX_IMAGE_PIXELS}, or make it smaller'
+            raise InputError(f'{name} is too large for Pillow; {fix}') from error
         raise InputError(f'{name} is too large; the limit is {MEGAPIXELS} megapixels: make it smaller') from error
     except UnidentifiedImageError as error:
         file.seek(0)

@@ -10,6 +10,7 @@ It adds to the callable of :func:`mmseg_bisenet.deploy.load`: the choice of a ru
 network's size and back, and results that draw and save themselves.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from mmseg_bisenet.predict.model import load_model
 from mmseg_bisenet.predict.pipeline import Pipeline
 from mmseg_bisenet.predict.result import Result
 from mmseg_bisenet.predict.sources import Frame, find_sources
+from mmseg_bisenet.predict.video import masked
 from mmseg_bisenet.sizes import ASPECT, check_pixels, check_size, whole
 
 if TYPE_CHECKING:
@@ -98,6 +100,9 @@ class Predictor:
             InputError: the file cannot be read, or the image is of another type, shape or size.
         """
         if isinstance(image, str | Path):
+            require_paths(image=image)
+            if '://' in str(image) and not os.path.lexists(image):
+                raise InputError(f'{masked(str(image))} is an address; give the path of a file, or stream the address')
             return self._result(read_image(image), Path(image).stem, path=Path(image).absolute())
         if isinstance(image, Image.Image):
             check_size('image', *image.size)
@@ -201,7 +206,7 @@ def _array(image: Any) -> np.ndarray:
         name = type(image).__name__
         raise InputError(f'image of type {name}: give a path, an array, a picture of Pillow or a tensor')
     try:
-        return np.asarray(image.detach().cpu() if hasattr(image, 'detach') else image)
+        return np.asarray(image.detach().cpu().resolve_neg() if hasattr(image, 'detach') else image)
     except (RuntimeError, TypeError) as error:  # on the meta device, sparse, of a type that NumPy lacks
         reason = str(error).partition('\n')[0]
         raise InputError(f'image: a tensor that holds no pixels ({reason}); give a dense one of uint8') from error

@@ -178,7 +178,7 @@ def test_the_parts_of_a_file_with_metadata_beside_it(tmp_path):
     write_about(path, json.loads(base.beside(path).read_text()))
     assert read(path).metadata == about | dict(bytes=30)
     weights.write_bytes(bytes(19))
-    with pytest.raises(InputError, match=r'net.param is cut short or damaged; copy it again'):
+    with pytest.raises(InputError, match=r'net.param.json is cut short or damaged; copy it again'):
         read(path)
     weights.unlink()
     with pytest.raises(InputError, match=r'net.param lacks net.param.bin beside it'):

@@ -204,3 +204,20 @@ def test_wherever_it_enters(small_onnx, drawn, tmp_path, monkeypatch, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f'mmseg-bisenet: error: exported file {path} is cut short or damaged; copy it')
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_weights_in_another_file(small_onnx, tmp_path):
+    onnx = pytest.importorskip('onnx')
+    model = onnx.load(small_onnx)
+    (item,) = model.metadata_props
+    item.value = json.dumps(json.loads(item.value) | dict(checksum=UNSEALED))
+    for place in ('/tmp/weights.bin', 'none.bin'):
+        weight = model.graph.initializer[0]
+        weight.data_location = onnx.TensorProto.EXTERNAL
+        del weight.external_data[:]
+        weight.external_data.add(key='location', value=place)
+        (tmp_path / 'a.onnx').write_bytes(model.SerializeToString())
+        seal(FORMATS['onnx'], tmp_path / 'a.onnx')
+        with pytest.raises(InputError, match=r'a\.onnx cannot be read \(.*\); export it again') as caught:
+            read_metadata(tmp_path / 'a.onnx')
+        assert '\n' not in str(caught.value)

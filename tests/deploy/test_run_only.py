@@ -138,7 +138,7 @@ def test_another_runtime_that_is_missing(run_only):
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.tflite', status=2)
     assert done.stderr == 'mmseg-bisenet: error: ai_edge_litert not installed; run: pip install ai_edge_litert\n'
     (run_only.folder / 'net.pt2').touch()
-    (run_only.folder / 'net.pt2.json').write_text(json.dumps(about | dict(format='pt2')))
+    write_about(run_only.folder / 'net.pt2', about | dict(format='pt2'))
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.pt2', status=2)
     assert done.stderr == (
         'mmseg-bisenet: error: exported file net.pt2 needs torch, which is not installed; run: '

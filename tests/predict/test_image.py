@@ -100,6 +100,14 @@ def test_sizes_are_checked_from_the_header(tmp_path, width, height, reason, recw
     assert not recwarn.list
 
 
+def test_a_smaller_limit_of_pillow(tmp_path, monkeypatch):
+    png(tmp_path / 'a.png', 300, 100)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    assert refusal(tmp_path / 'a.png') == (
+        ' is too large for Pillow; raise PIL.Image.MAX_IMAGE_PIXELS, which is 100, or make it smaller'
+    )
+
+
 def test_what_cannot_be_read(tmp_path):
     assert refusal(tmp_path / 'none.png').startswith(' does not exist; give')
     (tmp_path / 'empty.png').touch()
