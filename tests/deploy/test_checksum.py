@@ -1,6 +1,7 @@
 """An exported file with one wrong bit, anywhere in it or in its parts, is not opened."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from deploy.about import ABOUT, write_about
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.deploy import load
 from mmseg_bisenet.deploy.backends import FORMATS
-from mmseg_bisenet.deploy.backends.base import beside
+from mmseg_bisenet.deploy.backends.base import beside, reading
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.metadata import MARK, UNSEALED, ZEROS, read_metadata, seal
 from mmseg_bisenet.errors import InputError
@@ -221,3 +222,12 @@ def test_weights_in_another_file(small_onnx, tmp_path):
         with pytest.raises(InputError, match=r'a\.onnx cannot be read \(.*\); export it again') as caught:
             read_metadata(tmp_path / 'a.onnx')
         assert '\n' not in str(caught.value)
+
+
+def test_a_current_folder_that_was_removed_is_no_damage(tmp_path, monkeypatch):
+    (tmp_path / 'gone').mkdir()
+    monkeypatch.chdir(tmp_path / 'gone')
+    (tmp_path / 'gone').rmdir()
+    with pytest.raises(InputError, match=r'^the current folder was removed; change to another, and try again$'):
+        with reading(tmp_path / 'a.onnx', 'onnxruntime'):
+            os.getcwd()
