@@ -74,10 +74,12 @@ def build(file: str) -> FastAPI:
     """The application.
 
     Raises:
-        InputError: the file does not load.
+        InputError: the file does not load, or is for images of any size.
     """
     batches = Batches(file)
     segment = batches.segment
+    if segment.dynamic:  # `prepare` resizes images to one size, which changes the shape of most
+        raise InputError(f'{file} was exported with --dynamic, and images run as batches of one size; export without')
     decoding, encoding = asyncio.Semaphore(CORES), asyncio.Semaphore(CORES)  # an image may take 200 MB
     requests: set[Request] = set()
 

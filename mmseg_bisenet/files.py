@@ -23,7 +23,7 @@ from mmseg_bisenet.errors import InputError, require_flags
 
 LIST = '.written.json'  # SHA-256 of each file that was written, by its name in the folder
 EVALUATION = 'evaluation'  # the folder of scores in a work dir, which tests and trainings write and reports read
-LONGEST = 200  # bytes of a name that has room for what temporary names add; file systems end at 255
+MOST, LONGEST = 255, 200  # bytes of a name, for file systems and with room for what temporary names add
 Identity = tuple[int, int]
 partials: set[Path] = set()  # that this process is writing; what is here when it ends is removed
 
@@ -71,6 +71,8 @@ def check_output(
     """
     require_flags(overwrite=overwrite)
     path = Path(path)
+    if any(len(os.fsencode(part)) > MOST for part in path.parts):  # the system says so in existing folders only
+        raise InputError(f'{path} cannot be written (File name too long); {fix}')
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):  # the second is said when it is written

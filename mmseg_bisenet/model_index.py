@@ -135,6 +135,11 @@ def find(name: str | Path) -> Entry:
         InputError: there is none; the message has the nearest names.
     """
     everything, name = entries(), str(name)
+    if name not in everything and Path(name).is_file():
+        raise InputError(
+            f'model {name} is a file, but its name ends neither in .py, as those of configs, nor as those of exported '
+            'files, such as .onnx; rename it, or give a name of the model index'
+        )
     if name not in everything:
         raise InputError(
             f'model {name!r} is not in the model index; the nearest names are {nearest(name, everything)}, and '

@@ -1,11 +1,16 @@
 """Class ids as colours, and whether names and colours of classes can be used."""
 
 import colorsys
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
+
+# A name is shown in one line: no control characters, line separators or halves of a character.
+UNSHOWN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 
 
 def paint(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -36,6 +41,11 @@ def distinct(count: int) -> list[tuple[int, int, int]]:
     return colours
 
 
+def colours_for(count: int, palette: Any) -> Any:
+    """The palette, or :func:`distinct` colours if there is none: names of classes may come without colours."""
+    return distinct(count) if palette is None or len(palette) == 0 else palette
+
+
 def fault_of_names(meta: Any) -> str | None:
     """What is wrong with names (``classes``) and colours (``palette``) of classes; None if all is right."""
     if not isinstance(meta, Mapping):
@@ -43,9 +53,11 @@ def fault_of_names(meta: Any) -> str | None:
     classes, palette = meta.get('classes'), meta.get('palette')
     if classes is not None and not _are_names(classes):
         return 'has classes that are no list of names'
-    names = classes or ()
-    if again := [name for name in names if names.count(name) > 1]:
-        return f'names the class {again[0]!r} more than once'
+    for name, times in Counter(classes or ()).items():
+        if times > 1:
+            return f'names the class {name!r} more than once'
+        if not name.strip() or UNSHOWN.search(name):
+            return f'names a class {name!r}, which is blank or has control characters'
     if palette is not None and not _are_colours(palette, classes):
         return 'has a palette that is no list of (red, green, blue) from 0 to 255, one a class'
     return None

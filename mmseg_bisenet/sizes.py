@@ -21,8 +21,11 @@ def whole(value: Any) -> int:
     return operator.index(value)
 
 
-def height_and_width(shape: Any) -> tuple[int, int]:
+def height_and_width(shape: Any, name: str = 'shape') -> tuple[int, int]:
     """Both numbers of a shape.
+
+    Args:
+        name: of the argument, for the message.
 
     Raises:
         InputError: they are not two whole numbers.
@@ -30,7 +33,7 @@ def height_and_width(shape: Any) -> tuple[int, int]:
     try:
         height, width = map(whole, () if isinstance(shape, set | frozenset | dict) else shape)
     except (TypeError, ValueError) as error:
-        raise InputError(f'shape={shape!r}: give (height, width) in pixels') from error
+        raise InputError(f'{name}={shape!r}: give (height, width) in pixels') from error
     return height, width
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.sizes import height_and_width
 
 TILE = 128  # columns: two rows of 19 classes are 19 KB
 STRIP = 2**15  # pixels in a strip, for NumPy
@@ -42,10 +43,12 @@ def upsample_argmax(
         (N, H, W) uint8.
 
     Raises:
-        InputError: more than 256 classes.
+        InputError: logits of another shape, without classes or pixels, or of more than 256 classes; a size that is not
+            two numbers of 1 or more; no thread.
     """
-    check(logits.shape[1])
-    height, width = size
+    height, width = check(logits.shape, size)
+    if type(threads) is not int or threads < 1:
+        raise InputError(f'threads={threads!r}: give 1 or more')
     labels = np.empty((len(logits), height, width), np.uint8)
     arguments: tuple[Any, ...] = (
         np.ascontiguousarray(logits, np.float32),
@@ -72,7 +75,22 @@ def upsample_argmax(
     return labels
 
 
-def check(classes: int) -> None:
+def check(shape: Sequence[int], size: Sequence[int]) -> tuple[int, int]:
+    """Height and width of the labels.
+
+    Raises:
+        InputError: as :func:`upsample_argmax`.
+    """
+    if len(shape) != 4 or 0 in shape[1:]:
+        raise InputError(f'logits of shape {tuple(shape)}: give (N, C, h, w) with classes and pixels')
+    check_classes(shape[1])
+    height, width = height_and_width(size, 'size')
+    if min(height, width) < 1:
+        raise InputError(f'size={(height, width)}: give a height and a width of 1 or more')
+    return height, width
+
+
+def check_classes(classes: int) -> None:
     """Raises:
     InputError: more classes than a byte counts.
     """

@@ -25,11 +25,13 @@ from torch import Tensor
 
 from mmseg_bisenet import config_check, model_index
 from mmseg_bisenet.checkpoints import read
-from mmseg_bisenet.checkpoints.files import fetch, listed, require_names
+from mmseg_bisenet.checkpoints.fetching import fetch
+from mmseg_bisenet.checkpoints.files import listed, require_names
 from mmseg_bisenet.checkpoints.fit import build_model, classifiers_of_others, mismatches, without_boosters
 from mmseg_bisenet.config_errors import building
 from mmseg_bisenet.errors import InputError, require_flags, short
 from mmseg_bisenet.models import BiSeNetSegmentor
+from mmseg_bisenet.palette import colours_for
 from mmseg_bisenet.registry import DATASETS
 from mmseg_bisenet.surroundings import own_settings
 
@@ -163,11 +165,16 @@ def _metas_of_data(cfg: Config) -> list[dict]:
 
 
 def _dataset_meta(metas: list[dict], num_classes: int) -> dict:
-    """Names and colours of the classes: the first for ``num_classes`` classes, or else numbers and random colours."""
-    for meta in metas:
-        classes, palette = meta.get('classes'), meta.get('palette')
-        if classes and palette and len(classes) == num_classes:
-            return dict(classes=tuple(classes), palette=palette)
+    """Names and colours of the classes: the first for ``num_classes`` classes, or else numbers and random colours.
+
+    Names without colours get those of the same names, or else colours of our own.
+    """
+    named = [meta for meta in metas if len(meta.get('classes') or ()) == num_classes]
+    if named:
+        classes = tuple(named[0]['classes'])
+        palettes = (meta.get('palette') for meta in named if tuple(meta['classes']) == classes)
+        palette = next((palette for palette in palettes if palette is not None and len(palette)), None)
+        return dict(classes=classes, palette=colours_for(num_classes, palette))
     palette = np.random.RandomState(0).randint(0, 256, (num_classes, 3)).tolist()
     return dict(classes=tuple(map(str, range(num_classes))), palette=palette)
 

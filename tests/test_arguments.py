@@ -121,5 +121,5 @@ def test_the_metric():
         assert_each_is_refused(lambda value, name=name: SegmentationMetric(**{name: value}), NO_FLAG, f'{name}=')
     assert_each_is_refused(lambda value: SegmentationMetric(output_dir=value), NO_PATH, 'output_dir=')
     assert_each_is_refused(lambda value: SegmentationMetric(prefix=value), NO_TEXT, 'prefix=')
-    assert_each_is_refused(lambda value: SegmentationMetric(value), [None, 'x', *NO_TEXT[1:]], 'ignore_index=')
+    assert_each_is_refused(lambda value: SegmentationMetric(value), [None, 'x', -1, 256, *NO_TEXT[1:]], 'ignore_index=')
     assert_each_is_refused(lambda value: SegmentationMetric(iou_metrics=value), [None, 'x', *NO_TEXT], 'iou_metrics is')

@@ -7,6 +7,7 @@ import torch
 from mmseg_bisenet import upsampling
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.inference.upsample_argmax import reference
+from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax as of_tensors
 from mmseg_bisenet.upsampling import upsample_argmax
 
 
@@ -56,3 +57,27 @@ def test_no_image_and_too_many_classes():
     assert upsample_argmax(np.zeros((0, 3, 2, 2)), (4, 5)).shape == (0, 4, 5)
     with pytest.raises(InputError, match='logits of 257 classes: labels are uint8; use a model of at most 256 classes'):
         upsample_argmax(np.zeros((1, 257, 2, 2)), (4, 4))
+
+
+@pytest.mark.parametrize(
+    'shape, size, reason',
+    [
+        ((1, 0, 2, 2), (4, 4), r'logits of shape \(1, 0, 2, 2\): give \(N, C, h, w\) with classes and pixels'),
+        ((1, 3, 0, 2), (4, 4), r'logits of shape \(1, 3, 0, 2\): give \(N, C, h, w\) with classes and pixels'),
+        ((3, 2, 2), (4, 4), r'logits of shape \(3, 2, 2\): give \(N, C, h, w\)'),
+        ((1, 3, 2, 2), (0, 4), r'size=\(0, 4\): give a height and a width of 1 or more'),
+        ((1, 3, 2, 2), (4, -1), r'size=\(4, -1\): give a height and a width of 1 or more'),
+        ((1, 3, 2, 2), (4.0, 4), r'size=\(4.0, 4\): give \(height, width\) in pixels'),
+        ((1, 3, 2, 2), 4, r'size=4: give \(height, width\) in pixels'),
+    ],
+)
+def test_what_has_no_labels(shape, size, reason):
+    for labels in (upsample_argmax, lambda logits, size: of_tensors(torch.from_numpy(logits), size)):
+        with pytest.raises(InputError, match=reason):
+            labels(np.zeros(shape, np.float32), size)
+
+
+@pytest.mark.parametrize('threads', [0, -1, 1.5, True])
+def test_threads_are_one_or_more(threads):
+    with pytest.raises(InputError, match=rf'^threads={threads}: give 1 or more$'):
+        upsample_argmax(np.zeros((1, 3, 2, 2), np.float32), (4, 4), threads=threads)

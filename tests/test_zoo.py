@@ -25,6 +25,7 @@ from benchmarks.complexity import network
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.palette import distinct
 from mmseg_bisenet.zoo import get_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -184,7 +185,10 @@ def save(tmp_path):
     def save(state_dict: dict, ending: str = '.pth', **meta) -> Path:
         path = tmp_path / f'trained{ending}'
         path.unlink(missing_ok=True)
-        write(path, Checkpoint(state_dict, meta))
+        if ending == '.pth':  # `write` refuses what some tests need
+            torch.save(dict(state_dict=state_dict, meta=meta), path)
+        else:
+            write(path, Checkpoint(state_dict, meta))
         return path
 
     return save
@@ -238,6 +242,23 @@ def test_weights_of_the_wanted_classes_are_kept(save, caplog):
 def test_names_of_classes_in_old_files_are_read(trained, save):
     path = save(trained.state_dict(), CLASSES=tuple('abcdefghijklmnopqrs'), PALETTE=[[1, 2, 3]] * 19)
     assert get_model(V2, pretrained=path).dataset_meta['classes'][-1] == 's'
+
+
+@pytest.mark.parametrize('palette', [{}, dict(palette=None), dict(palette=[])])
+def test_names_without_colours(trained, save, palette):
+    names = tuple(f'a{i}' for i in range(19))
+    meta = get_model(V2, pretrained=save(trained.state_dict(), dataset_meta=dict(classes=names) | palette)).dataset_meta
+    assert meta == dict(classes=names, palette=distinct(19))
+    usual = get_model(V2).dataset_meta
+    path = save(trained.state_dict(), dataset_meta=dict(classes=usual['classes']) | palette)
+    assert get_model(V2, pretrained=path).dataset_meta == usual
+
+
+@pytest.mark.parametrize('name', ['', ' ', 'a\nb'])
+def test_names_that_cannot_be_shown_are_refused(trained, save, name):
+    path = save(trained.state_dict(), dataset_meta=dict(classes=(name, *'abcdefghijklmnopqr')))
+    with pytest.raises(InputError, match=r'names a class .*, which is blank or has control characters; save it'):
+        get_model(V2, pretrained=path)
 
 
 def test_names_of_other_classes_are_refused(trained, save):

@@ -118,6 +118,8 @@ def detect(keys: Iterable[str], source: str | None = None, path: str | Path = ''
     Raises:
         InputError: they are of no known layout, or of none of ``source``.
     """
+    if source not in (None, *SOURCES):
+        raise InputError(f'source={source!r} is not known; give one of {", ".join(SOURCES)}')
     keys = tuple(keys)
     for layout in LAYOUTS:
         if source in (None, layout.source) and layout.fits(keys):

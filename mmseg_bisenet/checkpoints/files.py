@@ -1,4 +1,4 @@
-"""Checkpoint files: read as data and never as code, checked whole, written whole or not at all, fetched once.
+"""Checkpoint files: read as data and never as code, checked whole, written whole or not at all.
 
 A file whose name ends in ``.safetensors`` or Paddle's ``.pdparams`` is of that format; all others are PyTorch's.
 
@@ -7,7 +7,6 @@ Damage is found by checksums: PyTorch's zip files have one for each tensor, whic
 and ``.safetensors`` files of others have none.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -18,10 +17,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 from zipfile import ZipFile, is_zipfile
 
-import mmengine.fileio
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
@@ -69,11 +66,17 @@ def read(path: str | Path) -> Checkpoint:
     path = Path(path)
     require_file(path)
     checkpoint = _read(path)
+    _require_sane(checkpoint, path)
+    return checkpoint
+
+
+def _require_sane(checkpoint: Checkpoint, path: Path) -> None:
+    if not checkpoint.state_dict:
+        raise InputError(f'checkpoint {path} has no weights; give another')
     if text := listed(sane.faults(checkpoint.state_dict)):
-        raise InputError(f'checkpoint {path} has weights that no network can have: {text}; give another file')
+        raise InputError(f'checkpoint {path} has weights that no network can have: {text}; give others')
     if fault := fault_of_names(checkpoint.dataset_meta):
         raise InputError(f'checkpoint {path}: its meta {fault}; save it with other meta, or its state dict alone')
-    return checkpoint
 
 
 def require_file(path: str | Path) -> None:
@@ -125,20 +128,27 @@ def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> 
         overwrite: whether it may replace a file.
 
     Raises:
-        InputError: ``path`` exists already, or cannot be written.
+        InputError: ``path`` exists already, or cannot be written; :func:`read` would refuse the file.
     """
     require_paths(path=path)
     if not isinstance(checkpoint, Checkpoint):
         raise InputError(f'checkpoint={short(repr(checkpoint))}: give a Checkpoint, as checkpoints.read returns it')
     path = Path(path)
     check_target(path, overwrite)
+    pairs = checkpoint.state_dict.items()
+    if others := [str(key) for key, value in pairs if not (isinstance(key, str) and isinstance(value, Tensor))]:
+        raise InputError(f'checkpoint {path}: a state dict has names and tensors; remove {some(others)}')
+    if not isinstance(checkpoint.meta, dict):
+        raise InputError(f'checkpoint {path}: its meta is {type(checkpoint.meta).__name__}; give a dict')
+    _require_sane(checkpoint, path)
+    _require_data(checkpoint.meta, path)
     if path.suffix == SAFETENSORS:
         # It refuses tensors that share memory.
         tensors = {
             key: value.clone(memory_format=torch.contiguous_format) for key, value in checkpoint.state_dict.items()
         }
         # Palettes may be arrays.
-        meta = json.dumps(checkpoint.meta, default=lambda value: value.tolist())
+        meta = json.dumps(json.loads(json.dumps(checkpoint.meta, default=lambda value: value.tolist())))
         checked = json.dumps(json.loads(meta) | {CHECKSUM: _checksum(meta, tensors)})
         # One text: safetensors writes several in random order.
         content = safetensors.torch.save(tensors, {META: checked})
@@ -150,40 +160,23 @@ def write(path: str | Path, checkpoint: Checkpoint, overwrite: bool = False) -> 
         partial.write_bytes(content)
 
 
-def fetch(source: str) -> str:
-    """The path of a checkpoint. A URL is fetched into PyTorch's folder of downloads, unless it was fetched before.
-
-    Args:
-        source: a path, which is returned as it is, or a URL. If its name ends in the first digits of the file's
-            SHA-256, as OpenMMLab's do (``NAME-1a2b3c4d.pth``), they are checked. Another file is stored under a name of
-            its own, because many URLs end in names such as ``iter_160000.pth``.
-
-    Raises:
-        InputError: nothing can be fetched from the URL, or the file has another digest.
-    """
-    if '://' not in source:
-        return source
-    name = Path(urlparse(source).path).name
-    found = re.search(r'-([0-9a-f]{8,64})\.pth$', name)
-    digest = found[1] if found else None
-    if not digest:
-        name = f'{hashlib.sha256(source.encode()).hexdigest()[:8]}-{name}'
-    path = Path(torch.hub.get_dir(), 'checkpoints', name)
-    if path.is_file():
-        return str(path)
-    with replacing(path, overwrite=True) as partial:  # of a process that was faster
-        try:
-            if urlparse(source).scheme in ('http', 'https', 'file', 'ftp'):
-                torch.hub.download_url_to_file(source, str(partial), digest)
-            else:
-                partial.write_bytes(mmengine.fileio.get(source))
-        except Exception as error:  # each storage backend raises its own
-            reason = ' '.join(str(error).split())
-            raise InputError(
-                f'checkpoint {source} cannot be fetched ({reason}); fetch it by other means and give the path of the '
-                'file'
-            ) from error
-    return str(path)
+def _require_data(meta: dict, path: Path) -> None:
+    """Refuse meta with anything that is not read again, such as a path."""
+    buffer = BytesIO()
+    try:
+        if path.suffix == SAFETENSORS:
+            json.dumps(meta, default=lambda value: value.tolist())
+        else:
+            torch.save(meta, buffer)
+            buffer.seek(0)
+            with _training_globals():
+                torch.load(buffer, weights_only=True)
+    except Exception as error:  # pickling raises anything
+        forbidden = re.search(r'GLOBAL (\S+)', str(error))
+        reason = f'it names {forbidden[1]}' if forbidden else _reason(error)
+        raise InputError(
+            f'checkpoint {path}: its meta could not be read again ({reason}); give tensors, numbers and text'
+        ) from error
 
 
 def load_from_safetensors(filename: str, map_location: str | torch.device | None) -> dict:

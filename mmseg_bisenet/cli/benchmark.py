@@ -138,7 +138,7 @@ def shipped_weights(name: str) -> str | None:
 
 
 def _check_config(cfg: 'Config', args: argparse.Namespace) -> None:
-    from mmseg_bisenet.checkpoints.files import fetch
+    from mmseg_bisenet.checkpoints.fetching import fetch
     from mmseg_bisenet.cli import preflight
 
     if cfg.model.data_preprocessor.get('size') is None and args.protocol == 'stock':

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet import model_index
-    from mmseg_bisenet.checkpoints.files import fetch
+    from mmseg_bisenet.checkpoints.fetching import fetch
     from mmseg_bisenet.cli import options, preflight
     from mmseg_bisenet.deploy import quantize
     from mmseg_bisenet.deploy.backends import FORMATS

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mmseg_bisenet.cli import ending
 from mmseg_bisenet.cli.overwrite import add_overwrite
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import require_writable
+from mmseg_bisenet.files import check_input, require_writable
 
 if TYPE_CHECKING:
     from mmseg_bisenet.predict.pipeline import Report
@@ -101,6 +101,8 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
     print(f'{args.model}: runtime {predictor.runtime}, {predictor.precision}, height {predictor.height}', flush=True)
     with _interrupt(stop) as came, _progress(sources, args.output) as progress:
         report = pipeline.run(predictor.label, sinks, progress)
+    if report.failures and not (report.frames or came):
+        raise report.error()
     _summary(report, args.output)
     if came:
         print(ending.line(came[0]), file=sys.stderr)
@@ -121,6 +123,8 @@ def find_model(model: str, checkpoint: str | None = None) -> str:
         from mmseg_bisenet.cli.preflight import require_checkpoint
 
         require_checkpoint(checkpoint)
+    if is_exported(model):
+        check_input(model)
     if is_exported(model) and not Path(model).is_file():
         raise InputError(f'exported file {model} does not exist; write it with mmseg-bisenet export')
     if model in model_index.entries() or is_exported(model):
@@ -190,7 +194,7 @@ def _progress(sources: Sequence['Source'], output: str) -> Iterator[Callable[['R
             share = sorted(result.share().items(), key=lambda item: -item[1])[:4]
             print(f'{result.name}:', ', '.join(f'{name} {part:.0%}' for name, part in share), flush=True)
 
-    if not (sys.stdout.isatty() and find_spec('rich')):
+    if not (sys.stdout and sys.stdout.isatty() and find_spec('rich')):  # there is no stdout if the shell closed it
         yield print_shares
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

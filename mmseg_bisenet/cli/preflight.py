@@ -16,7 +16,8 @@ from mmseg.datasets import BaseSegDataset
 from torch import nn
 
 from mmseg_bisenet.checkpoints import files as checkpoint_files
-from mmseg_bisenet.checkpoints.files import Checkpoint, fetch, listed, read
+from mmseg_bisenet.checkpoints.fetching import fetch
+from mmseg_bisenet.checkpoints.files import Checkpoint, listed, read
 from mmseg_bisenet.checkpoints.fit import (
     AUXILIARY,
     build_model,

@@ -6,7 +6,8 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmseg_bisenet import model_index
-from mmseg_bisenet.checkpoints.files import fetch, listed, read
+from mmseg_bisenet.checkpoints.fetching import fetch
+from mmseg_bisenet.checkpoints.files import listed, read
 from mmseg_bisenet.checkpoints.fit import AUXILIARY, classifiers_of_others, mismatches, own_tensors, without_boosters
 from mmseg_bisenet.errors import InputError
 

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from mmengine.dist import is_main_process
 
-    from mmseg_bisenet.checkpoints.files import fetch
+    from mmseg_bisenet.checkpoints.fetching import fetch
     from mmseg_bisenet.cli import launch, options, preflight
     from mmseg_bisenet.cli.new_folders import require_new_folders
     from mmseg_bisenet.deploy.metadata import is_exported

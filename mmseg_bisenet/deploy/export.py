@@ -234,7 +234,7 @@ def _describe(
         num_classes=described['num_classes'],
         align_corners=described['align_corners'],
         classes=list(described['classes']),
-        palette=np.asarray(described['palette'] or []).tolist(),
+        palette=np.asarray(described['palette']).tolist(),
         mean=preprocessor.mean.flatten().tolist() if hasattr(preprocessor, 'mean') else None,
         std=preprocessor.std.flatten().tolist() if hasattr(preprocessor, 'std') else None,
         channel_order='bgr',

@@ -4,10 +4,12 @@ ONNX and OpenVINO files hold the text under the key ``mmseg_bisenet``. That of o
 ``FILE.json``. Reading checks that the file is ours, of this version and whole.
 
 The text has a checksum of the file, of its parts and of itself: :func:`seal` computes it with zeros in its place, and
-then writes it there, whatever the format. Files of earlier versions have none.
+then writes it there, whatever the format. Files of version 0.1 have none, and are refused as edited ones are: what
+their metadata say, such as ``align_corners``, cannot be seen in the graph.
 """
 
 import json
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ from mmseg_bisenet.sizes import MEGAPIXELS
 FORMAT_VERSION = 1
 MARK, ZEROS = b'mmseg_bisenet-crc32:', b'00000000'  # hexadecimal digits follow
 UNSEALED = (MARK + ZEROS).decode()
-# What the values have to be, of a file of an earlier version too, which has no checksum.
+# What the values have to be.
 FIELDS: dict[str, Callable[[Any], bool]] = {
     'shape': lambda value: _is_shape(value),
     'num_classes': lambda value: _is_count(value),
@@ -62,7 +64,8 @@ def read_metadata(path: str | Path) -> dict:
         ``.pt2`` the ``device`` that it is for.
 
     Raises:
-        InputError: no such file, one of another program or of another version, or one that is cut short or damaged.
+        InputError: no such file, one of another program or of another version, or one that is cut short, damaged or
+            edited.
     """
     return read(path).metadata
 
@@ -90,12 +93,17 @@ def read(path: str | Path) -> Exported:
         ) from error
     if version != FORMAT_VERSION:
         raise InputError(
-            f'exported file {path} is of format version {version}, and this mmseg_bisenet reads {FORMAT_VERSION}; '
+            f'exported file {path} is of format version {version!r}, and this mmseg_bisenet reads {FORMAT_VERSION}; '
             'export it again with this one'
         )
     if fault := _fault(metadata, backend):
         raise InputError(f'exported file {path} has wrong metadata: {fault}; export it again')
-    if not str(metadata.pop('checksum', MARK.decode())).startswith(MARK.decode()):  # one wrong bit there, too
+    checksum = metadata.pop('checksum', None)
+    if checksum is None:
+        raise InputError(
+            f'exported file {path} has no checksum: it was edited, or is of an earlier version; export it again'
+        )
+    if not re.fullmatch(f'{MARK.decode()}[0-9a-f]{{8}}', str(checksum)):  # one wrong bit there, too
         raise cut_short(path)
     references = metadata.pop('references', [])
     return Exported(backend, path, metadata, model, references)

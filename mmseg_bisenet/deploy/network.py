@@ -9,19 +9,24 @@ from torch.nn import functional as F
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.models.inference.fold import CONSTANT
+from mmseg_bisenet.palette import colours_for, fault_of_names
 
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 
 def describe(segmentor: BiSeNetSegmentor) -> dict:
-    """``align_corners`` of the logits, ``num_classes``, ``classes`` (names, or numbers) and ``palette`` (or None)."""
+    """``align_corners`` of the logits, ``num_classes``, ``classes`` (names, or numbers) and ``palette``.
+
+    Raises:
+        InputError: the segmentor's names or colours of classes cannot be.
+    """
     meta = getattr(segmentor, 'dataset_meta', None) or {}
-    return dict(
-        align_corners=segmentor.align_corners,
-        num_classes=segmentor.num_classes,
-        classes=tuple(meta.get('classes') or map(str, range(segmentor.num_classes))),
-        palette=meta.get('palette'),
-    )
+    count = segmentor.num_classes
+    classes = tuple(meta.get('classes') or map(str, range(count)))
+    palette = colours_for(count, meta.get('palette'))
+    if fault := fault_of_names(dict(classes=classes, palette=palette)):
+        raise InputError(f'the dataset_meta of the network {fault}; fix it')
+    return dict(align_corners=segmentor.align_corners, num_classes=count, classes=classes, palette=palette)
 
 
 class DeployNetwork(nn.Module):
@@ -41,7 +46,7 @@ class DeployNetwork(nn.Module):
     align_corners: bool
     num_classes: int
     classes: tuple[str, ...]
-    palette: list | None
+    palette: list
 
     def __init__(self, segmentor: BiSeNetSegmentor) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ import numpy as np
 
 from mmseg_bisenet.deploy.backends.base import SMALLEST, Backend, Engine, default_threads
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.palette import colours_for
 from mmseg_bisenet.upsampling import upsample_argmax
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Predictor:
     ) -> None:
         self.runtime, self.precision = backend.name, metadata['precision']
         self.shape, self.dynamic = tuple(metadata['shape']), metadata['dynamic']
-        self.classes, self.palette = tuple(metadata['classes']), metadata['palette']
-        self.num_classes = metadata['num_classes']
+        self.classes, self.num_classes = tuple(metadata['classes']), metadata['num_classes']
+        self.palette = colours_for(self.num_classes, metadata['palette'])
         self.engine, self.align_corners = engine, metadata['align_corners']
         self._channel_order, self._any_shape = channel_order, backend.any_shape
         self._threads = threads or default_threads()

@@ -38,7 +38,8 @@ def find_images(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f'calibration folder {folder} does not exist; give a folder of images, or train, val or test')
+        state = 'is no folder' if folder.exists() else 'does not exist'
+        raise InputError(f'calibration folder {folder} {state}; give a folder of images, or train, val or test')
     paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise InputError(f'calibration folder {folder} has no image ({", ".join(sorted(SUFFIXES))}); give another')

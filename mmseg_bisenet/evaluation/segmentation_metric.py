@@ -65,8 +65,8 @@ class SegmentationMetric(BaseMetric):
             raise InputError(f'prefix={short(repr(prefix))}: give a text')
         super().__init__(prefix=prefix)
         require_flags(boundary=boundary, format_only=format_only, keep_results=keep_results)
-        if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
-            raise InputError(f'ignore_index={short(repr(ignore_index))}: give an id, such as 255')
+        if type(ignore_index) is not int or not 0 <= ignore_index < IDS:
+            raise InputError(f'ignore_index={short(repr(ignore_index))}: give an id from 0 to {IDS - 1}')
         if output_dir is not None:
             require_paths(output_dir=output_dir)
         if not isinstance(iou_metrics, list | tuple) or list(iou_metrics) != ['mIoU']:
@@ -208,8 +208,11 @@ class SegmentationMetric(BaseMetric):
 
 def _labels(data: dict, what: str) -> np.ndarray:
     """The ids of a ``PixelData``, (1, H, W) or (H, W) -> (H, W) uint8."""
-    low, high = map(int, data['data'].aminmax())
+    ids = data['data']
+    if ids.is_floating_point() or ids.is_complex() or not ids.numel():
+        raise InputError(f'{what} is {str(ids.dtype).removeprefix("torch.")} {tuple(ids.shape)}; give integers (H, W)')
+    low, high = map(int, ids.aminmax())
     if low < 0 or high >= IDS:
         raise InputError(f'{what} has ids from {low} to {high}, but labels have 8 bits; give ids from 0 to {IDS - 1}')
-    labels = data['data'].to(torch.uint8).cpu().numpy()
+    labels = ids.to(torch.uint8).cpu().numpy()
     return labels.reshape(labels.shape[-2:])

@@ -9,13 +9,14 @@ The size is checked from the header, before memory is taken. Python opens the fi
 """
 
 import io
+import threading
 import warnings
 from pathlib import Path
 from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
@@ -24,6 +25,31 @@ from mmseg_bisenet.predict.containers import START, kind_of_video
 from mmseg_bisenet.sizes import MEGAPIXELS, check_size
 
 SIXTEEN = ('I;16', 'I;16L', 'I;16B', 'I;16N')  # modes of Pillow with 16 bits
+
+
+class _Whole:
+    """Pillow refuses images that are cut short, though a caller may have told it, for the process, to fill them in.
+
+    The caller's switch is set back when the last thread that decodes is done.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.threads, self.fills_in = threading.Lock(), 0, False
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.fills_in = ImageFile.LOAD_TRUNCATED_IMAGES or (self.threads > 0 and self.fills_in)
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+            self.threads += 1
+
+    def __exit__(self, *error) -> None:
+        with self.lock:
+            self.threads -= 1
+            if not self.threads:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self.fills_in
+
+
+_WHOLE = _Whole()
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -53,7 +79,7 @@ def decode_image(content: bytes, name: str = 'image') -> np.ndarray:
 
 def _decoded(file: BinaryIO, name: str | Path) -> np.ndarray:
     try:
-        with warnings.catch_warnings():
+        with _WHOLE, warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of large images and odd headers: what is wrong here is an error
             image = Image.open(file, formats=FORMATS)
             check_size(name, *image.size)
@@ -69,6 +95,9 @@ def _decoded(file: BinaryIO, name: str | Path) -> np.ndarray:
     except InputError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit comes before the size is known
+        if 2 * (Image.MAX_IMAGE_PIXELS or 0) < MEGAPIXELS * 1e6:  # Pillow raises at twice the caller's
+            fix = f'raise PIL.Image.MAX_IMAGE_PIXELS, which is {Image.MAX_IMAGE_PIXELS}, or make it smaller'
+            raise InputError(f'{name} is too large for Pillow; {fix}') from error
         raise InputError(f'{name} is too large; the limit is {MEGAPIXELS} megapixels: make it smaller') from error
     except UnidentifiedImageError as error:
         file.seek(0)
@@ -93,6 +122,8 @@ def to_bgr(image: Image.Image, name: str | Path = 'the image') -> np.ndarray:
     if image.mode in ('I', 'F') and not sixteen:
         raise InputError(f'{name} has 32-bit pixels; save it with 8 bits')
     try:
+        with _WHOLE:
+            image.load()
         upright = ImageOps.exif_transpose(image)
         if sixteen:
             pixels = np.asarray(upright if upright.mode == 'I' else upright.convert('I'))

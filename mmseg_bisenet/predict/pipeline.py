@@ -50,6 +50,11 @@ class Report:
         default_factory=lambda: {stage: deque(maxlen=REMEMBERED) for stage in STAGES}
     )
 
+    def error(self) -> InputError:
+        """The first failure, and how many more there are."""
+        others = len(self.failures) - 1
+        return InputError(self.failures[0] + (f' (and {others} others like it)' if others else ''))
+
     def table(self) -> str:
         """p50 and p99 of each stage, in milliseconds."""
         width = max(map(len, STAGES))
@@ -79,8 +84,7 @@ class Pipeline:
         frames = self._ahead(self._read(sources), newest=self._live)
         first = next(frames, None)
         if first is None and self.report.failures:
-            others = len(self.report.failures) - 1
-            raise InputError(self.report.failures[0] + (f' (and {others} others like it)' if others else ''))
+            raise self.report.error()
         self._frames = chain([first] if first else [], frames)
 
     def results(self, label: Callable[[Frame], Result]) -> Iterator[tuple[Frame, Result]]:

@@ -10,6 +10,7 @@ It adds to the callable of :func:`mmseg_bisenet.deploy.load`: the choice of a ru
 network's size and back, and results that draw and save themselves.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from mmseg_bisenet.predict.model import load_model
 from mmseg_bisenet.predict.pipeline import Pipeline
 from mmseg_bisenet.predict.result import Result
 from mmseg_bisenet.predict.sources import Frame, find_sources
+from mmseg_bisenet.predict.video import masked
 from mmseg_bisenet.sizes import ASPECT, check_pixels, check_size, whole
 
 if TYPE_CHECKING:
@@ -98,9 +100,10 @@ class Predictor:
             InputError: the file cannot be read, or the image is of another type, shape or size.
         """
         if isinstance(image, str | Path):
-            result = self._result(read_image(image), Path(image).stem)
-            result.path = Path(image)
-            return result
+            require_paths(image=image)
+            if '://' in str(image) and not os.path.lexists(image):
+                raise InputError(f'{masked(str(image))} is an address; give the path of a file, or stream the address')
+            return self._result(read_image(image), Path(image).stem, path=Path(image).absolute())
         if isinstance(image, Image.Image):
             check_size('image', *image.size)
             return self._result(to_bgr(image))
@@ -144,10 +147,15 @@ class Predictor:
 
         On a GPU the network is still running when its call returns, so that only the sum of the two is right.
         """
-        return self._result(frame.image, frame.name, frame.time, frame.times)
+        return self._result(frame.image, frame.name, frame.time, frame.times, frame.path)
 
     def _result(
-        self, image: np.ndarray, name: str = 'image', seconds: float | None = None, times: dict | None = None
+        self,
+        image: np.ndarray,
+        name: str = 'image',
+        seconds: float | None = None,
+        times: dict | None = None,
+        path: Path | None = None,
     ) -> Result:
         start = time.perf_counter()
         height, width = image.shape[:2]
@@ -162,7 +170,7 @@ class Predictor:
             labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
         network = self._engine.last.seconds
         spent = dict(network=network * 1e3, labels=(time.perf_counter() - start - network) * 1e3)
-        return Result(image, labels, self.classes, self.palette, name, seconds, (times or {}) | spent)
+        return Result(image, labels, self.classes, self.palette, name, seconds, (times or {}) | spent, path)
 
 
 class _Timed:
@@ -198,7 +206,7 @@ def _array(image: Any) -> np.ndarray:
         name = type(image).__name__
         raise InputError(f'image of type {name}: give a path, an array, a picture of Pillow or a tensor')
     try:
-        return np.asarray(image.detach().cpu() if hasattr(image, 'detach') else image)
+        return np.asarray(image.detach().cpu().resolve_neg() if hasattr(image, 'detach') else image)
     except (RuntimeError, TypeError) as error:  # on the meta device, sparse, of a type that NumPy lacks
         reason = str(error).partition('\n')[0]
         raise InputError(f'image: a tensor that holds no pixels ({reason}); give a dense one of uint8') from error

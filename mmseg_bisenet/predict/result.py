@@ -10,7 +10,7 @@ import numpy as np
 
 from mmseg_bisenet.errors import InputError, require_paths, short
 from mmseg_bisenet.files import check_output, identities, replacing
-from mmseg_bisenet.palette import paint
+from mmseg_bisenet.palette import fault_of_names, paint
 
 BLEND = 0.6  # share of the colours in an overlay; the rest is the image
 # What a file of one result shows, and the endings that keep it.
@@ -29,7 +29,7 @@ class Result:
         name: of the image, or of the video and the frame's number.
         time: seconds since the start of the video; None for an image.
         times: milliseconds by stage: ``decode``, ``network``, ``labels`` (resizing and argmax).
-        path: of the image's file, which :meth:`save` never replaces.
+        path: of the image's or the video's file, which :meth:`save` never replaces; it becomes absolute.
     """
 
     image: np.ndarray
@@ -54,13 +54,19 @@ class Result:
             raise InputError(f'classes={_described(self.classes)}: give the names of the classes')
         if labels.max() >= len(self.classes):
             raise InputError(f'labels have class {labels.max()}, and there are {len(self.classes)}; name them all')
-        colours = list(palette) if isinstance(palette, list | tuple | np.ndarray) else []
-        if len(colours) < len(self.classes) or any(np.shape(colour) != (3,) for colour in colours):
+        if not isinstance(palette, list | tuple | np.ndarray) or len(palette) != len(self.classes):
             raise InputError(f'palette={_described(palette)}: give three numbers for each class')
+        if fault := fault_of_names(dict(classes=self.classes, palette=palette)):
+            raise InputError(f'classes={_described(self.classes)} and palette={_described(palette)}: it {fault}')
+        if self.time is not None and not _is_number(self.time):
+            raise InputError(f'time={_described(self.time)}: give seconds, or None')
+        if not isinstance(self.times, dict) or not all(map(_is_number, self.times.values())):
+            raise InputError(f'times={_described(self.times)}: give milliseconds by stage')
         if not isinstance(self.name, str):
             raise InputError(f'name={_described(self.name)}: give a text')
         if self.path is not None:
             require_paths(path=self.path)
+            self.path = Path(self.path).absolute()  # a relative path is another file once the current folder changes
 
     def share(self) -> dict[str, float]:
         """The share of the pixels of each class, 0 to 1; together they are 1."""
@@ -151,6 +157,13 @@ def _require_kind(kind: object) -> None:
 
 def _is_bytes(value: object, dimensions: int) -> bool:
     return isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == dimensions and value.size > 0
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number, of NumPy too."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return bool(np.isfinite(value))
 
 
 def _described(value: object) -> str:

@@ -23,7 +23,7 @@ from mmseg_bisenet.pixels import SUFFIXES
 from mmseg_bisenet.predict import image, video
 
 SCHEMES = 'rtsp', 'rtsps', 'rtmp', 'rtmps', 'http', 'https', 'udp', 'tcp', 'srt'
-URL = re.compile(rf'({"|".join(SCHEMES)})://')
+URL = re.compile(rf'({"|".join(SCHEMES)})://', re.IGNORECASE)
 LIST = '.txt'
 LAST_CAMERA = 2**31 - 1  # OpenCV's type
 
@@ -39,6 +39,7 @@ class Frame:
         time: seconds since the start of the video; None for an image.
         start: when reading it began, on the clock of ``time.perf_counter``.
         times: milliseconds by stage; reading adds ``decode``.
+        path: of its file, absolute from when reading began; None if it is of no file.
     """
 
     image: np.ndarray
@@ -47,6 +48,7 @@ class Frame:
     time: float | None = None
     start: float = field(default_factory=perf_counter)
     times: dict[str, float] = field(default_factory=dict)
+    path: Path | None = None
 
 
 class Source:
@@ -80,10 +82,11 @@ class Source:
 
     def frames(self) -> Iterator[Frame]:
         """As :meth:`images`, with names and the time that reading took."""
-        start = perf_counter()
+        start, path = perf_counter(), None
         for number, (pixels, seconds) in enumerate(self.images(), 1):
             name = f'{self.name}/{number:06}' if self.moving else self.name
-            yield Frame(pixels, name, self, seconds, start, dict(decode=(perf_counter() - start) * 1e3))
+            path = path or (self.path and self.path.absolute())  # the current folder may change while frames come
+            yield Frame(pixels, name, self, seconds, start, dict(decode=(perf_counter() - start) * 1e3), path)
             start = perf_counter()
 
 
@@ -123,7 +126,8 @@ class Stream(Source):
     def __init__(self, url: str) -> None:
         place = re.sub('://[^/]*@', '://', url).partition('://')[2].partition('?')[0]  # without user and password
         super().__init__(re.sub(r'\W+', '_', place).strip('_') or 'stream')
-        self.url = url
+        scheme, colon, rest = url.partition(':')
+        self.url = scheme.lower() + colon + rest  # as FFmpeg takes it
 
     @cached_property
     def _container(self) -> Any:

@@ -3,6 +3,7 @@
 Each generator yields ``(image, seconds)``: (H, W, 3) uint8 BGR, upright, and the time since the video's start.
 """
 
+import errno
 import re
 import time
 from collections.abc import Iterator
@@ -109,7 +110,8 @@ def connect(url: str) -> Any:
 
 def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
     """Frames of an open stream. A live stream that fails is opened again, at most ``RECONNECTS`` times without two
-    frames between. So is one that ends, as when its server is restarted, but for HTTP: files that state no length end.
+    frames between. So is one that ends, as when its server is restarted, but for HTTP: files that state no length end,
+    and some formats say EIO there.
 
     Times of a live stream are those of arrival.
 
@@ -132,6 +134,8 @@ def stream_frames(url: str, container: Any, live: bool) -> Iterator[Timed]:
             reason = 'it ended'
         except (require_av().FFmpegError, OSError) as error:
             reason = _reason(error)
+            if live and number and url.startswith('http') and getattr(error, 'errno', None) == errno.EIO:
+                return
             if not live:
                 raise InputError(f'{name} failed after frame {number} ({reason}); try again') from error
         container, attempts = _connect_again(url, attempts, reason)
@@ -170,7 +174,10 @@ def camera_frames(number: int) -> Iterator[Timed]:
 
 
 def _decoded(container: Any, name: str, whole: bool = True) -> Iterator[Timed]:
-    """Frames; ``whole``: damaged ones are refused. FFmpeg conceals the damage."""
+    """Frames. ``whole``: damaged ones are refused, because FFmpeg conceals the damage, and those of another size.
+
+    Times go on where they would jump back, as in files that were appended to each other.
+    """
     if not container.streams.video:
         raise InputError(f'{name} has no video; give another')
     stream = container.streams.video[0]
@@ -179,16 +186,24 @@ def _decoded(container: Any, name: str, whole: bool = True) -> Iterator[Timed]:
     check_size(name, stream.width, stream.height)
     stream.thread_type = 'AUTO'
     rate = float(stream.average_rate or FPS)
-    first = None
+    offset, last, size = 0.0, None, (stream.width, stream.height)
     for number, frame in enumerate(container.decode(stream)):
         if frame.is_corrupt and whole:  # frames that depend on it are not marked
             raise InputError(f'{name} is damaged after frame {number}; replace the file')
         check_size(name, frame.width, frame.height)  # it may change midway
+        if whole and size != (frame.width, frame.height) and number:
+            before, after = (f'{width}x{height}' for width, height in (size, (frame.width, frame.height)))
+            raise InputError(f'{name} changes from {before} to {after} after frame {number}; save it in one size')
+        size = frame.width, frame.height
         image = frame.to_ndarray(format='bgr24')
         image = _upright(image, frame, name)
         seconds = number / rate if frame.time is None else frame.time
-        first = seconds if first is None else first
-        yield image, seconds - first
+        if last is None:
+            offset = -seconds
+        elif seconds + offset < last:
+            offset = last + 1 / rate - seconds
+        last = seconds + offset
+        yield image, last
 
 
 def _upright(image: np.ndarray, frame: Any, name: str) -> np.ndarray:

@@ -1,13 +1,14 @@
 """The benchmark of file formats: what its rows hold, and what it asks of the machine."""
 
 import csv
+import json
 from subprocess import CompletedProcess
 
 import pytest
-from deploy.about import ABOUT
+from deploy.about import ABOUT, write_about
 
 from benchmarks import formats, kinds
-from mmseg_bisenet.deploy.backends.base import write_beside
+from mmseg_bisenet.deploy.backends.base import beside, write_beside
 
 TIMES = dict(ncnn=iter(('30.25', '10.00', '20.50')), executorch=iter(('5.00', '7.00', '6.00')))
 SUFFIXES = dict(ncnn='.param', executorch='.pte')
@@ -20,6 +21,7 @@ def write(format, folder):
     for part in parts:
         part.write_bytes(bytes(500_000))
     write_beside(parts, ABOUT | dict(format=format, versions={format: '1.2'}))
+    write_about(path, json.loads(beside(path).read_text()))
     return path
 
 

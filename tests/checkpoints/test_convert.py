@@ -481,6 +481,12 @@ def test_a_full_disk_leaves_nothing(saved, tmp_path, capsys, suffix):
     assert f'{tmp_path}/out{suffix} cannot be written (File too large); name another place' in line
 
 
+def test_an_unknown_source():
+    wanted = "^source='xyz' is not known; give one of openmmlab, coincheung, torchseg, faceparsing, paddleseg$"
+    with pytest.raises(InputError, match=wanted):
+        detect(['a'], 'xyz')
+
+
 def test_unknown_file_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match='does not exist'):
         read(tmp_path / 'none.safetensors')

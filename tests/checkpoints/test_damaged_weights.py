@@ -74,6 +74,25 @@ def test_a_bit_inside_a_safetensors(tmp_path, found, by):
     assert refusal(path) == 'is damaged or no safetensors file (ValueError: wrong checksum); get it again'
 
 
+@pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
+@pytest.mark.parametrize(
+    'state, meta, reason',
+    [
+        (dict(weight=torch.tensor([float('nan')])), {}, 'has weights that no network can have: 1 with NaN or infinite'),
+        ({}, {}, 'has no weights; give another$'),
+        (dict(weight=3), {}, 'a state dict has names and tensors; remove weight$'),
+        (STATE, 'x', 'its meta is str; give a dict$'),
+        (STATE, dict(x=Path('a')), r'its meta could not be read again \(.*\); give tensors, numbers and text$'),
+        (STATE, dict(x=object()), r'its meta could not be read again \(.*\); give tensors, numbers and text$'),
+        (STATE, dict(dataset_meta=dict(classes=['a', 'a'])), "its meta names the class 'a' more than once"),
+    ],
+)
+def test_what_could_not_be_read_is_not_written(tmp_path, ending, state, meta, reason):
+    with pytest.raises(InputError, match=rf'^checkpoint {tmp_path}/a{ending}:? {reason}'):
+        write(tmp_path / f'a{ending}', Checkpoint(state, meta))
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_safetensors_of_others_has_no_checksum(tmp_path):
     safetensors.torch.save_file(STATE, tmp_path / 'a.safetensors', {'format': 'pt'})
     assert torch.equal(read(tmp_path / 'a.safetensors').state_dict['weight'], STATE['weight'])
@@ -110,7 +129,7 @@ def test_the_weights_in_the_package_have_a_checksum(tmp_path):
 def test_values_that_no_network_has(tmp_path, key, value, fault):
     torch.save({'state_dict': STATE | {key: value}}, tmp_path / 'a.pth')
     assert re.fullmatch(
-        rf'has weights that no network can have: 1 {fault}: {key}; give another file', refusal(tmp_path / 'a.pth')
+        rf'has weights that no network can have: 1 {fault}: {key}; give others', refusal(tmp_path / 'a.pth')
     )
 
 
@@ -165,7 +184,7 @@ def wrong(request, ours, tmp_path_factory) -> tuple[Path, str]:
     key = 'decode_head.conv_seg.weight'
     value = torch.full_like(ours[key], float('nan')) if request.param == 'nan' else ours[key].long()
     path = tmp_path_factory.mktemp('wrong') / 'a.pth'
-    write(path, Checkpoint(ours | {key: value}))
+    torch.save(ours | {key: value}, path)
     return path, {'nan': f'1 with NaN or infinite values: {key}', 'integer': f'1 of another type: {key} torch.int64'}[
         request.param
     ]
@@ -180,7 +199,7 @@ def test_functions(wrong, tmp_path):
 
 
 def test_what_is_damaged_is_not_converted(tmp_path):
-    write(tmp_path / 'a.pth', Checkpoint(dict(weight=torch.tensor([float('nan')]))))
+    torch.save(dict(weight=torch.tensor([float('nan')])), tmp_path / 'a.pth')
     with pytest.raises(InputError, match='1 with NaN or infinite values: weight'):
         convert(tmp_path / 'a.pth', tmp_path / 'b.pth')
     assert [path.name for path in tmp_path.iterdir()] == ['a.pth']

@@ -141,3 +141,35 @@ def test_a_signal_leaves_a_video_that_plays(tmp_path, small_onnx, capsys, signum
     with av.open(str(output / 'long.mp4')) as container:
         played = sum(1 for _ in container.decode(video=0))
     assert 0 < played < 2000 and f'frames: {played} in ' in out
+
+
+def test_nothing_that_could_be_labelled(here, small_onnx, capsys):
+    assert main(['predict', 'in', '--model', str(small_onnx), '--height', '9']) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('mmseg-bisenet: error: ') and line.endswith(' (and 13 others like it)')
+    assert not os.path.exists('predicted')
+
+
+def test_a_name_that_only_one_output_is_too_long_for(here, small_onnx, capsys):
+    name = 'b' * 249
+    os.rename('in/a.png', f'in/{name}.png')
+    assert main(['predict', 'in', '--model', str(small_onnx)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'mmseg-bisenet: error: predicted/{name}_labels.png cannot be written (File name too long);')
+    assert not os.path.exists('predicted')
+
+
+def test_no_stdout(here, small_onnx, monkeypatch):
+    monkeypatch.setattr(sys, 'stdout', None)
+    assert main(['predict', 'in/a.png', '--model', str(small_onnx)]) == 0
+    assert written('predicted') == ['a.jpg', 'a_labels.png']
+
+
+def test_models_that_are_none(here, small_onnx, capsys):
+    os.mkfifo('pipe.onnx')
+    for name, reason in {
+        'pipe.onnx': 'pipe.onnx is a pipe or a device; save what it gives to a file',
+        'none.onnx': 'exported file none.onnx does not exist; write it with mmseg-bisenet export',
+    }.items():
+        assert main(['predict', 'in/a.png', '--model', name]) == 2
+        assert capsys.readouterr().err == f'mmseg-bisenet: error: {reason}\n'

@@ -1,6 +1,7 @@
 """An exported file with one wrong bit, anywhere in it or in its parts, is not opened."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -8,12 +9,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from deploy.about import ABOUT
+from deploy.about import ABOUT, write_about
 
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.deploy import load
 from mmseg_bisenet.deploy.backends import FORMATS
-from mmseg_bisenet.deploy.backends.base import beside
+from mmseg_bisenet.deploy.backends.base import beside, reading
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.metadata import MARK, UNSEALED, ZEROS, read_metadata, seal
 from mmseg_bisenet.errors import InputError
@@ -105,6 +106,7 @@ def test_metadata_that_were_edited(small_onnx, tmp_path):
         ('classes', 11, "has wrong metadata: classes is '11'"),
         ('classes', ['road'] * 11, "has wrong metadata: it names the class 'road' more than once; export it again"),
         ('classes', [*range(11)], 'has wrong metadata: it has classes that are no list of names'),
+        ('classes', ['', *map(str, range(10))], "it names a class '', which is blank or has control characters"),
         ('config', 9, "has wrong metadata: config is '9'; export it again"),
         ('device', 9, "has wrong metadata: device is '9'"),
         ('channel_order', 'rgb', "has wrong metadata: channel_order is 'rgb'"),
@@ -137,9 +139,9 @@ def test_another_shape_than_that_of_the_graph(fixed_onnx, tmp_path):
     model = onnx.load(fixed_onnx)
     (item,) = model.metadata_props
     about = json.loads(item.value)
-    del about['checksum']
-    item.value = json.dumps(about | dict(shape=[96, 128]))
+    item.value = json.dumps(about | dict(shape=[96, 128], checksum=UNSEALED))
     onnx.save(model, tmp_path / 'a.onnx')
+    seal(FORMATS['onnx'], tmp_path / 'a.onnx')
     with pytest.raises(InputError, match=r'a\.onnx does not run in onnxruntime \(.*\); export it again') as caught:
         load(tmp_path / 'a.onnx')
     assert '\n' not in str(caught.value)
@@ -151,8 +153,7 @@ def test_metadata_beside_a_file(tmp_path, suffix):
     path.write_bytes(bytes(100))
     backend = next(backend for backend in FORMATS.values() if backend.suffix == suffix)
     about = ABOUT | dict(format=backend.format, bytes=100)
-    beside(path).write_text(json.dumps(about | dict(checksum=UNSEALED)))
-    seal(backend, path)
+    write_about(path, about)
     text = beside(path).read_bytes()
     assert text.count(MARK) == 1 and MARK + ZEROS not in text
     assert read_metadata(path) == about
@@ -163,12 +164,25 @@ def test_metadata_beside_a_file(tmp_path, suffix):
     assert_refused(path)
 
 
-def test_a_file_of_an_earlier_version_has_none(tmp_path):
-    path = tmp_path / 'net.pt2'
-    path.write_bytes(bytes(100))
-    about = ABOUT | dict(format='pt2', bytes=100)
-    beside(path).write_text(json.dumps(about))
-    assert read_metadata(path) == about
+def test_a_file_without_a_checksum(small_onnx, tmp_path):
+    """Metadata that contradict the graph would change labels without a word."""
+    onnx = pytest.importorskip('onnx')
+    model = onnx.load(small_onnx)
+    (item,) = model.metadata_props
+    about = json.loads(item.value)
+    del about['checksum']
+    for change in (dict(align_corners=True), dict(num_classes=10, classes=[*'abcdefghij'], palette=[]), {}):
+        item.value = json.dumps(about | change)
+        onnx.save(model, tmp_path / 'a.onnx')
+        with pytest.raises(InputError) as caught:
+            load(tmp_path / 'a.onnx')
+        assert str(caught.value) == (
+            f'exported file {tmp_path / "a.onnx"} has no checksum: it was edited, or is of an earlier version; '
+            'export it again'
+        )
+    item.value = json.dumps(about | dict(checksum=MARK.decode()))
+    onnx.save(model, tmp_path / 'a.onnx')
+    assert_refused(tmp_path / 'a.onnx')
 
 
 def test_wherever_it_enters(small_onnx, drawn, tmp_path, monkeypatch, capsys):
@@ -191,3 +205,29 @@ def test_wherever_it_enters(small_onnx, drawn, tmp_path, monkeypatch, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f'mmseg-bisenet: error: exported file {path} is cut short or damaged; copy it')
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_weights_in_another_file(small_onnx, tmp_path):
+    onnx = pytest.importorskip('onnx')
+    model = onnx.load(small_onnx)
+    (item,) = model.metadata_props
+    item.value = json.dumps(json.loads(item.value) | dict(checksum=UNSEALED))
+    for place in ('/tmp/weights.bin', 'none.bin'):
+        weight = model.graph.initializer[0]
+        weight.data_location = onnx.TensorProto.EXTERNAL
+        del weight.external_data[:]
+        weight.external_data.add(key='location', value=place)
+        (tmp_path / 'a.onnx').write_bytes(model.SerializeToString())
+        seal(FORMATS['onnx'], tmp_path / 'a.onnx')
+        with pytest.raises(InputError, match=r'a\.onnx cannot be read \(.*\); export it again') as caught:
+            read_metadata(tmp_path / 'a.onnx')
+        assert '\n' not in str(caught.value)
+
+
+def test_a_current_folder_that_was_removed_is_no_damage(tmp_path, monkeypatch):
+    (tmp_path / 'gone').mkdir()
+    monkeypatch.chdir(tmp_path / 'gone')
+    (tmp_path / 'gone').rmdir()
+    with pytest.raises(InputError, match=r'^the current folder was removed; change to another, and try again$'):
+        with reading(tmp_path / 'a.onnx', 'onnxruntime'):
+            os.getcwd()

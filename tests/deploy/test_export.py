@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 import torch
-from deploy.about import ABOUT
+from deploy.about import ABOUT, write_about
 from full_disk import largest_file
 from small import shrunk
 
@@ -25,6 +25,7 @@ from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import scratch
 from mmseg_bisenet.miniscapes.scene import draw_scene
 from mmseg_bisenet.models.inference.upsample_argmax import reference
+from mmseg_bisenet.palette import distinct
 
 pytest.importorskip('onnxscript')
 ort = pytest.importorskip('onnxruntime')
@@ -141,9 +142,23 @@ def test_a_network_that_is_deployed_already(onnx_file, segmentor, street, tmp_pa
 @pytest.mark.parametrize('format', ['onnx', 'openvino'])
 def test_any_name_of_a_class_comes_back(small, format, tmp_path):
     small = copy.deepcopy(small)
-    names = [f'a "b" <c> & d\'\u00fc\n\t{i}' for i in range(19)]
+    names = [f'a "b" <c> & d\'\u00fc {i}' for i in range(19)]
     small.dataset_meta = dict(classes=names, palette=None)
-    assert read_metadata(export(small, format, 'fp32', SHAPE, tmp_path))['classes'] == names
+    about = read_metadata(export(small, format, 'fp32', SHAPE, tmp_path))
+    assert about['classes'] == names
+    assert about['palette'] == [list(colour) for colour in distinct(19)]
+
+
+@pytest.mark.parametrize('name', ['', ' ', 'a\nb', 'a\tb', 'a\u2028b'])
+def test_names_of_classes_that_cannot_be_shown(small, name, tmp_path):
+    small = copy.deepcopy(small)
+    small.dataset_meta = dict(classes=[name, *map(str, range(18))])
+    with pytest.raises(InputError) as caught:
+        export(small, 'onnx', 'fp32', SHAPE, tmp_path)
+    assert str(caught.value) == (
+        f'the dataset_meta of the network names a class {name!r}, which is blank or has control characters; fix it'
+    )
+    assert not any(tmp_path.iterdir())
 
 
 def test_nothing_of_this_machine_is_in_the_file(onnx_file):
@@ -298,9 +313,9 @@ def test_metadata_beside_a_file(tmp_path):
     path.write_bytes(b'0123456789')
     with pytest.raises(InputError, match=r'lacks net.pt2.json beside it'):
         read_metadata(path)
-    beside(path).write_text(json.dumps(ABOUT | dict(format='pt2', bytes=10)))
+    write_about(path, ABOUT | dict(format='pt2', bytes=10))
     assert read_metadata(path)['format_version'] == 1
-    beside(path).write_text(json.dumps(ABOUT | dict(format='pt2', bytes=11)))
+    write_about(path, ABOUT | dict(format='pt2', bytes=11))
     with pytest.raises(InputError, match='cut short'):
         read_metadata(path)
     beside(path).write_text(json.dumps(dict(format_version=2, bytes=10)))

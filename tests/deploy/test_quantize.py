@@ -340,6 +340,9 @@ def test_folders_that_give_no_image(tmp_path):
         InputError, match=r'calibration folder .*none does not exist; give a folder of images, or train'
     ):
         quantize.find_images(tmp_path / 'none')
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match=r'calibration folder .*file is no folder; give a folder of images'):
+        quantize.find_images(tmp_path / 'file')
     with pytest.raises(InputError, match='has no image'):
         quantize.find_images(tmp_path)
     (tmp_path / 'a.png').write_text('no image')

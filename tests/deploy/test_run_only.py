@@ -12,14 +12,16 @@ import pytest
 import torch
 from base import randomise
 from clean import Clean
-from deploy.about import ABOUT
+from deploy.about import ABOUT, write_about
 from small import shrunk
 
 import mmseg_bisenet
 from mmseg_bisenet import install
 from mmseg_bisenet.cli import COMMANDS, main
 from mmseg_bisenet.deploy import verify
+from mmseg_bisenet.deploy.backends import FORMATS
 from mmseg_bisenet.deploy.export import export
+from mmseg_bisenet.deploy.metadata import UNSEALED, seal
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.deploy.references import encoded
 
@@ -124,19 +126,19 @@ def test_every_module_that_is_not_of_pytorch_is_imported(run_only):
 def test_another_runtime_that_is_missing(run_only):
     about = ABOUT | dict(bytes=0, output_kind='labels', references=[dict(image='a', labels='b')])
     root = ElementTree.Element('net')
-    ElementTree.SubElement(
-        ElementTree.SubElement(root, 'rt_info'), 'mmseg_bisenet', value=json.dumps(about | dict(format='openvino'))
-    )
+    value = json.dumps(about | dict(format='openvino', checksum=UNSEALED))
+    ElementTree.SubElement(ElementTree.SubElement(root, 'rt_info'), 'mmseg_bisenet', value=value)
     ElementTree.ElementTree(root).write(run_only.folder / 'net.xml')
     (run_only.folder / 'net.bin').touch()
+    seal(FORMATS['openvino'], run_only.folder / 'net.xml')
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.xml', status=2)
     assert done.stderr == 'mmseg-bisenet: error: openvino not installed; run: pip install openvino\n'
     (run_only.folder / 'net.tflite').touch()
-    (run_only.folder / 'net.tflite.json').write_text(json.dumps(about | dict(format='litert')))
+    write_about(run_only.folder / 'net.tflite', about | dict(format='litert'))
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.tflite', status=2)
     assert done.stderr == 'mmseg-bisenet: error: ai_edge_litert not installed; run: pip install ai_edge_litert\n'
     (run_only.folder / 'net.pt2').touch()
-    (run_only.folder / 'net.pt2.json').write_text(json.dumps(about | dict(format='pt2')))
+    write_about(run_only.folder / 'net.pt2', about | dict(format='pt2'))
     done = run_only('-m', 'mmseg_bisenet.cli', 'verify', 'net.pt2', status=2)
     assert done.stderr == (
         'mmseg-bisenet: error: exported file net.pt2 needs torch, which is not installed; run: '
@@ -218,19 +220,23 @@ def test_labels_that_are_wrong_and_files_of_earlier_versions(run_only, tmp_path,
     model = onnx.load(run_only.folder / 'labels.onnx')
     (item,) = model.metadata_props
     metadata = json.loads(item.value)
-    del metadata['checksum']  # the file is changed here
+    metadata['checksum'] = UNSEALED
+
+    def save(name: str, references: list) -> None:
+        item.value = json.dumps(metadata | dict(references=references))
+        onnx.save(model, tmp_path / name)
+        seal(FORMATS['onnx'], tmp_path / name)
+
     wrong = encoded(np.zeros((*SHAPE, 3), np.uint8), np.full(SHAPE, 18, np.uint16))
     for name, references in (('wrong', [metadata['references'][0], wrong]), ('old', [])):
-        item.value = json.dumps(metadata | dict(references=references))
-        onnx.save(model, tmp_path / f'{name}.onnx')
+        save(f'{name}.onnx', references)
     small = encoded(np.zeros((*SHAPE, 3), np.uint8), np.zeros((3, 4), np.uint16))
     for reason, reference in {
         'no PNG': dict(image='AAAA', labels='AAAA'),
         'empty': dict(image='', labels=''),
         'of another shape': small,
     }.items():
-        item.value = json.dumps(metadata | dict(references=[reference]))
-        onnx.save(model, tmp_path / 'damaged.onnx')
+        save('damaged.onnx', [reference])
         assert main(['verify', str(tmp_path / 'damaged.onnx')]) == 2
         expected = f'damaged.onnx has reference images that are damaged ({reason}); export it again\n'
         assert capsys.readouterr().err.endswith(expected)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from base import build, randomise, replace_sync_bn
-from deploy.about import ABOUT
+from deploy.about import ABOUT, write_about
 from mmengine.config import Config
 from mmseg.structures import SegDataSample
 from torch import nn
@@ -23,9 +23,10 @@ from torch import nn
 import mmseg_bisenet
 from mmseg_bisenet import install, model_index
 from mmseg_bisenet.deploy import building, load, precision
+from mmseg_bisenet.deploy.backends import FORMATS
 from mmseg_bisenet.deploy.backends import torch as torch_backend
 from mmseg_bisenet.deploy.backends.compile import require_compiler
-from mmseg_bisenet.deploy.metadata import MARK
+from mmseg_bisenet.deploy.metadata import MARK, ZEROS, seal
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.deploy.winograd import layer
 from mmseg_bisenet.errors import InputError
@@ -364,7 +365,7 @@ def test_a_pytorch_that_is_too_old(monkeypatch, segmentor):
 
 def test_a_package_for_another_device(monkeypatch, tmp_path):
     (tmp_path / 'net.pt2').write_bytes(b'abc')
-    (tmp_path / 'net.pt2.json').write_text(json.dumps(ABOUT | dict(format='pt2', bytes=3, device='cuda')))
+    write_about(tmp_path / 'net.pt2', ABOUT | dict(format='pt2', bytes=3, device='cuda'))
     assert_refused(r"net\.pt2 runs on cuda, not on cpu; give device='cuda'$", load, tmp_path / 'net.pt2')
 
 
@@ -415,23 +416,24 @@ def test_files_that_are_none_of_ours(files, tmp_path):
     assert_refused(r'cut\.onnx is cut short or damaged', load, tmp_path / 'cut.onnx')
 
 
-def without_checksum(text: str) -> str:
-    """As files of earlier versions, which have none."""
-    return text.replace('checksum', 'former').replace(MARK.decode(), '')
+def unsealed(text: str) -> str:
+    return re.sub(f'(?<={MARK.decode()})[0-9a-f]{{8}}', ZEROS.decode(), text)
 
 
 def test_a_file_that_its_runtime_cannot_take(files, tmp_path):
     onnx = pytest.importorskip('onnx')
     model = onnx.load(files['onnx'])
     model.graph.node[0].op_type = 'OfNoVersion'
-    model.metadata_props[0].value = without_checksum(model.metadata_props[0].value)
+    model.metadata_props[0].value = unsealed(model.metadata_props[0].value)
     onnx.save(model, tmp_path / 'newer.onnx')
+    seal(FORMATS['onnx'], tmp_path / 'newer.onnx')
     assert_refused(r'newer\.onnx does not load in onnxruntime \(.*; it is damaged', load, tmp_path / 'newer.onnx')
     xml = files['openvino']
     text, count = re.subn(r'type="Convolution"', 'type="OfNoVersion"', xml.read_text(), count=1)
     assert count == 1
-    (tmp_path / 'newer.xml').write_text(without_checksum(text))
+    (tmp_path / 'newer.xml').write_text(unsealed(text))
     (tmp_path / 'newer.bin').write_bytes(xml.with_suffix('.bin').read_bytes())
+    seal(FORMATS['openvino'], tmp_path / 'newer.xml')
     assert_refused(r'newer\.xml does not load in openvino \(.*; it is damaged', load, tmp_path / 'newer.xml')
 
 

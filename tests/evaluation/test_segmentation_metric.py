@@ -328,3 +328,16 @@ def test_predictions_of_two_evaluations_do_not_mix(tmp_path):
     with pytest.raises(InputError, match='out exists already; name a new folder for predictions, or remove it'):
         made.evaluate(1)
     assert [path.read_bytes() for path in (tmp_path / 'out').rglob('*.png')] == before
+
+
+@pytest.mark.parametrize('data', [torch.full((1, 4, 6), 0.9), torch.zeros(1, 0, 6, dtype=torch.long)])
+def test_ids_are_integers(data):
+    right = torch.zeros(1, 4, 6, dtype=torch.long)
+    for name, what in (('pred_sem_seg', 'the prediction'), ('gt_sem_seg', 'the label')):
+        one = dict(img_path='a.png', pred_sem_seg=dict(data=right), gt_sem_seg=dict(data=right)) | {
+            name: dict(data=data)
+        }
+        kind = str(data.dtype).removeprefix('torch.')
+        with pytest.raises(InputError) as caught:
+            metric().process({}, [one])
+        assert str(caught.value) == f'a.png: {what} is {kind} {tuple(data.shape)}; give integers (H, W)'

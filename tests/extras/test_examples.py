@@ -292,6 +292,14 @@ def test_a_fault_of_the_network_is_not_shown(file, monkeypatch):
         assert post(port, '/labels', encoded(picture(0)))[0] == 200
 
 
+def test_the_server_refuses_a_file_for_images_of_any_size(file, monkeypatch, capsys):
+    monkeypatch.setattr(server, 'load', lambda file, throughput: SimpleNamespace(dynamic=True))
+    assert server.main([str(file), '--port', '0']) == 2
+    assert capsys.readouterr().err == (
+        f'server: error: {file} was exported with --dynamic, and images run as batches of one size; export without\n'
+    )
+
+
 def test_the_server_needs_no_pytorch(file):
     program = f'import sys; from examples import server; server.build({str(file)!r}); print("torch" in sys.modules)'
     environment = os.environ | dict(PYTHONPATH=str(ROOT))

@@ -9,7 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from predict.media import picture
 
 from mmseg_bisenet.data.transforms import LoadImageFromFile
@@ -100,6 +100,14 @@ def test_sizes_are_checked_from_the_header(tmp_path, width, height, reason, recw
     assert not recwarn.list
 
 
+def test_a_smaller_limit_of_pillow(tmp_path, monkeypatch):
+    png(tmp_path / 'a.png', 300, 100)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    assert refusal(tmp_path / 'a.png') == (
+        ' is too large for Pillow; raise PIL.Image.MAX_IMAGE_PIXELS, which is 100, or make it smaller'
+    )
+
+
 def test_what_cannot_be_read(tmp_path):
     assert refusal(tmp_path / 'none.png').startswith(' does not exist; give')
     (tmp_path / 'empty.png').touch()
@@ -134,6 +142,15 @@ def test_a_truncated_file(tmp_path, suffix):
     path = tmp_path / f'a{suffix}'
     path.write_bytes(content[: len(content) // 2])
     assert refusal(path)
+
+
+def test_a_truncated_file_if_pillow_shall_fill_it_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
+    test_a_truncated_file(tmp_path, '.jpg')
+    with pytest.raises(InputError, match='cannot be read'):
+        to_bgr(Image.open(tmp_path / 'a.jpg'))
+    np.testing.assert_array_equal(decode_image(cv2.imencode('.png', PICTURE)[1].tobytes()), PICTURE)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
 @pytest.mark.parametrize('suffix', ['gif', 'png', 'webp', 'tif'])

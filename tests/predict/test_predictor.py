@@ -77,6 +77,19 @@ def test_every_kind_of_image_gives_the_same_labels(predictor, small_onnx, tmp_pa
     np.testing.assert_array_equal(swapped(tmp_path / 'a.png').labels, labels)
 
 
+def test_the_image_of_a_relative_path_stays(predictor, tmp_path, monkeypatch):
+    path = tmp_path / 'a.png'
+    cv2.imwrite(str(path), PICTURE)
+    monkeypatch.chdir(tmp_path)
+    results = [predictor('a.png'), *predictor.stream('a.png')]
+    monkeypatch.chdir('/')
+    for result in results:
+        assert result.path == path
+        with pytest.raises(InputError, match=r'a\.png is an input of this command, and would be overwritten'):
+            result.save(path, 'labels', overwrite=True)
+    np.testing.assert_array_equal(cv2.imread(str(path)), PICTURE)
+
+
 def test_a_file_of_a_fixed_shape(fixed, small_segmentor):
     result = Predictor(fixed)(PICTURE)
     segment = load(small_segmentor, runtime='torch', shape=SHAPE)
@@ -305,3 +318,32 @@ def test_what_a_stream_cannot_be(predictor):
 def test_int8_needs_a_file_that_was_calibrated():
     with pytest.raises(InputError, match=r'^--precision int8 needs images to calibrate with; write a file with mmseg'):
         Predictor('bisenetv2_camvid', precision='int8')
+
+
+@pytest.mark.parametrize(
+    'image, reason',
+    [
+        ('', r"^image='': give a path$"),
+        ('a\0b.png', '^image=.*: give a path$'),
+        (
+            'http://me:secret@host/a.png',
+            r'^http://me:\*\*\*@host/a.png is an address; give the path of a file, or',
+        ),
+        ('file:///a.png', r'^file:///a.png is an address; give the path of a file'),
+    ],
+)
+def test_texts_that_are_no_path(predictor, image, reason):
+    with pytest.raises(InputError, match=reason):
+        predictor(image)
+
+
+def test_a_tensor_with_the_negative_bit(predictor):
+    pixels = torch.from_numpy(PICTURE).permute(2, 0, 1)
+    negative = torch._neg_view(pixels)
+    np.testing.assert_array_equal(predictor(negative).image, predictor(-pixels).image)
+
+
+def test_a_file_that_is_no_model(small_onnx, tmp_path):
+    (tmp_path / 'U.ONNX').write_bytes(small_onnx.read_bytes())
+    with pytest.raises(InputError, match=r'U\.ONNX is a file, but its name ends neither in \.py, as those of configs'):
+        Predictor(tmp_path / 'U.ONNX')

@@ -1,6 +1,8 @@
 """What is made of labels."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -85,3 +87,35 @@ def test_what_is_not_saved(result, tmp_path, name, kind, reason):
 def test_what_is_no_path(result, path):
     with pytest.raises(InputError, match=rf'^path={path}: give a path$'):
         result.save(path)
+
+
+@pytest.mark.parametrize(
+    'fields, reason',
+    [
+        (dict(classes=('sky', 'sky', 'car')), "it names the class 'sky' more than once"),
+        (dict(classes=('sky', 'a\nb', 'car')), r"it names a class 'a\\nb', which is blank or has control characters"),
+        (
+            dict(palette=[[127.9, 0.5, 0.5]] * 3),
+            r'it has a palette that is no list of \(red, green, blue\) from 0 to 255',
+        ),
+        (dict(palette=[[0, 0, 300]] * 3), 'it has a palette that is no list of'),
+        (dict(palette=[[0, 0, -1]] * 3), 'it has a palette that is no list of'),
+        (dict(palette=PALETTE[:2]), 'palette=.*: give three numbers for each class'),
+        (dict(time='x'), "time='x': give seconds, or None"),
+        (dict(time=float('nan')), 'time=nan: give seconds, or None'),
+        (dict(times=dict(decode='x')), 'times=.*: give milliseconds by stage'),
+    ],
+)
+def test_fields_that_cannot_be(result, fields, reason):
+    with pytest.raises(InputError, match=reason):
+        replace(result, **fields)
+
+
+def test_its_image_stays_whatever_the_current_folder_is(result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'street.png').write_text('mine')
+    result = replace(result, path=Path('street.png'))
+    monkeypatch.chdir('/')
+    with pytest.raises(InputError, match=r'street\.png is an input of this command, and would be overwritten'):
+        result.save(tmp_path / 'street.png', overwrite=True)
+    assert (tmp_path / 'street.png').read_text() == 'mine'

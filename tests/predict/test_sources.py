@@ -4,7 +4,7 @@ import os
 import struct
 import wave
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
 import av
@@ -41,7 +41,7 @@ def test_a_folder_keeps_its_structure(here):
     assert named('in/*/a.jpg') == [(ImageFile, 'deep/a')]
 
 
-@pytest.mark.parametrize('text', ['ftp://host/a.mp4', 'file:///in/b.png', 'RTSP://host', 's3://bucket/*.png'])
+@pytest.mark.parametrize('text', ['ftp://host/a.mp4', 'file:///in/b.png', 's3://bucket/*.png'])
 def test_schemes_that_are_not_read(here, text):
     known = 'rtsp, rtsps, rtmp, rtmps, http, https, udp, tcp, srt'
     with pytest.raises(InputError) as caught:
@@ -226,6 +226,20 @@ def test_a_video_of_another_shape_than_is_read(tmp_path):
     assert refusal(VideoFile(path, 'a')) == f'{path} has 512x16 pixels; a side may be 16 times the other: crop it'
 
 
+def test_times_and_sizes_of_videos_that_were_appended(tmp_path):
+    first, again = (write_video(tmp_path / f'{name}.ts', greys(4)).read_bytes() for name in 'ab')
+    other = write_video(tmp_path / 'c.ts', [np.zeros((32, 64, 3), np.uint8)] * 4).read_bytes()
+    (tmp_path / 'd.ts').write_bytes(first + again)
+    (source,) = find_sources([tmp_path / 'd.ts'])
+    assert [frame.time for frame in source.frames()] == pytest.approx([i / 10 for i in range(8)])
+    (tmp_path / 'e.ts').write_bytes(first + other)
+    (source,) = find_sources([tmp_path / 'e.ts'])
+    frames = source.frames()
+    assert [next(frames).image.shape for _ in range(4)] == [(64, 96, 3)] * 4
+    with pytest.raises(InputError, match=r'e.ts changes from 96x64 to 64x32 after frame 4; save it in one size$'):
+        next(frames)
+
+
 # -- streams and cameras -----------------------------------------------------------------------------------------------
 
 
@@ -239,6 +253,39 @@ def url(tmp_path):
         Thread(target=server.serve_forever).start()
         yield f'http://127.0.0.1:{server.server_port}'
         server.shutdown()
+
+
+@pytest.fixture
+def endless():
+    """The address of a server that gives a JPEG, or three as MJPEG, states no length, and closes."""
+    picture = cv2.imencode('.jpg', greys(1)[0])[1].tobytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            one = self.path == '/jpg'
+            self.send_response(200)
+            self.send_header('Content-Type', 'image/jpeg' if one else 'multipart/x-mixed-replace; boundary=b')
+            self.end_headers()
+            part = b'--b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n' % len(picture)
+            self.wfile.write(picture if one else (part + picture + b'\r\n') * 3 + b'--b--\r\n')
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        Thread(target=server.serve_forever).start()
+        yield f'HTTP://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+@pytest.mark.parametrize(('name', 'count'), [('jpg', 1), ('mjpeg', 3)])
+def test_http_without_a_length_ends(endless, name, count, monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr(video.time, 'sleep', waits.append)
+    (source,) = find_sources([f'{endless}/{name}'])
+    assert source.live
+    assert brightness(source.frames()) == [10] * count
+    assert not waits
 
 
 def test_a_stream_with_an_end(tmp_path, url):

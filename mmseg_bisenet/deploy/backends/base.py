@@ -250,6 +250,10 @@ def reading(path: Path, runtime: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each runtime has its own exceptions
+        try:
+            os.getcwd()  # packages that are imported meanwhile may need it
+        except FileNotFoundError:
+            raise InputError('the current folder was removed; change to another, and try again') from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
             f'exported file {path} does not load in {runtime} ({reason}); it is damaged, or of a newer version: export '

@@ -34,6 +34,7 @@ from mmseg_bisenet.deploy.backends.base import (
     reading,
 )
 from mmseg_bisenet.deploy.packages import is_installed, require_packages
+from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +79,9 @@ class ONNXRuntime(FileBackend):
             model = onnx.load(path)
         except DecodeError as error:
             raise cut_short(path) from error
+        except (onnx.checker.ValidationError, OSError) as error:  # weights in another file, by a path that is not taken
+            reason = str(error).strip().partition('\n')[0]
+            raise InputError(f'exported file {path} cannot be read ({reason}); export it again') from error
         # They come after the graph: a file that is cut short between two fields has none.
         return {item.key: item.value for item in model.metadata_props}.get(KEY), model
 

@@ -45,6 +45,8 @@ class Ranges:
         InputError: no such file, a damaged one, or another one.
         """
         check_input(path)
+        if not Path(path).exists():
+            raise InputError(f'calibration file {path} does not exist; give one that segment.engine.ranges.save wrote')
         try:
             content = json.loads(Path(path).read_bytes())
             recorded = content.pop('checksum')

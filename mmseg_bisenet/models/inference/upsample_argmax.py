@@ -35,20 +35,22 @@ def upsample_argmax(logits: Tensor, size: Sequence[int], align_corners: bool = F
         (N, H, W) uint8.
 
     Raises:
-        InputError: more than 256 classes.
+        InputError: as :func:`mmseg_bisenet.upsampling.upsample_argmax`.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not logits.numel():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return reference(logits, size, align_corners)
+    size = upsampling.check(logits.shape, size)
+    if not len(logits):
         return reference(logits, size, align_corners)
     if logits.shape[1] == 1:
         return logits.new_zeros(len(logits), *size, dtype=torch.uint8)
-    upsampling.check(logits.shape[1])
     implementations = {'cpu': _on_cpu, 'cuda': _on_cuda}
     return implementations.get(logits.device.type, reference)(logits.detach(), size, align_corners)
 
 
 def reference(logits: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
     """:func:`upsample_argmax` in three operators of PyTorch, for traced graphs and for tests."""
-    upsampling.check(logits.shape[1])
+    upsampling.check_classes(logits.shape[1])
     return _interpolate(logits.float(), size, align_corners).argmax(1).to(torch.uint8)
 
 
