@@ -1,7 +1,7 @@
 """What an exported file says about itself: one JSON text, which each format keeps in its own place.
 
-ONNX and OpenVINO files hold the text under the key ``mmseg_bisenet``. That of other files lies beside them, as
-``FILE.json``. Reading checks that the file is ours, of this version and whole.
+Formats with metadata of their own hold the text under the key ``mmseg_bisenet``. That of other files lies beside them,
+as ``FILE.json``. Reading checks that the file is ours, of this version and whole.
 
 The text has a checksum of the file, of its parts and of itself: :func:`seal` computes it with zeros in its place, and
 then writes it there, whatever the format. Files of version 0.1 have none, and are refused as edited ones are: what

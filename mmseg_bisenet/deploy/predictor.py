@@ -83,7 +83,7 @@ class Predictor:
     def batch(self, images: Any) -> Any:
         """Images (H, W, 3) or (N, H, W, 3) as the engine takes them."""
         array = images.cpu().numpy() if _is_tensor(images) else images
-        # OpenVINO shares its memory with the array, which may be read-only.
+        # A runtime may share its memory with the array, which may be read-only.
         array = np.require(array, requirements=['C', 'W']).reshape(-1, *images.shape[-3:])
         return reversed_channels(array) if self._channel_order == 'rgb' else array
 

@@ -65,7 +65,7 @@ class Ncnn(FileBackend):
         write_beside(self.parts(path), metadata)
 
     def parts(self, path: Path) -> list[Path]:
-        # Not `.bin` alone, which is the name of OpenVINO's weights.
+        # Not `.bin` alone, which other runtimes use.
         return [path, path.with_name(f'{path.name}.bin')]
 
     def open(
