@@ -130,7 +130,10 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
     if 'Traceback' in text:  # of a data worker
         text = text.strip().splitlines()[-1]
     if 'DataLoader worker' in text and 'signal' in text:
-        return f'a process that loads images was killed ({text[:LONGEST]}); lower num_workers or batch_size', 1
+        return (
+            f'a process that loads images was killed ({text[:LONGEST].rstrip(" .")}); lower num_workers or batch_size',
+            1,
+        )
     text = ': '.join(filter(None, (type(error).__name__, ' '.join(text.split()))))
     return f'{text[:LONGEST]}{HINT}', 1
 

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from base import build
 from torch import nn
 
+from mmseg_bisenet.errors import InputError
+
 
 def loss(**cfg) -> nn.Module:
     return build(dict(type='mmseg_bisenet.CrossEntropyLoss', **cfg))
@@ -44,5 +46,5 @@ def test_class_weights(weights, ignored):
 
 @pytest.mark.parametrize('option', ['use_sigmoid', 'use_mask', 'reduction'])
 def test_what_ours_does_not_have_is_refused(option):
-    with pytest.raises(TypeError, match=option):
+    with pytest.raises(InputError, match=f'CrossEntropyLoss: {option} is True; remove it'):
         loss(**{option: True})
