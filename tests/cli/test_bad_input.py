@@ -162,7 +162,7 @@ def test_a_test_without_its_fields(data, tmp_path, key):
 def test_a_killed_data_worker():
     error = RuntimeError('DataLoader worker (pid 5) is killed by signal: Killed. ')
     text, status = _explained(error, ['train'])
-    assert text.endswith('(DataLoader worker (pid 5) is killed by signal: Killed. ); lower num_workers or batch_size')
+    assert text.endswith('(DataLoader worker (pid 5) is killed by signal: Killed); lower num_workers or batch_size')
     assert text.startswith('a process that loads images was killed') and status == 1
 
 
