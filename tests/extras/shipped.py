@@ -8,9 +8,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from deploy.about import write_about
 
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.deploy import load
+from mmseg_bisenet.deploy.backends.base import beside
 from mmseg_bisenet.deploy.metadata import read_metadata
 from mmseg_bisenet.miniscapes.scene import draw_scene
 
@@ -30,8 +32,8 @@ def export(format: str, folder: Path, *options: str) -> Path:
     shape = map(str, SHAPE)
     command = ['export', 'bisenetv2_camvid', '--format', format, '--shape', *shape, '--output', str(folder), *options]
     assert main(command) == 0
-    (beside,) = folder.glob('*.json')
-    return beside.with_suffix('')
+    (metadata,) = folder.glob('*.json')
+    return metadata.with_suffix('')
 
 
 def check(file: Path, runtime: str, precision: str, right: float, capsys) -> None:
@@ -61,13 +63,10 @@ def labels_in_another_process(file: Path, folder: Path) -> bool:
 
 
 def of_another_program(file: Path, folder: Path) -> Path:
-    """A copy whose graph is zeros; without the checksum, which would tell it first."""
+    """A copy whose graph is zeros, with their checksum: an older one would be told first."""
     for part in file.parent.glob(f'{file.name}*'):
         (folder / part.name).write_bytes(part.read_bytes())
     path = folder / file.name
     path.write_bytes(bytes(path.stat().st_size))
-    beside = folder / f'{file.name}.json'
-    about = json.loads(beside.read_text())
-    del about['checksum']
-    beside.write_text(json.dumps(about))
+    write_about(path, json.loads(beside(path).read_text()))
     return path
