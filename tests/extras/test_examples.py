@@ -241,7 +241,7 @@ def test_shares_are_those_of_the_predictor(port, predictor):
         (b'GIF', 'the upload is no image of a format that is read; give a PNG or JPEG file'),
         (encoded(picture(0))[:-50], 'the upload cannot be read ('),
         (encoded(np.zeros((4, 80, 3), np.uint8)), 'the upload has 80x4 pixels; a side may be 16 times the other'),
-        (encoded(np.zeros((40, 80), np.float32), '.tiff'), 'the upload has 32-bit pixels; save it with 8 bits'),
+        (encoded(np.zeros((40, 80), np.float32), '.tiff'), 'the upload is a TIFF with bits a sample 32; save it as'),
     ],
 )
 def test_wrong_uploads_get_one_message(port, content, text):
@@ -279,7 +279,7 @@ def test_too_many_clients_are_refused_and_none_is_lost(port, predictor, monkeypa
 def test_a_fault_of_the_network_is_not_shown(file, monkeypatch):
     class Broken:
         def __init__(self, segment):
-            self.segment, self.shape = segment, SHAPE
+            self.segment, self.shape, self.dynamic = segment, SHAPE, False
 
         def __call__(self, images):
             if not images.any():
@@ -523,7 +523,7 @@ def annotated(labels: np.ndarray, monkeypatch, **options) -> list:
     """What `annotate_task` of CVAT's SDK uploads for a task of one image, whose labels are those."""
     classes = ('road', 'car', 'sky')
     predict = MagicMock(
-        classes=classes, return_value=Result(np.zeros((*labels.shape, 3), np.uint8), labels, classes, ())
+        classes=classes, return_value=Result(np.zeros((*labels.shape, 3), np.uint8), labels, classes, [(0, 0, 0)] * 3)
     )
     monkeypatch.setattr(cvat_function, 'Predictor', lambda model: predict)
     image = Image.new('RGB', labels.shape[::-1])
