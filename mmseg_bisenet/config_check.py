@@ -19,7 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmseg_bisenet import config_rules
-from mmseg_bisenet.config_errors import explained, frames
+from mmseg_bisenet.config_errors import explained, frames, nodes
 from mmseg_bisenet.config_errors import short_line as _short
 from mmseg_bisenet.config_fields import (
     CONSTRUCTORS,
@@ -141,16 +141,10 @@ def merge(cfg: Config, options: dict[str, Any]) -> list[str]:
 
 
 def _fields(cfg: Config, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    def walk(path: str, node: Any) -> Iterator[tuple[str, Any]]:
-        yield path, node
-        items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
-        for key, value in items:
-            yield from walk(f'{path}.{key}', value)
-
     for key in keys or cfg:
         # Variables of the config file may be anything.
         if key in _known() and key in cfg:
-            yield from walk(key, cfg[key])
+            yield from nodes(key, cfg[key])
 
 
 def _fits(path: str, pattern: str) -> bool:

@@ -78,15 +78,17 @@ def frames(error: BaseException) -> list[FrameType]:
     return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
 
 
+def nodes(path: str, node: Any) -> Iterator[tuple[str, Any]]:
+    """A part of a config and all that is in it, with their paths."""
+    yield path, node
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
+    for key, value in items:
+        yield from nodes(f'{path}.{key}', value)
+
+
 def dicts(path: str, node: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """All dicts in a part of a config, with their paths."""
-    if isinstance(node, Mapping):
-        yield path, node
-        items: Any = node.items()
-    else:
-        items = enumerate(node) if isinstance(node, list | tuple) else ()
-    for key, value in items:
-        yield from dicts(f'{path}.{key}', value)
+    return ((where, found) for where, found in nodes(path, node) if isinstance(found, Mapping))
 
 
 def as_written(cfg: Mapping[str, Any], path: str) -> str:
