@@ -46,11 +46,15 @@ class Kind:
     joined: Joined | None = None
 
 
+def texts(*columns: str) -> dict[str, tuple[str, str]]:
+    """Columns of text with their own names as headers."""
+    return {column: (column, '') for column in columns}
+
+
 KINDS = (
     Kind(
         {
-            'runtime': ('runtime', ''),
-            'precision': ('precision', ''),
+            **texts('runtime', 'precision'),
             'p50_ms': ('ms', '.1f'),
             'fps': ('fps', '.1f'),
             'ratio': ('to {vs}', '.2f'),
@@ -76,11 +80,9 @@ KINDS = (
     ),
     Kind(
         {
-            'network': ('network', ''),
-            'precision': ('precision', ''),
+            **texts('network', 'precision'),
             'channels_last': ('channels last', ''),
-            'compiled': ('compiled', ''),
-            'batch': ('batch', ''),
+            **texts('compiled', 'batch'),
             'images_s': ('images/s', '.2f'),
             'speed_ratio': ('to stock', '.2f'),
             'peak_mb': ('peak, MB', '.0f'),
@@ -91,8 +93,7 @@ KINDS = (
     ),
     Kind(
         {
-            'method': ('method', ''),
-            'precision': ('precision', ''),
+            **texts('method', 'precision'),
             'p50_ms': ('ms', '.1f'),
             'fps': ('fps', '.1f'),
             'to_reference': ('to reference', '.2f'),
@@ -103,10 +104,7 @@ KINDS = (
     ),
     Kind(
         {
-            'method': ('method', ''),
-            'runtime': ('runtime', ''),
-            'precision': ('precision', ''),
-            'height': ('height', ''),
+            **texts('method', 'runtime', 'precision', 'height'),
             'fps': ('fps', '.1f'),
             'to_network': ('to network alone', '.2f'),
             'to_stock': ('to stock loop', '.2f'),
@@ -132,7 +130,7 @@ KINDS = (
     ),
     Kind(
         {
-            'iterations': ('iterations', ''),
+            **texts('iterations'),
             'resident_mb': ('resident, MB', '.0f'),
             'slope_mb_per_1000': ('growth a 1,000, MB', '.1f'),
         },
@@ -141,8 +139,7 @@ KINDS = (
     Kind(
         {
             'format': ('`--format`', ''),
-            'precision': ('precision', ''),
-            'runtime': ('runtime', ''),
+            **texts('precision', 'runtime'),
             'size_mb': ('file, MB', '.1f'),
             'same_labels': ('same labels, %', '.3f'),
             'ms': ('ms', '.1f'),
@@ -152,10 +149,7 @@ KINDS = (
     ),
     Kind(
         {
-            'clients': ('clients', ''),
-            'answered': ('answered', ''),
-            'refused': ('refused', ''),
-            'lost': ('lost', ''),
+            **texts('clients', 'answered', 'refused', 'lost'),
             'p50_ms': ('p50, ms', '.0f'),
             'p99_ms': ('p99, ms', '.0f'),
             'images_s': ('images/s', '.1f'),
@@ -167,7 +161,7 @@ KINDS = (
     ),
     Kind(
         {
-            'method': ('method', ''),
+            **texts('method'),
             'labelled': ('images', ''),
             'same': ('files equal', ''),
             'seconds': ('with start, s', '.1f'),
@@ -178,7 +172,7 @@ KINDS = (
     ),
     Kind(
         {
-            'segmentor': ('segmentor', ''),
+            **texts('segmentor'),
             'ms': ('ms', '.0f'),
             'time_ratio': ('to stock', '.2f'),
             'peak_mb': ('peak, MB', '.0f'),
@@ -190,7 +184,7 @@ KINDS = (
     ),
     Kind(
         {
-            'precision': ('precision', ''),
+            **texts('precision'),
             'multiply_adds_g': ('G multiply-adds', '.1f'),
             'rate_g': ('G a second', '.0f'),
             'compute_bound_ms': ('compute bound, ms', '.1f'),
@@ -199,15 +193,11 @@ KINDS = (
         },
         'python -m benchmarks.roofline',
         {'config': 'config', '--shape': 'height width'},
-        Joined(
-            ('precision',),
-            '{compute_bound_ms:.1f} / {memory_bound_ms:.1f}',
-            'Compute bound / memory bound, in milliseconds an image',
-        ),
+        Joined(('precision',), '{compute_bound_ms:.1f} / {memory_bound_ms:.1f}', 'Compute / memory bound, ms an image'),
     ),
     Kind(
         {
-            'loss': ('loss', ''),
+            **texts('loss'),
             'ms': ('ms', '.0f'),
             'time_ratio': ('to stock', '.2f'),
             'peak_mb': ('peak, MB', '.0f'),
@@ -218,7 +208,7 @@ KINDS = (
     ),
     Kind(
         {
-            'step': ('step', ''),
+            **texts('step'),
             'stock': ('stock transforms', ''),
             'stock_ms': ('stock, ms', '.1f'),
             'ours_ms': ('ours, ms', '.1f'),
@@ -229,7 +219,7 @@ KINDS = (
     ),
     Kind(
         {
-            'batch': ('batch', ''),
+            **texts('batch'),
             'gpus': ('GPUs', ''),
             'loader_images_s': ('images/s a data worker', '.1f'),
             'step_images_s': ('images/s a GPU trains', '.1f'),
@@ -244,15 +234,10 @@ KINDS = (
         {
             'changed': ('change', ''),
             'held_out': ('tested on', ''),
-            'iterations': ('iterations', ''),
+            **texts('iterations'),
             'core_minutes': ('core minutes', '.0f'),
             'mIoU': ('mIoU', '.2f'),
-            'car': ('car', '.1f'),
-            'pole': ('pole', '.1f'),
-            'signsymbol': ('sign', '.1f'),
-            'fence': ('fence', '.1f'),
-            'pedestrian': ('pedestrian', '.1f'),
-            'bicyclist': ('bicyclist', '.1f'),
+            **{name: (name, '.1f') for name in ('car', 'pole', 'signsymbol', 'fence', 'pedestrian', 'bicyclist')},
         },
         'python -m benchmarks.accuracy --leave-one-out',
         {'config': 'config', '--seeds': 'seed'},
@@ -264,8 +249,7 @@ KINDS = (
     ),
     Kind(
         {
-            'model': ('model', ''),
-            'classes': ('classes', ''),
+            **texts('model', 'classes'),
             'parameters': ('parameters', ',.0f'),
             'multiply_adds_512x1024': ('multiply-adds, 512x1024', ',.0f'),
             'activations_512x1024': ('activations, 512x1024', ',.0f'),

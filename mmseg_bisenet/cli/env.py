@@ -33,8 +33,7 @@ LINES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 TITLES = {'openmmlab': 'upstream OpenMMLab', 'onedl': 'OneDL'}
 OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')
-RUNTIMES = ('onnxruntime', 'openvino')  # that run exported files without PyTorch
-OTHERS = (*RUNTIMES, 'torch', 'numpy', 'setuptools', 'openxlab', 'ftfy', 'regex')
+OTHERS = ('torch', 'numpy', 'setuptools', 'openxlab', 'ftfy', 'regex')
 # Distributions that are not named like their module.
 RENAMED = {'cv2': 'opencv-python', 'yaml': 'pyyaml', 'PIL': 'pillow'}
 # In the order in which they import one another: the first failure explains the later ones.
@@ -64,12 +63,21 @@ def find_installed() -> dict[str, str]:
     """Versions of the installed distributions among those that matter here."""
     names = [name for modules in LINES.values() for names in modules.values() for name in names]
     installed = {}
-    for name in (*names, *OPENCV, *OTHERS):
+    for name in (*names, *OPENCV, *runtimes(), *OTHERS):
         try:
             installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             pass
     return installed
+
+
+def runtimes() -> tuple[str, ...]:
+    """Distributions of the runtimes that run exported files without PyTorch; none if NumPy cannot be imported."""
+    try:
+        from mmseg_bisenet.deploy.backends import FORMATS
+    except ImportError:
+        return ()
+    return tuple(backend.packages[0] for backend in FORMATS.values() if not backend.needs_torch)
 
 
 def try_imports() -> dict[str, str]:
@@ -107,7 +115,7 @@ def _describe(installed: dict[str, str]) -> list[tuple[str, str]]:
         ('CUDA', cuda),
         ('numpy', installed.get('numpy', 'not installed')),
         ('opencv', found(OPENCV)),
-        ('runtimes', found(RUNTIMES)),
+        ('runtimes', found(runtimes())),
         ('mmengine', module('mmengine')),
         ('mmcv', mmcv),
         ('mmsegmentation', module('mmseg')),
@@ -153,7 +161,7 @@ def diagnose(installed: dict[str, str], failures: dict[str, str], editable: bool
 def _only_runs_files(installed: dict[str, str]) -> bool:
     """Whether this is an environment of the extra ``run``."""
     stacks = [name for names in _by_line(installed).values() for name in names]
-    return 'torch' not in installed and not stacks and any(name in installed for name in RUNTIMES)
+    return 'torch' not in installed and not stacks and any(name in installed for name in runtimes())
 
 
 def _by_line(installed: dict[str, str]) -> dict[str, list[str]]:

@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dynamic', action='store_true', help='let the batch, the height and the width be free')
     where = parser.add_mutually_exclusive_group()
     where.add_argument('--output', default='.', metavar='DIR', help='folder for the file (default: the current one)')
-    where.add_argument(
-        '--serve', metavar='DIR', help='write a new folder for OpenVINO Model Server and Triton Inference Server'
-    )
+    where.add_argument('--serve', metavar='DIR', help='write a new folder for a model server, such as Triton')
     add_overwrite(parser)
     parser.add_argument(
         '--output-kind',

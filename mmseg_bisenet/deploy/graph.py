@@ -2,8 +2,8 @@
 
 Two matrix products and an argmax make the labels. Bilinear upsampling is linear along rows and along columns, so it is
 ``rows @ logits @ columns.T``, and runtimes multiply matrices faster than they resize. Example for 512x1024, 19 classes
-and two threads: in OpenVINO the end of the graph took 54 ms as Interpolate and TopK, 8 ms as products; in ONNX Runtime
-20 ms and 13 ms. The runtimes of this package stop at ``logits``, and are faster still.
+and two threads: in ONNX Runtime the end of the graph took 20 ms as Interpolate and TopK, 13 ms as products. The
+runtimes of this package stop at ``logits``, and are faster still.
 """
 
 import copy

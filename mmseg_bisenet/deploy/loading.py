@@ -4,8 +4,8 @@
     labels = segment(image)  # (H, W, 3) uint8, BGR -> (H, W) uint8
 
 Every runtime except ``eager`` stops at the low-resolution logits, and ``upsample_argmax`` turns them into labels, which
-is faster than any runtime's own resizing and argmax. On CUDA ``compile`` does both in one graph. Files of ONNX Runtime,
-OpenVINO, LiteRT and ncnn are loaded without PyTorch.
+is faster than any runtime's own resizing and argmax. On CUDA ``compile`` does both in one graph. Files of runtimes that
+do not need PyTorch are loaded without it.
 """
 
 import re
@@ -59,9 +59,8 @@ def load(
         checkpoint: weights: a file, True for those of the model index, or False for random ones. By default those of
             the index for a name, and random ones for a config.
         runtime: ``eager`` (the default: the segmentor as MMSegmentation tests it, without the resizing of its test
-            pipeline), ``torch`` (rewritten for inference), ``compile`` (the same through ``torch.compile``), or the
-            runtime of a file, which is written for it: ``onnxruntime``, ``openvino``, ``pt2`` (AOTInductor),
-            ``tensorrt``, ``litert``, ``executorch`` or ``ncnn``.
+            pipeline), ``torch`` (rewritten for inference), ``compile`` (the same through ``torch.compile``), or another
+            name of :data:`mmseg_bisenet.deploy.backends.RUNTIMES`, such as ``onnxruntime``: a file is written for it.
         precision: ``fp32`` (the default), ``bf16``, ``fp16`` or ``int8``. ``fp32`` on CUDA switches TF32 off in the
             whole process.
         shape: height and width of the images, by default (512, 1024). ``eager`` and ``torch`` take others too, and are
@@ -71,8 +70,8 @@ def load(
         threads: on a CPU, at most 256; by default as many as PyTorch uses if it is loaded, or OMP_NUM_THREADS, or one a
             core. For a runtime of PyTorch it becomes the number of the whole process. Processes that are forked later
             use one of PyTorch's threads, which do not survive a fork; spawned ones use as many as they ask for.
-        throughput: run images of a batch at the same time, each in few threads, if the runtime gains by it
-            (``onnxruntime`` and ``openvino``).
+        throughput: run images of a batch at the same time, each in few threads, if the runtime gains by it (if its
+            backend is ``parallel``).
         calibration: for ``int8`` of a config: images (H, W, 3) uint8 BGR of ``shape``, which set its ranges; for
             ``compile`` also a file that ``segment.engine.ranges.save(FILE)`` wrote, with the ranges of these weights.
 

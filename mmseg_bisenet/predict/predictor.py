@@ -45,7 +45,7 @@ class Predictor:
         model: a name of :func:`mmseg_bisenet.list_models`, the path of a config, or an exported file.
         checkpoint: weights; by default those of the model index.
         runtime: as in :func:`mmseg_bisenet.deploy.load`. By default that of the exported file, ``torch`` for a config,
-            and for a name the fastest that is installed: ``torch``, ``openvino``, ``onnxruntime``.
+            and for a name the first of :data:`mmseg_bisenet.predict.model.FASTEST` that is installed.
         precision: ``fp32`` (the default), ``bf16`` or ``fp16``; an exported file has its own, which may be ``int8``.
         height: of the network's input, in pixels; the width follows from the image. By default that of the test
             pipeline. An exported file of a fixed shape has its own, which images are resized to.

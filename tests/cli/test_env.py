@@ -180,7 +180,7 @@ def test_problem_is_one_line_with_its_fix(here, installed, failures, texts):
 
 def test_an_environment_that_only_runs_files_has_no_problem():
     failures = {'torch': NO_TORCH, 'mmengine': NO_MMSEG, 'mmcv': NO_MMCV, 'mmseg': NO_MMSEG, 'mmseg.models': NO_MMSEG}
-    for runtime in env.RUNTIMES:
+    for runtime in env.runtimes():
         assert env.diagnose({'numpy': '2.4.6', 'opencv-python-headless': '5.0.0.93', runtime: '1'}, failures) == []
 
 

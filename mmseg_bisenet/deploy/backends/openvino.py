@@ -6,7 +6,8 @@ Outputs"):
 - a latency hint, as many threads as PyTorch uses, inputs and outputs without a copy;
 - the precision, because OpenVINO computes in bf16 by default if the CPU has it. For int8 networks, it is the precision
   of the layers that are not quantized;
-- a file that ends in labels is cut at its logits, if Numba is installed, whose labels are faster;
+- a file that ends in labels is cut at its logits, if Numba is installed, whose labels are faster. For 512x1024, 19
+  classes and two threads, the labels of the graph took 54 ms as Interpolate and TopK, 8 ms as products of matrices;
 - deviation: threads are not pinned to cores, because two programs on one machine would share the same cores.
 
 A file is written from a graph in float32: fp16 and bf16 files hold its weights in fp16, and OpenVINO decides on bf16

@@ -40,7 +40,7 @@ def require() -> None:
     if not cpu_flags() >= INSTRUCTIONS or parallel() is None:
         raise InputError(
             'runtime compile: int8 needs Linux and a CPU with AVX-512-VNNI and AVX-512-VBMI, and one of these is '
-            'missing here; choose runtime openvino or onnxruntime'
+            'missing here; choose a runtime of exported files, such as onnxruntime'
         )
 
 
@@ -74,7 +74,7 @@ def _library() -> ctypes.CDLL:
             lines = [line for line in done.stderr.splitlines() if 'error' in line] or done.stderr.splitlines() or ['']
             raise InputError(
                 f'{compiler} does not compile the kernels of int8 ({lines[0].strip()[:200]}); set CXX to g++ 11 or '
-                'newer, or choose runtime openvino'
+                'newer, or choose a runtime of exported files, such as onnxruntime'
             )
         if writable:
             built = built.replace(folder / name)
