@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from mmseg_bisenet.photographs import JPEG, PNG
+
 START = 4096  # bytes that a format is known by
 EBML, SEGMENT, CLUSTER = b'\x1a\x45\xdf\xa3', b'\x18\x53\x80\x67', b'\x1f\x43\xb6\x75'
 ASF = bytes.fromhex('3026b2758e66cf11a6d900aa0062ce6c')
@@ -17,8 +19,8 @@ ASF_FILE = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')  # its object with 
 BOXES = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide')
 PACKET = 188  # bytes of MPEG-TS
 IMAGES = {
-    b'\x89PNG\r\n': 'PNG',
-    b'\xff\xd8\xff': 'JPEG',
+    PNG: 'PNG',
+    JPEG: 'JPEG',
     b'BM': 'BMP',
     b'GIF8': 'GIF',
     b'II*\0': 'TIFF',
