@@ -5,8 +5,10 @@ import os
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmseg_bisenet.deploy import quantize
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.pixels import read_pixels, write_pixels
 
 
@@ -27,3 +29,13 @@ def test_what_is_no_image(tmp_path, content):
     assert read_pixels(tmp_path / 'a.png') is None
     with pytest.raises(FileNotFoundError):
         read_pixels(tmp_path / 'b.png')
+
+
+def test_what_decoders_read_differently_is_refused(tmp_path):
+    pages = [Image.fromarray(np.full((4, 6, 3), value, np.uint8)) for value in (0, 255)]
+    pages[0].save(tmp_path / 'a.tif', save_all=True, append_images=pages[1:])
+    fault = r'a.tif has 2 frames or pages; save it as a video, or as single images$'
+    with pytest.raises(InputError, match=fault):
+        read_pixels(tmp_path / 'a.tif')
+    with pytest.raises(InputError, match=fault):
+        list(quantize.read_images(quantize.find_images(tmp_path), (4, 6)))

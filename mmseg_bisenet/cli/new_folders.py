@@ -1,14 +1,16 @@
-"""Folders that a config names for logs and pictures. Without them everything goes to the folder of the run."""
+"""Places that a config names for logs, pictures and results. Without them all goes to the folder of the run."""
 
+import os
 from pathlib import Path
 
 from mmengine.config import Config
 
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import EVALUATION, check_output, require_outside, require_writable
 
 
 def require_new_folders(cfg: Config) -> list[str]:
-    """Refuse folders of logs and pictures that hold something: MMEngine's files there have fixed names.
+    """Refuse folders of logs and pictures that hold something, where MMEngine's files have fixed names.
 
     Returns:
         The keys of the config that name a folder for pictures.
@@ -31,3 +33,15 @@ def require_new_folders(cfg: Config) -> list[str]:
             require_outside(folder, Path(cfg.work_dir, EVALUATION), f'name another folder with {key}')
             require_writable(key, folder)
     return list(folders)
+
+
+def require_new_file(cfg: Config, evaluator: str) -> None:
+    """Refuse a file that MMEngine's ``DumpResults`` in ``val_evaluator`` or ``test_evaluator`` would replace.
+
+    Raises:
+        InputError: it names the file and the key.
+    """
+    metrics = cfg.get(evaluator) or []
+    for metric in metrics if isinstance(metrics, list) else [metrics]:
+        if (file := metric.get('out_file_path')) and os.path.lexists(file):
+            raise InputError(f'{file} exists already; name a new file with {evaluator}.out_file_path')

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mmseg_bisenet.checkpoints.fetching import fetch
     from mmseg_bisenet.cli import launch, options, preflight
-    from mmseg_bisenet.cli.new_folders import require_new_folders
+    from mmseg_bisenet.cli.new_folders import require_new_file, require_new_folders
     from mmseg_bisenet.deploy.metadata import is_exported
     from mmseg_bisenet.files import EVALUATION, check_output, require_outside, require_own, require_writable
 
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f'the config has no {key}; take one of configs/_base_/datasets among its bases')
     if (keys := require_new_folders(cfg)) and args.show_dir:
         raise InputError(f'--show-dir and {keys[0]} both name a folder for pictures; leave one of them out')
+    require_new_file(cfg, 'test_evaluator')
     _apply(cfg, args)
     own = Path(cfg.work_dir, EVALUATION)
     for option, folder in [('--out', args.out), ('--show-dir', args.show_dir)]:

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli import launch, options, preflight, start_from
-    from mmseg_bisenet.cli.new_folders import require_new_folders
+    from mmseg_bisenet.cli.new_folders import require_new_file, require_new_folders
     from mmseg_bisenet.engine.checkpoint_hook import require_utf8
     from mmseg_bisenet.engine.optim import rules_without_effect
     from mmseg_bisenet.files import require_writable
@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     require_new_folders(cfg)
     if not args.resume:
         require_no_run(cfg)
+        require_new_file(cfg, 'val_evaluator')
     for key in ('train_cfg', 'optim_wrapper'):
         if not cfg.get(key):
             raise InputError(f'the config has no {key}; take one of configs/_base_/schedules among its bases')

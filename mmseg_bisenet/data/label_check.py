@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmseg_bisenet.data.transforms import LoadAnnotations
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
-from mmseg_bisenet.photographs import fault
+from mmseg_bisenet.photographs import fault, is_whole_png
 
 EXIF_ORIENTATION = 0x0112
 
@@ -183,6 +183,8 @@ class LabelCheck(Dataset[Finding]):
                 turned = exif.get(EXIF_ORIENTATION, 1) >= 5
                 if image.format == 'PNG':
                     image.verify()
+                    if not is_whole_png(content):
+                        raise InputError(f'{path}: the image lacks some of its pixels; replace the file')
                 else:
                     image.draft('L', (1, 1))
                     image.load()

@@ -92,6 +92,18 @@ def test_logs_of_another_training_stay(refused):
     assert line.startswith('logs/w exists already; name a new folder with default_hooks.logger.out_dir')
 
 
+@pytest.mark.parametrize(('command', 'loop'), [('train', 'val'), ('test', 'test')])
+def test_results_that_a_metric_writes_to_a_file(refused, command, loop):
+    Path('mine.pkl').write_text('mine')
+    metrics = "[dict(type='mmseg_bisenet.SegmentationMetric'), dict(type='DumpResults', out_file_path='{}')]"
+    arguments = [command, 'cfg.py', *(['mine.pkl'] if command == 'test' else []), '--work-dir', 'w']
+    config = f'_base_ = {str(find_config(NAME))!r}\n{loop}_evaluator = {metrics}\n'
+    Path('cfg.py').write_text(config.format('mine.pkl'))
+    assert refused(*arguments) == f'mine.pkl exists already; name a new file with {loop}_evaluator.out_file_path'
+    Path('cfg.py').write_text(config.format('new.pkl'))
+    assert 'data folder' in refused(*arguments)
+
+
 def test_two_folders_for_pictures(refused):
     Path('some.pth').touch()
     options = ['--show-dir', 'a', '--work-dir', 'w', '--cfg-options', 'visualizer.vis_backends.0.save_dir=b']

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
+from pngs import png
 
 from mmseg_bisenet.data.label_check import LabelCheck, Report, draw, report, walk
 from mmseg_bisenet.errors import InputError
@@ -128,11 +130,13 @@ def test_images_that_a_test_would_refuse_are_found(root):
     pages = [Image.fromarray(np.zeros((64, 96, 3), np.uint8))] * 2
     pages[0].save(root / 'images/pages.png', save_all=True, append_images=[Image.fromarray(255 - np.asarray(pages[1]))])
     Image.fromarray(np.zeros((64, 96), np.uint16)).save(root / 'images/wide.png', 'TIFF')
-    for name in ('pages', 'wide'):
+    for name in ('pages', 'short', 'wide'):
         Image.fromarray(np.zeros((64, 96), np.uint8)).save(root / f'masks/{name}.png')
-    problems = [line for line in walked(root).problems if 'pages' in line or 'wide' in line]
+    (root / 'images/short.png').write_bytes(png(64, 96, colour=0, data=bytes(63 * (1 + 96))))
+    problems = [line for line in walked(root).problems if re.search('pages|short|wide', line)]
     assert problems == [
         f'{root}/images/pages.png: the image has 2 frames or pages; save it as a video, or as single images',
+        f'{root}/images/short.png: the image lacks some of its pixels; replace the file',
         f'{root}/images/wide.png: the image is a TIFF with bits a sample 16; save it as PNG, or as TIFF in RGB or grey '
         'with 8 bits',
     ]

@@ -8,12 +8,9 @@ import mmcv
 import numpy as np
 import pytest
 from PIL import Image
+from pngs import chunk, passes, png
 
 import mmseg_bisenet.data.transforms as ours
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack('>I', len(content)) + name + content + struct.pack('>I', zlib.crc32(name + content))
 
 
 def added(png: bytes, name: bytes, content: bytes, before: bytes = b'IDAT') -> bytes:
@@ -21,7 +18,7 @@ def added(png: bytes, name: bytes, content: bytes, before: bytes = b'IDAT') -> b
     return png[:place] + chunk(name, content) + png[place:]
 
 
-def png(array: np.ndarray, palette: bool = False, **options) -> bytes:
+def saved(array: np.ndarray, palette: bool = False, **options) -> bytes:
     file, image = io.BytesIO(), Image.fromarray(array)
     if palette:
         image.putpalette([value for i in range(256) for value in (255 - i, i, 7)])
@@ -30,26 +27,26 @@ def png(array: np.ndarray, palette: bool = False, **options) -> bytes:
 
 
 RGB = np.random.RandomState(0).randint(0, 256, (13, 17, 3)).astype(np.uint8)
-GREY, PLAIN = RGB[:, :, 0] % 19, png(RGB)
+GREY, PLAIN = RGB[:, :, 0] % 19, saved(RGB)
 (TURNED := Image.Exif())[0x0112] = 6
 FRAME = struct.pack('>IIIIHHBB', 17, 13, 0, 0, 1, 1, 0, 0)
 ONE_PIXEL = chunk(b'IDAT', zlib.compress(b'\0' + RGB[0, 0].tobytes())) + chunk(b'IEND', b'')
 FILES = {
     'RGB': PLAIN,
-    'RGB, one line': png(RGB[:1]),
+    'RGB, one line': saved(RGB[:1]),
     'RGB, with a comment': added(PLAIN, b'tEXt', b'Title\0a street'),
     'RGB, with gamma and resolution': added(added(PLAIN, b'gAMA', struct.pack('>I', 45455)), b'pHYs', bytes(9)),
     'RGB, with a background': added(PLAIN, b'bKGD', bytes(6)),
-    'grey': png(GREY),
-    'grey and alpha': png(np.dstack([GREY, GREY])),
-    'RGBA': png(np.dstack([RGB, GREY])),
-    'a palette': png(GREY, palette=True),
-    'a palette of four bits': png(GREY % 16, palette=True, bits=4),
-    'one bit': png(GREY > 9),
-    'sixteen bits': png(GREY.astype(np.uint16) * 256),
-    'a transparent colour': png(RGB, transparency=tuple(RGB[3, 4].tolist())),
-    'a transparent grey': png(GREY, transparency=3),
-    'on its side': png(RGB, exif=TURNED),
+    'grey': saved(GREY),
+    'grey and alpha': saved(np.dstack([GREY, GREY])),
+    'RGBA': saved(np.dstack([RGB, GREY])),
+    'a palette': saved(GREY, palette=True),
+    'a palette of four bits': saved(GREY % 16, palette=True, bits=4),
+    'one bit': saved(GREY > 9),
+    'sixteen bits': saved(GREY.astype(np.uint16) * 256),
+    'a transparent colour': saved(RGB, transparency=tuple(RGB[3, 4].tolist())),
+    'a transparent grey': saved(GREY, transparency=3),
+    'on its side': saved(RGB, exif=TURNED),
     'on its side, said last': added(PLAIN, b'eXIf', TURNED.tobytes()[6:], before=b'IEND'),
     'animated': added(added(PLAIN, b'acTL', struct.pack('>II', 1, 0)), b'fcTL', bytes(4) + FRAME),
     'interlaced': PLAIN[:8] + chunk(b'IHDR', struct.pack('>IIBBBBB', 1, 1, 8, 2, 0, 0, 1)) + ONE_PIXEL,
@@ -88,3 +85,19 @@ def test_a_png_that_is_cut_short_gives_no_image(missing):
     damaged = bytearray(PLAIN)
     damaged[-missing - 30] ^= 1  # within the pixels: the checksum tells
     assert ours._decode(bytes(damaged), 'color', 'cv2') is None
+
+
+@pytest.mark.parametrize(('height', 'interlaced'), [(13, 0), (13, 1), (12, 1)])
+def test_a_label_that_lacks_pixels_is_refused(monkeypatch, height, interlaced):
+    """Pillow gives 0 for them, which is a class. Of an interlaced file every second row is last."""
+    whole = [b'\0' + bytes([3]) * columns for rows, columns in passes(height, 16, interlaced) for _ in range(rows)]
+
+    def label(rows: list[bytes]) -> bytes:
+        return png(height, 16, 0, b''.join(rows), interlaced=interlaced)
+
+    monkeypatch.setattr(ours, 'decode_image_png_u8', None)
+    assert (ours._decode(label(whole), 'unchanged', 'pillow') == 3).all()
+    for missing in (1, 3):
+        assert 0 in mmcv.imfrombytes(label(whole[:-missing]), flag='unchanged', backend='pillow')
+        with pytest.raises(ValueError, match=r'^pixels are missing$'):
+            ours._decode(label(whole[:-missing]), 'unchanged', 'pillow')

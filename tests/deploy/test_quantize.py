@@ -293,7 +293,7 @@ def test_compile_in_int8_where_it_cannot_run(segmentor, streets, monkeypatch):
         Compile().require_build('int8', torch.device('cuda'))
     monkeypatch.setattr(library, 'cpu_flags', lambda: {'avx2'})
     with pytest.raises(
-        InputError, match=r'runtime compile: int8 needs Linux and a CPU with AVX-512-VNNI .*; choose ru'
+        InputError, match=r'runtime compile: int8 needs Linux and a CPU with AVX-512-VNNI .*; choose a ru'
     ):
         load(segmentor, **INT8, calibration=streets)
 

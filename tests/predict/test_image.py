@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from pngs import START, chunk, passes, png
 from predict.media import picture
 
 from mmseg_bisenet.data.transforms import LoadImageFromFile
@@ -28,16 +29,11 @@ def refusal(path) -> str:
     return str(caught.value).removeprefix(str(path))
 
 
-def chunk(kind: bytes, content: bytes, wrong: int = 0) -> bytes:
-    """A chunk of PNG; ``wrong`` changes its checksum."""
-    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content) ^ wrong)
-
-
-def png(path, width: int, height: int):
+def header_only(path, width: int, height: int):
     """A file that has only a header."""
 
     header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
-    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IEND', b''))
+    path.write_bytes(START + chunk(b'IHDR', header) + chunk(b'IEND', b''))
     return path
 
 
@@ -96,12 +92,12 @@ def test_a_name_of_any_bytes(tmp_path):
     ],
 )
 def test_sizes_are_checked_from_the_header(tmp_path, width, height, reason, recwarn):
-    assert reason in refusal(png(tmp_path / 'a.png', width, height))
+    assert reason in refusal(header_only(tmp_path / 'a.png', width, height))
     assert not recwarn.list
 
 
 def test_a_smaller_limit_of_pillow(tmp_path, monkeypatch):
-    png(tmp_path / 'a.png', 300, 100)
+    header_only(tmp_path / 'a.png', 300, 100)
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
     assert refusal(tmp_path / 'a.png') == (
         ' is too large for Pillow; raise PIL.Image.MAX_IMAGE_PIXELS, which is 100, or make it smaller'
@@ -264,7 +260,7 @@ HEADER = chunk(b'IHDR', struct.pack('>IIBBBBB', 30, 20, 8, 2, 0, 0, 0))
 )
 def test_png_that_decoders_read_differently_is_refused_everywhere(tmp_path, chunks, reason):
     path = tmp_path / 'a.png'
-    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunks + chunk(b'IDAT', zlib.compress(ROWS)) + chunk(b'IEND', b''))
+    path.write_bytes(START + chunks + chunk(b'IDAT', zlib.compress(ROWS)) + chunk(b'IEND', b''))
     assert fault(path.read_bytes()).startswith(reason.strip())
     with pytest.raises(InputError, match=re.escape(f'{path}')):
         read_image(path)
@@ -276,18 +272,15 @@ def test_png_that_decoders_read_differently_is_refused_everywhere(tmp_path, chun
 @pytest.mark.parametrize('interlaced', [False, True])
 @pytest.mark.parametrize(('bits', 'colour', 'channels'), [(8, 2, 3), (16, 0, 1), (4, 0, 0.5), (8, 6, 4), (1, 0, 1 / 8)])
 def test_png_that_lacks_pixels(tmp_path, bits, colour, channels, interlaced):
-    """Pillow fills them in. The sizes of an interlaced image are those of libpng, which writes it."""
+    """Pillow fills them in. The sizes of the passes are those of libpng, which writes such files."""
     path = tmp_path / 'a.png'
-    header = chunk(b'IHDR', struct.pack('>IIBBBBB', 30, 20, bits, colour, 0, 0, interlaced))
-    if interlaced:
-        sizes = [(3, 4), (3, 4), (2, 8), (5, 7), (5, 15), (10, 15), (10, 30)]  # rows and columns of the passes
-    else:
-        sizes = [(20, 30)]
+    of_libpng = [(3, 4), (3, 4), (2, 8), (5, 7), (5, 15), (10, 15), (10, 30)]
+    sizes = passes(20, 30, interlaced)
+    assert sizes == (of_libpng if interlaced else [(20, 30)])
     size = sum(rows * (1 + math.ceil(columns * bits * {0: 1, 2: 3, 6: 4}[colour] / 8)) for rows, columns in sizes)
 
     def save(length: int) -> None:
-        data = chunk(b'IDAT', zlib.compress(bytes(length)))
-        path.write_bytes(b'\x89PNG\r\n\x1a\n' + header + data + chunk(b'IEND', b''))
+        path.write_bytes(png(20, 30, colour, bytes(length), bits, interlaced))
 
     save(size)
     assert not read_image(path).any()
