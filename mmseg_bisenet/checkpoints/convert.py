@@ -1,11 +1,13 @@
 """Convert a checkpoint of another codebase: find its layout, rename its keys, and find the config that fits."""
 
+import copy
 import fnmatch
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
 import mmseg_bisenet
@@ -107,7 +109,7 @@ def convert(
         network=layout.network,
         num_classes=num_classes,
         config=config,
-        config_num_classes=_num_classes(config),
+        config_num_classes=_model(config).num_classes,
         dropped=tuple(dropped),
     )
 
@@ -166,7 +168,7 @@ def _candidates(layout: Layout, meta: dict, num_classes: int | None) -> Iterator
     if origin in configs:
         yield configs.pop(origin)
     paths = [configs.pop(name) for pattern in layout.configs for name in fnmatch.filter(configs, pattern)]
-    yield from sorted(paths, key=lambda path: _num_classes(path) != num_classes)
+    yield from sorted(paths, key=lambda path: _model(path).num_classes != num_classes)
 
 
 def _faults(
@@ -192,7 +194,7 @@ def _faults(
 
 def _wanted(config: Path, num_classes: int | None, boosters: bool) -> dict[str, Tensor]:
     """The tensors of a config's network."""
-    model = Config.fromfile(config).model
+    model = copy.deepcopy(_model(config))
     if num_classes:
         model.num_classes = num_classes
     if not boosters:
@@ -202,10 +204,12 @@ def _wanted(config: Path, num_classes: int | None, boosters: bool) -> dict[str, 
 
 def _what_has_tensors(config: Path) -> str:
     """The parts of a config's network as text, without what changes no tensor."""
-    model = Config.fromfile(config).model
+    model = _model(config)
     heads = [model.decode_head, *(model.get('auxiliary_head') or ())]
     return repr((model.backbone, [{key: head[key] for key in head if key != 'loss_decode'} for head in heads]))
 
 
-def _num_classes(config: Path) -> int:
-    return Config.fromfile(config).model.num_classes
+@functools.cache
+def _model(config: Path) -> ConfigDict:
+    """The network of a config of this package. To read all takes a second."""
+    return Config.fromfile(config).model
