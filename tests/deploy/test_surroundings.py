@@ -81,24 +81,33 @@ def test_a_model_is_the_same(setting, camvid, pretrained):
     assert all(parameter.requires_grad and not parameter.is_inference() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize('runtime', ['eager', 'torch', 'openvino'])
-def test_labels_are_the_same(setting, small_segmentor, camvid, runtime):
-    network = camvid if runtime == 'torch' else small_segmentor
-    segment = load(network, None, runtime, 'fp32', SHAPE)
+@pytest.fixture(scope='module', params=['eager', 'torch', 'openvino'])
+def outside(request, small_segmentor, camvid) -> tuple:
+    """A network and its runtime, and what was loaded without a setting."""
+    arguments = camvid if request.param == 'torch' else small_segmentor, None, request.param
+    return arguments, load(*arguments, 'fp32', SHAPE)
+
+
+def test_labels_are_the_same(outside, setting):
+    arguments, segment = outside
     labels = segment(STREET)
     with setting():
-        within = load(network, None, runtime, 'fp32', SHAPE)
+        within = load(*arguments, 'fp32', SHAPE)
         np.testing.assert_array_equal(within(STREET), labels)
         np.testing.assert_array_equal(segment(STREET), labels)
     np.testing.assert_array_equal(within(STREET), labels)
 
 
-@pytest.mark.parametrize('format', ['onnx'])
-def test_a_file_is_the_same(setting, small_segmentor, tmp_path, format):
-    expected = load(export(small_segmentor, format, 'fp32', SHAPE, tmp_path / 'outside'))
+@pytest.fixture(scope='module')
+def of_file(small_segmentor, tmp_path_factory) -> np.ndarray:
+    """Labels of a file that was written without a setting."""
+    return load(export(small_segmentor, 'onnx', 'fp32', SHAPE, tmp_path_factory.mktemp('outside')))(STREET)
+
+
+def test_a_file_is_the_same(setting, small_segmentor, tmp_path, of_file):
     with setting():
-        file = export(small_segmentor, format, 'fp32', SHAPE, tmp_path / 'within')
-    np.testing.assert_array_equal(load(file)(STREET), expected(STREET))
+        file = export(small_segmentor, 'onnx', 'fp32', SHAPE, tmp_path)
+    np.testing.assert_array_equal(load(file)(STREET), of_file)
 
 
 def test_the_class_for_users(setting):
