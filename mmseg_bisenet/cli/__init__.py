@@ -19,14 +19,14 @@ GROUPS = {
         'new-config': 'write a config for your own images',
         'train': 'train a segmentor',
         'test': 'evaluate a checkpoint',
-        'report': 'write the results of a test as one HTML page',
+        'report': 'write the results of a training and its test as one HTML page',
         'run': 'start a script of MMSegmentation',
     },
     'use a network': {
         'predict': 'label images, videos, cameras and streams',
         'web': 'label photographs, videos and the camera on a page in the browser',
         'segment': 'the earlier name of predict',
-        'export': 'write a network as one file for another runtime',
+        'export': 'write a network as a file for another runtime',
         'verify': 'check an exported file on this machine',
         'benchmark': 'compare the speed of runtimes',
     },
@@ -88,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         'mmseg-bisenet',
+        usage='%(prog)s [-h] [--version] COMMAND ...',
         description='BiSeNet V1 and V2 for MMSegmentation 1.x',
         epilog=_list_commands(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -102,6 +103,8 @@ def _run(argv: Sequence[str]) -> int:
             module = importlib.import_module(f'mmseg_bisenet.cli.{name}')
             module.add_arguments(subparser)
             subparser.add_argument('--debug', action='store_true', help='print the traceback of an error')
+    if not argv:
+        parser.error('give a COMMAND; mmseg-bisenet --help lists them')
     args = parser.parse_args(argv)
     for before, word in itertools.pairwise(argv):
         if not word:  # a shell variable that is not set

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--protocol', choices=PROTOCOLS, default='ours', help='what is timed (default: ours)')
     parser.add_argument('--image', metavar='FILE', help='resized to the shape; a drawn street by default')
     parser.add_argument('--calibration', default='', metavar='DIR', help='images for int8; drawn streets by default')
-    parser.add_argument('--images', type=int, help='timed, of each method (default: 50; 195 with --protocol stock)')
+    parser.add_argument('--images', type=int, help='number of timed images (default: 50; 195 with --protocol stock)')
     parser.add_argument(
         '--warmup', type=int, default=5, help='images before those that are timed (default: %(default)s)'
     )

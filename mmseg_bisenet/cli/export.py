@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument('config', help='name of a model, or path or name of a config')
     parser.add_argument('checkpoint', nargs='?', help='.pth or .safetensors file (default: the weights of the model)')
-    parser.add_argument('--format', choices=list(FORMATS), default='onnx')
-    parser.add_argument('--precision', choices=list(NAMES), default='fp32')
+    parser.add_argument('--format', choices=list(FORMATS), default='onnx', help='default: %(default)s')
+    parser.add_argument('--precision', choices=list(NAMES), default='fp32', help='default: %(default)s')
     parser.add_argument(
         '--shape', type=int, nargs=2, metavar=('H', 'W'), default=(512, 1024), help='height and width of the images'
     )
-    parser.add_argument('--dynamic', action='store_true', help='let the batch, the height and the width be free')
+    parser.add_argument('--dynamic', action='store_true', help='take images of any size, and batches of any number')
     where = parser.add_mutually_exclusive_group()
     where.add_argument('--output', default='.', metavar='DIR', help='folder for the file (default: the current one)')
     where.add_argument('--serve', metavar='DIR', help='write a new folder for a model server, such as Triton')

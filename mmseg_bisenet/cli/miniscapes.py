@@ -4,7 +4,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('root', metavar='DIR', help='folder to write; the same scenes are not drawn again')
+    parser.add_argument('root', metavar='DIR', help='folder to write; scenes that are there already are kept')
     parser.add_argument('--train', type=int, default=200, help='number of scenes for training (default: %(default)s)')
     parser.add_argument('--val', type=int, default=40, help='number of scenes for evaluation (default: %(default)s)')
     parser.add_argument(

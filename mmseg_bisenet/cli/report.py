@@ -9,7 +9,7 @@ from mmseg_bisenet.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('work_dir', type=Path, help='the --work-dir of a test')
+    parser.add_argument('work_dir', type=Path, help='the --work-dir of a training or a test')
     parser.add_argument('--out', type=Path, metavar='FILE', help='file to write (default: WORK_DIR/report.html)')
     add_overwrite(parser)
 

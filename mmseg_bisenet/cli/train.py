@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--ema', action='store_true', help='evaluate and save a moving average of the weights')
     parser.add_argument(
-        '--auto-scale-lr', action='store_true', help='scale the learning rate with the number of images a step'
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the number of images per step'
     )
 
 
