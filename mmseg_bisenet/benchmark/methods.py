@@ -209,7 +209,7 @@ def _plain(job: Job, runtime: str, precision: str) -> Callable[[np.ndarray], np.
 def _deployed(job: Job, runtime: str, precision: str) -> Predictor:
     backend = RUNTIMES[runtime]
     if not isinstance(backend, FileBackend):
-        images = calibration(job) if precision == 'int8' else ()
+        images = iter(calibration(job) if precision == 'int8' else ())  # an iterator keeps none of them
         return load(job.config, job.checkpoint, runtime, precision, job.shape, job.device, calibration=images)
     folder = Path(job.folder, runtime, precision)
     if not folder.exists():
