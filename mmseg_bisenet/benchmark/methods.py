@@ -209,8 +209,8 @@ def _plain(job: Job, runtime: str, precision: str) -> Callable[[np.ndarray], np.
 def _deployed(job: Job, runtime: str, precision: str) -> Predictor:
     backend = RUNTIMES[runtime]
     if not isinstance(backend, FileBackend):
-        images = calibration(job) if precision == 'int8' else ()
-        return load(job.config, job.checkpoint, runtime, precision, job.shape, job.device, calibration=images)
+        given = iter(calibration(job) if precision == 'int8' else ())  # an iterator keeps none of the images
+        return load(job.config, job.checkpoint, runtime, precision, job.shape, job.device, calibration=given)
     folder = Path(job.folder, runtime, precision)
     if not folder.exists():
         segmentor = get_model(job.config, job.checkpoint, device=job.device)

@@ -125,6 +125,7 @@ def load(
             threads,
             calibration,
         )
+        building.release_memory()
     threads = threads or default_threads()
     workers = threads if throughput and backend.parallel else None
     arguments = engine, backend, metadata, channel_order, threads, workers

@@ -8,10 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from mmseg_bisenet.deploy.int8 import library, packing
-from mmseg_bisenet.deploy.int8.layers import between
+from mmseg_bisenet.deploy.int8.layers import between, copied
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, padded
 from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.models.inference.fold import CONSTANT
 
 try:
     library.require()
@@ -75,37 +76,121 @@ def whole(weight: np.ndarray, unit: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.rint(weight / unit[: len(weight), None, None, None]))
 
 
-CASES = [  # inputs, outputs, kernel, stride, height, width, zero, bytes of a weight
-    (16, 16, 3, 1, 5, 7, 0, 1),
-    (24, 32, 3, 2, 9, 13, 128, 1),
-    (48, 48, 1, 1, 6, 30, 0, 1),
-    (64, 144, 3, 1, 4, 11, 128, 1),
-    (8, 19, 1, 1, 3, 5, 0, 1),
-    (4, 64, 3, 2, 11, 15, 0, 2),
-    (4, 16, 7, 2, 12, 9, 0, 2),
+CASES = [  # inputs, outputs, kernel, stride, height, width, zero
+    (16, 16, 3, 1, 5, 7, 0),
+    (24, 32, 3, 2, 9, 13, 128),
+    (48, 48, 1, 1, 6, 30, 0),
+    (64, 144, 3, 1, 4, 11, 128),
+    (8, 19, 1, 1, 3, 5, 0),
+    (4, 64, 7, 2, 11, 15, 0),
 ]
 
 
 @pytest.mark.parametrize('case', CASES, ids=str)
 @pytest.mark.parametrize('with_shortcut', [False, True], ids=['alone', 'shortcut'])
 def test_direct_is_the_convolution(case, with_shortcut):
-    inputs, outputs, kernel, stride, height, width, zero, size = case
+    inputs, outputs, kernel, stride, height, width, zero = case
     source = random_map(inputs, height, width, zero, halo=kernel // 2 or 1)
     out = Map((-(-height // stride), -(-width // stride), outputs), 1, 0, np.ones(outputs))
     weight = weights(outputs, inputs, kernel)
-    packed, unit, sums = packing.direct(weight, source.stored, wide=size == 2)
+    packed, unit, sums = packing.direct(weight, source.stored)
     exact = F.conv2d(numbers(source), whole(weight, unit), stride=stride, padding=kernel // 2)
     scale = np.full(out.stored, 60 / exact.std(), np.float32)
     bias = np.linspace(90, 130, out.stored, dtype=np.float32)
     want = exact * scale[0] + torch.from_numpy(bias)[:outputs, None, None]
-    fields = dict(weight=packed, scale=scale, bias=bias - zero * np.float32(sums) * scale, wide=size - 1)
+    fields = dict(weight=packed, scale=scale, bias=bias - zero * np.float32(sums) * scale)
     if with_shortcut:
         other = random_map(outputs, out.height, out.width)
         fields |= dict(shortcut=other.address(), shortcut_row=other.row, shortcut_pixel=other.pixel)
         fields |= dict(shortcut_scale=np.full(out.stored, 0.25, np.float32))
         want = want + 0.25 * numbers(other)
-    got = compute('direct', source, out, padding=kernel // 2, kernel=kernel, stride=stride, **fields)
+    got = compute('direct', source, out, padding=kernel // 2, kernel=kernel, across=kernel, stride=stride, **fields)
     assert_rounded(got, to_bytes(want))
+
+
+def image_map(height: int, width: int, halo: int) -> Map:
+    found = Map((height, width, 3), halo, 0, np.ones(3), stored=3)
+    found.bytes[:] = np.random.RandomState(width).randint(0, 256, found.bytes.shape)
+    return found
+
+
+def of_image(source: Map, weight: np.ndarray, stride: int) -> tuple[dict, torch.Tensor]:
+    """Fields of the kernel, and the exact sums of its weights, in units of them."""
+    packed, unit, starts, row_of, column_of = packing.of_image(weight, stride, (source.height, source.width))
+    whole = torch.from_numpy(packing._rounded(weight[:, :3] / unit[: len(weight), None, None, None]))
+    left = torch.from_numpy(weight / unit[: len(weight), None, None, None])
+    constant = left[:, 3:] * CONSTANT + packing.GREY * (left[:, :3] - whole).sum(1, keepdim=True)
+    pixels = F.pad(numbers(source), (0, 0, 0, 0, 0, 1), value=1)
+    exact = F.conv2d(pixels, torch.cat([whole, constant], 1), stride=stride, padding=weight.shape[-1] // 2)
+    size = weight.shape[-1]
+    fields = dict(weight=packed, starts=starts, row_of=row_of, column_of=column_of, stride=stride, padding=size // 2)
+    return fields | dict(kernel=size, across=1, depth=-(-3 * size // 4)), exact
+
+
+@pytest.mark.parametrize(
+    'case',
+    [(64, 7, 2, 12, 9), (19, 7, 2, 37, 50), (80, 3, 2, 11, 15), (16, 3, 1, 5, 29), (1, 1, 1, 4, 3), (32, 5, 3, 3, 4)],
+    ids=str,
+)
+@pytest.mark.parametrize('threads', [1, 3])
+def test_convolutions_of_an_image(case, threads):
+    """Also where a kernel is larger than the image; the constant of the pixels is 0 around it."""
+    outputs, size, stride, height, width = case
+    source = image_map(height, width, size // 2)
+    out = Map((-(-height // stride), -(-width // stride), outputs), 1, 0, np.ones(outputs))
+    fields, exact = of_image(source, weights(outputs, 4, size), stride)
+    scale = np.full(out.stored, 60 / exact.std(), np.float32)
+    middle = np.float32(120 - exact.mean() * scale[0])
+    fields |= dict(scale=scale, bias=np.full(out.stored, middle, np.float32))
+    assert_rounded(compute('direct', source, out, threads, **fields), to_bytes(exact * scale[0] + float(middle)))
+
+
+def test_results_of_an_image_beyond_a_byte_are_clipped():
+    source, out = image_map(9, 7, 3), Map((5, 4, 16), 1, 0, np.ones(16))
+    bias = np.float32([-3e9, 3e9, np.nan, 1e38] * 4)
+    fields, _ = of_image(source, weights(16, 4, 7), 2)
+    got = compute('direct', source, out, scale=np.full(16, 1e-4, np.float32), bias=bias, **fields)
+    np.testing.assert_array_equal(got, np.broadcast_to([0, 255, 255, 255] * 4, got.shape))
+
+
+def test_rounded_weights_of_an_image_keep_smooth_images():
+    """A byte a weight: on neighbours that are alike the error is a small part of that of rounding each alone."""
+    weight = weights(64, 3, 7)
+    left = weight / (np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / 127)
+    whole = packing._rounded(left)
+    assert (whole == np.rint(whole)).all() and np.abs(whole).max() == 127
+    rng = np.random.RandomState(0)
+    smooth = torch.from_numpy(rng.randint(-128, 128, (1, 1, 40, 40)).astype(float)).repeat(1, 3, 1, 1)
+    smooth = F.interpolate(smooth, scale_factor=4, mode='bilinear')
+
+    def error(found: np.ndarray) -> float:
+        return float(F.conv2d(smooth, torch.from_numpy(found - left)).square().mean().sqrt())
+
+    assert error(whole) < 0.2 * error(np.rint(left))
+
+
+@pytest.mark.parametrize('constant', [0, 1e7])
+def test_weights_of_an_image_that_are_zero(constant):
+    """A constant alone stays, however large it is."""
+    weight = np.zeros((16, 4, 3, 3))
+    weight[:, 3] = constant
+    _, unit, starts, row_of, column_of = packing.of_image(weight, 1, (5, 5))
+    for y, x, taps in ((2, 2, 9), (0, 2, 6), (2, 4, 6), (4, 0, 4)):
+        of_place = starts.ravel()[row_of[y] + column_of[x] :][:16]
+        np.testing.assert_allclose(of_place * unit, taps * CONSTANT * constant, rtol=1e-6)
+
+
+@pytest.mark.parametrize('sizes', [((5, 7), (10, 14)), ((5, 7), (13, 16)), ((9, 8), (4, 3)), ((1, 1), (3, 2))], ids=str)
+@pytest.mark.parametrize('channels', [8, 80])
+@pytest.mark.parametrize('threads', [1, 3])
+def test_nearest_copies_the_pixels_that_pytorch_takes(sizes, channels, threads):
+    graph = torch.fx.Graph()
+    source = graph.placeholder('x')
+    node = graph.call_function(torch.ops.aten.upsample_nearest2d.vec, (source, list(sizes[1]), None))
+    source.meta['val'] = torch.empty(1, channels, *sizes[0])
+    small, out = random_map(channels, *sizes[0]), Map((*sizes[1], channels), 1, 0, np.ones(channels))
+    got = compute('nearest', small, out, threads, padding=0, **copied(node))
+    np.testing.assert_array_equal(got, to_bytes(F.interpolate(numbers(small), sizes[1])))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +274,7 @@ def test_winograd_computes_the_classifier_too(classes, threads):
     source, weight, bias = random_map(64, 21, 34, 128), weights(128, 64, 3), np.full(128, 99, np.float32)
     features = Map((21, 34, 128), 1, 0, np.ones(128))
     run_winograd(source, features, weight, 0.01, bias)
-    packed, unit, _ = packing.direct(weights(classes, 128, 1), 128, wide=False)
+    packed, unit, _ = packing.direct(weights(classes, 128, 1), 128)
     want = F.conv2d(numbers(features), whole(weights(classes, 128, 1), unit))[0].permute(1, 2, 0)
     want = want.numpy() * unit[:classes] + np.linspace(-9, 9, padded(classes))[:classes]
     scale, offset = np.float32(unit), np.linspace(-9, 9, padded(classes), dtype=np.float32)
@@ -218,8 +303,8 @@ def test_results_beyond_a_byte_are_clipped():
     """And NaN is the largest, in both kernels."""
     bias = np.float32([-3e9, 3e9, np.nan, 1e38] * 16)
     source, out = random_map(64, 4, 4), Map((4, 4, 64), 1, 0, np.ones(64))
-    packed, unit, _ = packing.direct(np.eye(64)[:, :, None, None], 64, wide=False)
-    fields = dict(weight=packed, scale=np.float32(unit), bias=bias, kernel=1, stride=1)
+    packed, unit, _ = packing.direct(np.eye(64)[:, :, None, None], 64)
+    fields = dict(weight=packed, scale=np.float32(unit), bias=bias, kernel=1, across=1, stride=1)
     got = compute('direct', source, out, padding=0, **fields)
     np.testing.assert_array_equal(got, np.broadcast_to([0, 255, 255, 255] * 16, got.shape))
     np.testing.assert_array_equal(run_winograd(source, out, weights(64, 64, 3), 0.01, bias), got)
@@ -231,8 +316,10 @@ def test_any_number_of_threads_gives_the_same():
     for threads in (1, 2, 5):
         out = Map((21, 34, 64), 1, 0, np.ones(64))
         results.append(run_winograd(source, out, weight, 0.01, np.full(64, 99, np.float32), threads))
-        packed, unit, _ = packing.direct(weight, 64, wide=False)
-        fields = dict(weight=packed, scale=np.float32(unit / 50), bias=np.full(64, 99, np.float32), kernel=3, stride=1)
+        packed, unit, _ = packing.direct(weight, 64)
+        fields = dict(
+            weight=packed, scale=np.float32(unit / 50), bias=np.full(64, 99, np.float32), kernel=3, across=3, stride=1
+        )
         results.append(compute('direct', source, out, threads, **fields))
     for found in (results[2:4], results[4:]):
         np.testing.assert_array_equal(found, results[:2])
@@ -310,30 +397,41 @@ def test_scaled(parts, threads):
     got = compute('scaled', source, out, threads, padding=0, **fields)
     want = 0.47 * numbers(source)[0].permute(1, 2, 0).numpy() * multiply[:40] + add[:40]
     assert_rounded(got, want.round().clip(0, 255))
+    if 'summand' not in parts:
+        other = random_map(40, 9, 14)
+        other.bytes[:] = other.bytes[::-1]
+        fields |= dict(shortcut=other.address(), shortcut_row=other.row, shortcut_pixel=other.pixel)
+        fields |= dict(shortcut_scale=np.full(48, 0.3, np.float32))
+        got = compute('scaled', source, out, threads, padding=0, **fields)
+        assert_rounded(got, (want + 0.3 * other.bytes).round().clip(0, 255))
 
 
 def test_a_convolution_gates_other_results():
     source, out = random_map(64, 6, 9), Map((6, 9, 64), 1, 0, np.ones(64))
-    packed, unit, _ = packing.direct(weights(64, 64, 1), 64, wide=False)
+    packed, unit, _ = packing.direct(weights(64, 64, 1), 64)
     scale, bias = np.float32(unit / 100), np.linspace(-1, 1, 64, dtype=np.float32)
     exact = F.conv2d(numbers(source), whole(weights(64, 64, 1), unit))[0].permute(1, 2, 0).numpy() * scale + bias
     values, got = np.random.RandomState(0).randn(2, 6, 9, 64).astype(np.float32)
-    fields = dict(out=got, out_row=4 * 9 * 64, out_pixel=4 * 64, floats=1, gate=values, kernel=1, stride=1)
+    fields = dict(out=got, out_row=4 * 9 * 64, out_pixel=4 * 64, floats=1, gate=values, kernel=1, across=1, stride=1)
     compute('direct', source, out, padding=0, weight=packed, scale=scale, bias=bias, **fields)
     np.testing.assert_allclose(got, values / (1 + np.exp(-exact)), atol=1e-3)
 
 
-def test_max_pool_and_pixels():
-    source, out = random_map(24, 9, 14), Map((5, 7, 24), 1, 0, np.ones(24))
+@pytest.mark.parametrize('channels', [24, 64, 80, 144])
+def test_max_pool(channels):
+    source, out = random_map(channels, 9, 14), Map((5, 7, channels), 1, 0, np.ones(channels))
     got = compute('max_pool', source, out, kernel=3, stride=2)
     np.testing.assert_array_equal(got, to_bytes(F.max_pool2d(numbers(source), 3, 2, 1)))
+
+
+def test_pixels():
     image = np.random.RandomState(0).randint(0, 256, (5, 37, 3), np.uint8)
-    out = Map((5, 37, 4), 1, 0, np.ones(4))
-    layer = Layer(source=image.ctypes.data, in_row=3 * 37, height=5, width=37, zero=200)
+    out = Map((5, 37, 3), 3, 0, np.ones(3), stored=3)
+    layer = Layer(source=image.ctypes.data, in_row=3 * 37, height=5, width=37)
     layer.out, layer.out_row = out.address(), out.row
     library.run('pixels', layer, 2)
-    np.testing.assert_array_equal(out.bytes, np.dstack([image, np.full((5, 37), 200)]))
-    assert out.buffer[: out.row + 4].max() == 0  # the padding
+    np.testing.assert_array_equal(out.bytes, image)
+    assert out.buffer.sum() == image.sum()  # the padding
 
 
 def test_stored_channels():

@@ -11,8 +11,11 @@ from torch.nn import functional as F
 from mmseg_bisenet.deploy.int8 import layers, library, memory, packing, ranges
 from mmseg_bisenet.deploy.int8.network import Int8Network
 from mmseg_bisenet.deploy.int8.plan import plan
+from mmseg_bisenet.deploy.int8.steps import Nearest, Other
+from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.inference.fold import CONSTANT
+from mmseg_bisenet.zoo import get_model
 
 try:
     library.require()
@@ -96,6 +99,35 @@ class Attended(nn.Module):
         return y * self.attention(y) + F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1))).repeat(1, 3, 1, 1)
 
 
+class Upsampled(nn.Module):
+    """As V1's context path: attention, nearest neighbours, and an addition of a map to an attended one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4, 24, 7, stride=2, padding=3)
+        self.second, self.third = nn.Conv2d(24, 24, 3, 2, 1), nn.Conv2d(24, 24, 3, padding=1)
+        self.squeeze = nn.Conv2d(24, 24, 1)
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        small = F.relu(self.second(x))
+        up = F.relu(self.third(F.interpolate(small, x.shape[2:])))
+        x = x * torch.sigmoid(self.squeeze(F.adaptive_avg_pool2d(x, 1))) + up
+        return F.interpolate(x, scale_factor=2.5)
+
+
+class Narrow(nn.Module):
+    """Maps of three and four channels, which are no image; and readers of the image that PyTorch computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4, 4, 3, padding=2, dilation=2)
+        self.second, self.third = nn.Conv2d(4, 3, 3, padding=1), nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x):
+        return self.third(F.relu(self.second(F.relu(self.first(x))))) + F.avg_pool2d(x, 3, 1, 1) / 99
+
+
 class Plain(nn.Module):
     """Other activations, a dilated and a grouped convolution, additions of two results, and outputs read twice."""
 
@@ -118,6 +150,8 @@ CASES = dict(
     gated=(Gated(), 32, dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1, Other=1)),
     corners=(Gated(True), 32, dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1, Other=1)),
     attended=(Attended(), 24, dict(Convolution=5, Mean=3, Linear=5, Scaled=2, Other=2)),
+    upsampled=(Upsampled(), 24, dict(Convolution=4, Mean=1, Linear=1, Scaled=1, Nearest=2)),
+    narrow=(Narrow(), 4, dict(Convolution=3, Other=4)),
     plain=(Plain(), 16, dict(Convolution=4, Other=5)),
 )
 
@@ -196,3 +230,15 @@ def test_blocks_of_tiles_share_the_work_evenly(tiles, threads, want):
     for first in range(0, tiles, block):
         load[load.index(min(load))] += min(block, tiles - first)
     assert max(load) <= 1.04 * tiles / threads + layers.GROUP
+
+
+@pytest.mark.parametrize(
+    'config', ['bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024', 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024']
+)
+@torch.no_grad()
+def test_kernels_compute_all_of_both_networks(config):
+    """But concatenations, whose parts are written in their places."""
+    found = plan(DeployNetwork(get_model(config)), (64, 128))
+    others = [step.output for step in found.steps if isinstance(step, Other)]
+    assert all(found.joins(node) for node in others)
+    assert sum(isinstance(step, Nearest) for step in found.steps) == (2 if 'v1' in config else 0)

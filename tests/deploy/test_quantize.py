@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import mmseg_bisenet
-from mmseg_bisenet.deploy import load, quantize
+from mmseg_bisenet.deploy import load, quantize, verify
 from mmseg_bisenet.deploy.backends.compile import Compile
 from mmseg_bisenet.deploy.export import export
 from mmseg_bisenet.deploy.int8 import library, ranges
@@ -183,6 +184,25 @@ def test_compile_in_int8_gives_the_labels_of_the_network(in_int8, segmentor, str
     assert 0.97 < agreement < 1  # `load` has verified 98 %, ties aside
     kinds = [kind for kind, _ in in_int8.engine.packed.values()]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == dict(direct=25, winograd=14, depthwise=17, linear=1)
+
+
+@needs_kernels
+def test_load_keeps_nothing_that_only_building_needs(segmentor, streets, monkeypatch):
+    """Neither the images nor the network in float32."""
+    images, networks = [street.copy() for street in streets], []
+    kept = [weakref.ref(image) for image in images]
+    require = verify.require
+
+    def noted(run, network, *others):
+        networks.append(weakref.ref(network))
+        require(run, network, *others)
+
+    monkeypatch.setattr(verify, 'require', noted)
+    given = iter(images)
+    del images
+    found = load(segmentor, **INT8, calibration=given)
+    assert [ref() for ref in (*kept, *networks)] == [None] * (len(streets) + 1)
+    assert found(streets[0]).shape == SHAPE
 
 
 @needs_kernels

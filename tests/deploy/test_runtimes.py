@@ -22,6 +22,7 @@ from torch import nn
 
 import mmseg_bisenet
 from mmseg_bisenet import install, model_index
+from mmseg_bisenet.benchmark.memory import resident_bytes
 from mmseg_bisenet.deploy import building, load, precision
 from mmseg_bisenet.deploy.backends import FORMATS
 from mmseg_bisenet.deploy.backends import torch as torch_backend
@@ -479,3 +480,14 @@ def test_openvino_leaves_the_signal_stack_alone(files):
     load(files['openvino'])(np.zeros((64, 128, 3), np.uint8))
     libc.sigaltstack(None, after)
     assert after.raw == before.raw
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'malloc_trim'), reason='glibc keeps what is freed')
+def test_the_memory_that_building_took_is_returned():
+    blocks: list = [np.ones(50_000, np.uint8) for _ in range(2000)]
+    last = blocks[-1]
+    blocks.append(blocks)
+    before = resident_bytes()
+    del blocks
+    building.release_memory()
+    assert resident_bytes() < before - 80e6 and last.all()

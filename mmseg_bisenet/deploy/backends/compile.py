@@ -10,7 +10,6 @@ int8 is another path: kernels of this package, which the compiler translates for
 (:mod:`mmseg_bisenet.deploy.int8`).
 """
 
-import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType
@@ -101,9 +100,6 @@ def in_int8(
         metadata = dict(precision='int8', output_kind='logits')
         run = Compile().on_arrays(network, 'cpu')
         verify.require(run, exact, verify.batches(images, shape), metadata, 'runtime compile in int8', fix)
-    del exact
-    if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):
-        trim(0)  # glibc keeps what building took, half of the process's memory
     return network
 
 

@@ -16,14 +16,13 @@ SOURCES = Path(__file__).with_name('kernels')
 FLAGS = ('-O3', '-march=native', '-std=c++17', '-shared', '-fPIC', '-fvisibility=hidden')
 INSTRUCTIONS = {'avx512bw', 'avx512vl', 'avx512_vnni', 'avx512vbmi'}
 POINTERS = {
-    *'source out weight scale bias shortcut shortcut_scale starts units scratch order first'.split(),
-    *'gate summand rows columns classifier'.split(),
+    *'source out weight scale bias shortcut shortcut_scale starts row_of column_of units scratch'.split(),
+    *'order first gate summand rows columns classifier'.split(),
 }
 FIELDS = (
-    'next threads source in_row in_pixel out out_row out_pixel height width outputs depth kernel stride wide floats '
-    'zero weight scale bias shortcut shortcut_row shortcut_pixel shortcut_scale relu starts units tiles scratch '
-    'scratch_bytes order first gate summand small_width rows columns classifier '
-    'sigmoid more'
+    'next threads source in_row in_pixel out out_row out_pixel height width outputs depth kernel across stride floats '
+    'zero weight scale bias shortcut shortcut_row shortcut_pixel shortcut_scale relu starts row_of column_of units '
+    'tiles scratch scratch_bytes order first gate summand small_width rows columns classifier sigmoid more'
 )
 
 

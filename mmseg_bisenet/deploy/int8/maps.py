@@ -1,8 +1,8 @@
 """Feature maps of bytes, as the kernels read and write them.
 
-A pixel's channels lie beside each other, padded to a multiple of 16 (an image's to 4). Around the map lie pixels of
-``zero``, as many as the largest kernel reads, so that no kernel looks for the edge. On the right and below there are
-some more, so that tiles of 4x4 pixels cover the map.
+A pixel's channels lie beside each other, padded to a multiple of 16 (not an image's three). Around the map lie pixels
+of ``zero``, as many as the largest kernel reads, so that no kernel looks for the edge. On the right and below there
+are some more, so that tiles of 4x4 pixels cover the map.
 """
 
 import numpy as np
@@ -20,10 +20,8 @@ def row_bytes(width: int, stored: int, halo: int) -> int:
     return (-(-width // 4) * 4 + 2 * halo) * stored
 
 
-def size(shape: tuple[int, int, int], halo: int) -> int:
-    """Bytes of a map (height, width, channels)."""
-    height, width, channels = shape
-    stored = channels if channels == 4 else padded(channels)
+def size(height: int, width: int, stored: int, halo: int) -> int:
+    """Bytes of a map."""
     return (height + 2 * halo + ROWS) * row_bytes(width, stored, halo) + PIXELS * stored
 
 
@@ -31,7 +29,9 @@ class Map:
     """Bytes b that stand for ``scale * (b - zero)``, with a scale for each channel.
 
     Args:
+        shape: (height, width, channels).
         halo: pixels around the map.
+        stored: channels that a pixel has in memory; by default :func:`padded`.
         inside: a map of more channels, of which this one has those from ``offset`` on.
         memory: to lie in, of :func:`size` bytes; by default its own.
     """
@@ -45,14 +45,16 @@ class Map:
         inside: 'Map | None' = None,
         offset: int = 0,
         memory: np.ndarray | None = None,
+        stored: int | None = None,
     ) -> None:
         self.height, self.width, channels = shape
         self.halo, self.zero, self.scale = halo, zero, scale
-        self.stored = channels if channels == 4 else padded(channels)
+        self.stored = stored or padded(channels)
         self.rows = self.height + 2 * halo + ROWS
         if inside is None:
             self.pixel, self.row = self.stored, row_bytes(self.width, self.stored, halo)
-            self.buffer = np.empty(size(shape, halo), np.uint8) if memory is None else memory
+            length = size(self.height, self.width, self.stored, halo)
+            self.buffer = np.empty(length, np.uint8) if memory is None else memory
             self.buffer[:] = zero
             self.start = self.buffer.ctypes.data
         else:

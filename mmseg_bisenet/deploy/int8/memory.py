@@ -3,9 +3,8 @@
 import numpy as np
 from torch.fx import Node
 
-from mmseg_bisenet.deploy.int8.maps import size
-from mmseg_bisenet.deploy.int8.plan import Plan
-from mmseg_bisenet.deploy.int8.steps import shape_of
+from mmseg_bisenet.deploy.int8.maps import padded, size
+from mmseg_bisenet.deploy.int8.steps import Plan, shape_of
 
 SMALL = 2**18  # bytes; smaller maps have memory of their own, whose surroundings are prepared once
 
@@ -33,7 +32,7 @@ class Memory:
         self._places: dict[Node, tuple[int, int]] = {}
         for node in sorted(first, key=first.__getitem__):
             _, channels, height, width = shape_of(node)
-            length = -(-size((height, width, channels), halo) // 64) * 64
+            length = -(-size(height, width, padded(channels), halo) // 64) * 64
             if length >= SMALL:
                 taken = [self._places[other] for other in self._places if last[other] >= first[node]]
                 self._places[node] = _lowest(sorted(taken), length), length

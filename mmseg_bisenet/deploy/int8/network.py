@@ -10,10 +10,9 @@ from torch.fx import Node
 
 from mmseg_bisenet.deploy.int8 import packing
 from mmseg_bisenet.deploy.int8.maps import padded
-from mmseg_bisenet.deploy.int8.plan import Plan
 from mmseg_bisenet.deploy.int8.ranges import Ranges
 from mmseg_bisenet.deploy.int8.run import Run
-from mmseg_bisenet.deploy.int8.steps import Convolution, Linear, Other, Pool, parts_of, shape_of
+from mmseg_bisenet.deploy.int8.steps import Convolution, Linear, Nearest, Other, Plan, Pool, parts_of, shape_of
 
 Packed = tuple[str, dict[str, Any]]  # a kernel, and values of the fields of its layer
 
@@ -69,13 +68,13 @@ class Int8Network:
     def _scales(self) -> dict[Node, tuple[np.ndarray, int]]:
         """The scale of each channel, and the zero, of every value that is stored in bytes."""
         found: dict[Node, tuple[np.ndarray, int]] = {}
-        pools = {step.output: step.source for step in self.plan.steps if isinstance(step, Pool)}
+        copies = {step.output: step.source for step in self.plan.steps if isinstance(step, Pool | Nearest)}
         for node in self.plan.stored:
             channels = shape_of(node)[1]
             if node is self.plan.image:
-                found[node] = np.ones(channels), 0
-            elif node in pools:
-                found[node] = found[pools[node]]
+                found[node] = np.ones(3), 0
+            elif node in copies:
+                found[node] = found[copies[node]]
             elif self.plan.joins(node):
                 parts = [found[value] for value in parts_of(node)]
                 found[node] = np.concatenate([scale for scale, _ in parts]), parts[0][1]
@@ -93,7 +92,7 @@ class Int8Network:
         if step.groups > 1:
             weight = weight * np.repeat(in_scale, len(weight) // len(in_scale))[:, None, None, None]
         else:
-            weight = weight * in_scale[:, None, None]
+            weight = weight * (1 if step.source is self.plan.image else in_scale[:, None, None])
         floats = np.ones(len(weight)), 0
         out_scale, out_zero = floats if step.gated else self.scales.get(step.output, floats)
         out_scale = np.pad(out_scale, more, constant_values=1)
@@ -103,20 +102,23 @@ class Int8Network:
             scale, zero = self.scales[step.shortcut]
             fields['shortcut_scale'] = np.pad(scale, more) / out_scale
             bias -= zero * fields['shortcut_scale']
-        inputs = weight.shape[1] if step.source is self.plan.image else padded(weight.shape[1])
         if packing.is_winograd(step):
             kernel = 'winograd'
-            fields['weight'], unit, fields['starts'] = packing.winograd(weight, inputs)
+            fields['weight'], unit, fields['starts'] = packing.winograd(weight, padded(weight.shape[1]))
             fields['units'] = unit / out_scale.reshape(-1, 1, packing.COLUMNS)
         else:
-            if step.groups > 1:
+            kernel, sums = 'direct', np.zeros(outputs)
+            if step.source is self.plan.image:
+                fields['weight'], unit, fields['starts'], *where = packing.of_image(
+                    weight, step.stride, shape_of(step.source)[2:]
+                )
+                fields['row_of'], fields['column_of'] = where
+            elif step.groups > 1:
                 kernel = 'depthwise'
                 fields['weight'], unit, sums, *where = packing.depthwise(weight, len(in_scale))
                 fields['order'], fields['first'] = where
             else:
-                kernel = 'direct'
-                fields['wide'] = int(step.source is self.plan.image and packing.fits_wide(weight))
-                fields['weight'], unit, sums = packing.direct(weight, inputs, bool(fields['wide']))
+                fields['weight'], unit, sums = packing.direct(weight, padded(weight.shape[1]))
             fields['scale'] = unit / out_scale
             bias -= in_zero * sums * fields['scale']
         fields['bias'] = bias

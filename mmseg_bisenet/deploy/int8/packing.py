@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmseg_bisenet.deploy.int8.maps import LANES, padded
+from mmseg_bisenet.models.inference.fold import CONSTANT
 
 if TYPE_CHECKING:
     from mmseg_bisenet.deploy.int8.steps import Convolution
 
 COLUMNS, POINTS = 64, 36
-WIDE = 32512  # the largest weight of two bytes
+GREY = 128  # the value of a pixel at which rounded weights are as good as the exact ones
 WIDEST = 1024  # input channels of a Winograd convolution, as in kernels/winograd.h
 # The transform of filters for the points 0, 1, -1, 2, -2 and infinity.
 FILTER = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
@@ -31,25 +32,78 @@ def is_pointwise(step: 'Convolution') -> bool:
     return step.weight.shape[-1] == 1 and step.stride == 1 and step.groups == 1
 
 
-def fits_wide(weight: np.ndarray) -> bool:
-    """Whether sums with weights of two bytes fit into 32 bits, whatever the input."""
-    return weight[0].size * 255 * WIDE < 2**31
+def direct(weight: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """weight: (K, C, k, k); ``inputs``: channels that are stored."""
+    weight = _padded(weight, inputs, padded(len(weight)))
+    unit = _unit(weight, (1, 2, 3), 127)
+    whole = np.rint(weight / unit[:, None, None, None]).astype(np.int8)
+    return _in_blocks(whole), unit, whole.sum(axis=(1, 2, 3), dtype=np.int64)
 
 
-def direct(weight: np.ndarray, inputs: int, wide: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """weight: (K, C, k, k); ``inputs``: channels that are stored; ``wide``: two bytes a weight."""
-    outputs = padded(len(weight))
-    weight = _padded(weight, inputs, outputs)
-    unit = _unit(weight, (1, 2, 3), WIDE if wide else 127)
-    whole = np.rint(weight / unit[:, None, None, None]).astype(np.int32)
-    upper = (whole + 128) >> 8
-    parts = np.stack([upper, whole - 256 * upper] if wide else [whole])  # (bytes, K, C, k, k)
+def _in_blocks(whole: np.ndarray) -> np.ndarray:
+    """(K, C, rows, columns) in the order of ``kernels/direct.h``."""
     blocks = []
-    for k in range(0, outputs, COLUMNS):
-        part = parts[:, k : k + COLUMNS]
-        part = part.reshape(*part.shape[:2], inputs // 4, 4, *part.shape[3:])
-        blocks.append(part.transpose(0, 4, 5, 2, 1, 3).astype(np.int8).ravel())
-    return np.concatenate(blocks), unit, whole.sum(axis=(1, 2, 3))
+    for k in range(0, len(whole), COLUMNS):
+        part = whole[k : k + COLUMNS]
+        part = part.reshape(len(part), part.shape[1] // 4, 4, *part.shape[2:])
+        blocks.append(part.transpose(3, 4, 1, 0, 2).ravel())
+    return np.concatenate(blocks)
+
+
+def of_image(
+    weight: np.ndarray, stride: int, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (K, 4, k, k) of images (H, W) of three colours and a constant, which is 0 around the image.
+
+    The sums start with what the constant adds, so that the range of the weights is that of the colours alone. They are
+    rounded so that errors cancel where neighbours and colours are alike, as they are in photographs.
+
+    Returns:
+        The bytes and the value of a 1; the starts (kinds of rows, kinds of columns, K); and for each row and column of
+        the output, where its kind begins there.
+    """
+    weight = _padded(weight, 4, padded(len(weight)))
+    colours, constant = weight[:, :3], CONSTANT * weight[:, 3]
+    size = weight.shape[-1]
+    most = np.abs(constant).sum(axis=(1, 2)) / 2**30  # starts have 32 bits
+    unit = np.maximum(_unit(colours, (1, 2, 3), 127), most)
+    whole = _rounded(colours / unit[:, None, None, None])
+    lost = colours - whole * unit[:, None, None, None]
+    (rows, row_of), (columns, column_of) = (_kinds(length, size, stride) for length in shape)
+    starts = np.einsum('yi,oij,xj->yxo', rows, constant + GREY * lost.sum(axis=1), columns) / unit
+    # The taps of a row side by side, as the bytes of the image are.
+    flat = whole.transpose(0, 3, 1, 2).reshape(len(whole), 3 * size, size, 1)
+    flat = np.pad(flat, ((0, 0), (0, -3 * size % 4), (0, 0), (0, 0)))
+    outputs = len(weight)
+    # Blocks of pixels may reach beyond the last.
+    column_of = np.pad(column_of, (0, LANES), mode='edge')
+    starts = np.rint(starts).astype(np.int32)
+    return _in_blocks(flat.astype(np.int8)), unit, starts, row_of * len(columns) * outputs, column_of * outputs
+
+
+def _kinds(length: int, size: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which taps of a kernel lie on the image, for each kind of output row or column, and the kind of each."""
+    taps = np.arange(0, length, stride)[:, None] + np.arange(size) - size // 2
+    found, kind = np.unique((taps >= 0) & (taps < length), axis=0, return_inverse=True)
+    return found.astype(np.float64), kind.ravel()
+
+
+def _rounded(weight: np.ndarray) -> np.ndarray:
+    """Weights (K, 3, k, k), in units, as whole numbers: one after the other, each with the others adapted to its error,
+    as in GPTQ (Frantar et al., ICLR 2023), for images whose neighbours and colours are alike.
+    """
+    outputs, colours, size, _ = weight.shape
+    y, x = np.divmod(np.arange(size**2), size)
+    distance = np.hypot(y[:, None] - y, x[:, None] - x)
+    among_colours = np.full((colours, colours), 0.9) + 0.1 * np.eye(colours)
+    alike = np.kron(among_colours, 0.97**distance) + 1e-3 * np.eye(colours * size**2)
+    factor = np.linalg.cholesky(np.linalg.inv(alike)).T
+    left = weight.reshape(outputs, -1).copy()
+    for i in range(left.shape[1]):
+        whole = np.clip(np.rint(left[:, i]), -127, 127)
+        left[:, i + 1 :] -= np.outer((left[:, i] - whole) / factor[i, i], factor[i, i + 1 :])
+        left[:, i] = whole
+    return left.reshape(weight.shape)
 
 
 def depthwise(weight: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

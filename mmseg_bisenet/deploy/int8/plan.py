@@ -4,29 +4,28 @@ A convolution takes the addition and the ReLU behind it into itself. Values betw
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, Node
 
-from mmseg_bisenet.deploy.int8.maps import LANES
 from mmseg_bisenet.deploy.int8.steps import (
     Convolution,
     Gate,
     Linear,
     Mean,
+    Nearest,
     Other,
+    Plan,
     Pool,
     Scaled,
     Step,
+    aten,
     is_vector,
-    parts_of,
     shape_of,
 )
 
-aten = torch.ops.aten
 RELU = (aten.relu.default, aten.relu_.default)
 ADD = (aten.add.Tensor, aten.add_.Tensor)
 NOTHING = (aten.dropout.default, aten.feature_dropout.default, aten._assert_tensor_metadata.default)
@@ -35,50 +34,6 @@ POSITIVE = {*ADD, aten.mul.Tensor, aten.adaptive_avg_pool2d.default, aten.avg_po
 POSITIVE |= {aten.max_pool2d.default, aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec}
 DEFAULTS = (None, [1, 1], [0, 0], [1, 1], 1)  # bias, stride, padding, dilation and groups of a convolution
 LARGEST_STRIDE = 8  # that the memory behind a map has room for
-
-
-@dataclass
-class Plan:
-    """The steps for one image.
-
-    Args:
-        image, logits: the nodes of the pixels (1, 4, H, W) and of the result.
-        constants: weights and other tensors, by their nodes.
-        positive: values that are never negative.
-    """
-
-    image: Node
-    logits: Node
-    constants: dict[Node, Tensor]
-    positive: set[Node] = field(default_factory=set)
-    steps: list[Step] = field(default_factory=list)
-
-    @property
-    def convolutions(self) -> list[Convolution]:
-        return [step for step in self.steps if isinstance(step, Convolution)]
-
-    @property
-    def stored(self) -> list[Node]:
-        """The values that lie in maps of bytes, in order: what kernels read, what all but convolutions and means
-        give, and the parts of what is joined.
-        """
-        read = {step.source for step in self.steps if not isinstance(step, Linear | Other)}
-        read |= {step.shortcut for step in self.convolutions if step.shortcut is not None}
-        read |= {step.output for step in self.steps if isinstance(step, Pool | Gate | Scaled)}
-        nodes = [self.image, *(step.output for step in self.steps)]
-        for node in reversed(nodes):
-            if node in read and self.joins(node):
-                read |= set(parts_of(node))
-        return [node for node in nodes if node in read]
-
-    def joins(self, node: Node) -> bool:
-        """Whether a value can be joined from maps that are written in their places in it."""
-        if node.target is not aten.cat.default or list(node.args[1:]) != [1]:
-            return False
-        parts = parts_of(node)
-        alone = all(sum(user.target is aten.cat.default for user in part.users) == 1 for part in parts)
-        aligned = all(shape_of(part)[1] % LANES == 0 for part in parts[:-1])
-        return alone and aligned and len({*parts}) == len(parts) and len({part in self.positive for part in parts}) == 1
 
 
 class Pixels(nn.Module):
@@ -115,15 +70,17 @@ class _Planner:
         self.plan = plan
         self.steps: dict[Node, Step] = {}  # by the last node of each
         self._kinds: list[Callable[[Node], Step | None]] = [
-            *(self._convolution, self._behind_convolution, self._pool, self._gate, self._gated),
-            *(self._mean, self._linear, self._behind_linear, self._scaled),
+            *(self._convolution, self._behind_convolution, self._pool, self._nearest, self._gate, self._gated),
+            *(self._mean, self._linear, self._behind_linear, self._scaled, self._behind_scaled),
         ]
 
     def run(self, graph: Graph) -> Plan:
         for node in graph.nodes:
             if node.op != 'call_function':
                 continue
-            found = (make(node) for make in self._kinds)
+            # The image has pixels of three bytes, which only convolutions read.
+            of_image = self.plan.image in node.all_input_nodes
+            found = (make(node) for make in ([self._convolution] if of_image else self._kinds))
             self.steps[node] = next((step for step in found if step), Other(node))
             if self._is_positive(node):
                 self.plan.positive.add(node)
@@ -138,11 +95,12 @@ class _Planner:
         return kept and all(value in self.plan.positive for value in node.all_input_nodes)
 
     def _convolution(self, node: Node) -> Convolution | None:
-        if node.target is aten.avg_pool2d.default and list(node.args[1:]) == [[3, 3], [2, 2], [1, 1]]:
+        mean = node.target is aten.avg_pool2d.default and list(node.args[1:]) == [[3, 3], [2, 2], [1, 1]]
+        if mean and node.args[0] is not self.plan.image:
             # It counts the zeros of the padding, so it is a convolution.
             channels = shape_of(node)[1]
-            mean = torch.full((channels, 1, 3, 3), 1 / 9)
-            return Convolution(node, _node(node.args[0]), mean, torch.zeros(channels), 2, channels)
+            ninths = torch.full((channels, 1, 3, 3), 1 / 9)
+            return Convolution(node, _node(node.args[0]), ninths, torch.zeros(channels), 2, channels)
         if node.target is not aten.conv2d.default:
             return None
         arguments: Any = [*node.args, *DEFAULTS[len(node.args) - 2 :]]
@@ -155,7 +113,7 @@ class _Planner:
         if not square or list(padding) != 2 * [kernel // 2] or list(dilation) != [1, 1]:
             return None
         depthwise = weight.shape[1] == 1 and groups == shape_of(source)[1] and kernel == 3 and stride[0] <= 2
-        if groups != 1 and not depthwise:
+        if groups != 1 and (not depthwise or source is self.plan.image):
             return None
         bias = torch.zeros(len(weight)) if bias_of is None else self.plan.constants[bias_of]
         return Convolution(node, source, weight, bias, stride[0], groups)
@@ -185,6 +143,11 @@ class _Planner:
         source, kernel, stride, padding = map(_node, node.args)
         square = kernel[0] == kernel[1] and stride[0] == stride[1] and padding == 2 * [kernel[0] // 2]
         return Pool(node, source, kernel[0], stride[0]) if square and source in self.plan.positive else None
+
+    def _nearest(self, node: Node) -> Nearest | None:
+        if node.target is not aten.upsample_nearest2d.vec or is_vector(node.args[0]):
+            return None
+        return Nearest(node, _node(node.args[0]))
 
     def _gate(self, node: Node) -> Gate | None:
         if node.target is aten.mul.Tensor:
@@ -270,6 +233,20 @@ class _Planner:
             del self.steps[value]
             before.output = node
             return before
+        return None
+
+    def _behind_scaled(self, node: Node) -> Scaled | None:
+        """An addition of another map."""
+        if node.target not in ADD or len(node.args) != 2:
+            return None
+        for value, other in map(_node, (node.args, node.args[::-1])):
+            step = self.steps.get(value) if isinstance(value, Node) else None
+            if not isinstance(step, Scaled) or step.summand or step.shortcut or len(value.users) > 1:
+                continue
+            if isinstance(other, Node) and other in self.steps and shape_of(other) == shape_of(node):
+                del self.steps[value]
+                step.shortcut, step.output = other, node
+                return step
         return None
 
     def _alone(self, node: Any) -> Convolution | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmseg_bisenet.deploy.int8.plan import Plan
+from mmseg_bisenet.deploy.int8.steps import Plan
 from mmseg_bisenet.errors import InputError, require_paths
 from mmseg_bisenet.files import check_input, write_text
 from mmseg_bisenet.models.inference.fold import CONSTANT

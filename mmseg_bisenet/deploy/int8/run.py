@@ -9,26 +9,24 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import Node
+from torch.nn import functional as F
 
-from mmseg_bisenet.deploy.int8 import library
-from mmseg_bisenet.deploy.int8.layers import (
-    COLUMNS,
-    FACTORS,
-    GROUP,
-    PIXELS,
-    POINTS,
-    between,
-    channels,
-    from_map,
-    point,
-    rescaling,
-    tiles_of_block,
-    to_map,
-)
+from mmseg_bisenet.deploy.int8 import layers, library
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, padded
 from mmseg_bisenet.deploy.int8.memory import Memory
-from mmseg_bisenet.deploy.int8.steps import Convolution, Gate, Linear, Mean, Other, Pool, Scaled, parts_of, shape_of
+from mmseg_bisenet.deploy.int8.steps import (
+    Convolution,
+    Gate,
+    Linear,
+    Mean,
+    Nearest,
+    Other,
+    Pool,
+    Scaled,
+    parts_of,
+    shape_of,
+)
 from mmseg_bisenet.models.inference.fold import CONSTANT
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ class Run:
         maps = [node for node in self._plan.stored if node not in network.inside]
         self._memory = Memory(self._plan, {node: self._whole(node) for node in maps}, self._halos[False])
         image = self._map(self._plan.image)
-        self._pixels = Layer(height=image.height, width=image.width, in_row=3 * image.width, zero=int(CONSTANT))
+        self._pixels = Layer(height=image.height, width=image.width, in_row=3 * image.width)
         self._pixels.out, self._pixels.out_row = image.address(), image.row
         self._calls: list[Callable[[], Any]] = []
         for step in self._plan.steps:
@@ -75,9 +73,12 @@ class Run:
                 return []
             return [self._convolution(step), *(self._outputs(step.output) if step.gated else [])]
         if isinstance(step, Pool):
-            source, out = self._map(step.source), self._map(step.output)
-            layer = from_map(source, step.kernel // 2, kernel=step.kernel, stride=step.stride)
-            return [self._call('max_pool', to_map(layer, out))]
+            layer = layers.from_map(self._map(step.source), step.kernel // 2, kernel=step.kernel, stride=step.stride)
+            return [self._call('max_pool', layers.to_map(layer, self._map(step.output)))]
+        if isinstance(step, Nearest):
+            layer, arrays = layers.from_map(self._map(step.source), 0), layers.copied(step.output)
+            layers.point(layer, arrays)
+            return [self._call('nearest', layers.to_map(layer, self._map(step.output)), arrays)]
         if isinstance(step, Gate):
             return [*self._inputs(step.gate, step.summand), self._gate(step)]
         if isinstance(step, Mean):
@@ -107,7 +108,9 @@ class Run:
         kernel = self._network.packed[step.output][0]
         source, inside = self._map(step.source), self._network.inside.get(step.output)
         size, (height, width) = step.weight.shape[-1], shape_of(step.output)[2:]
-        layer = from_map(source, size // 2, kernel=size, stride=step.stride)
+        layer = layers.from_map(source, size // 2, kernel=size, across=size, stride=step.stride)
+        if step.source is self._plan.image:
+            layer.across, layer.depth = 1, -(-3 * size // 4)
         self._set(layer, step)
         scores, kept = 0, []
         if inside is None:
@@ -117,12 +120,13 @@ class Run:
             classifier = Layer(depth=layer.outputs // 4)
             self._set(classifier, inside)
             self._set_output(classifier, inside)
-            layer.classifier, scores, kept = ctypes.addressof(classifier), PIXELS * classifier.outputs, [classifier]
+            layer.classifier, kept = ctypes.addressof(classifier), [classifier]
+            scores = layers.PIXELS * classifier.outputs
         if kernel == 'winograd':
             tiles = -(-height // 4) * -(-width // 4)
-            layer.tiles = tiles_of_block(tiles, self._threads)
-            of_tile = POINTS * source.stored + 4 * FACTORS + 4 * scores
-            self._give_scratch(layer, layer.tiles * of_tile + 4 * GROUP * POINTS * COLUMNS)
+            layer.tiles = layers.tiles_of_block(tiles, self._threads)
+            of_tile = layers.POINTS * source.stored + 4 * layers.FACTORS + 4 * scores
+            self._give_scratch(layer, layer.tiles * of_tile + 4 * layers.GROUP * layers.POINTS * layers.COLUMNS)
         return self._call(kernel, layer, *kept)
 
     def _set(self, layer: Layer, step: Convolution) -> None:
@@ -131,15 +135,14 @@ class Run:
             setattr(layer, name, value.ctypes.data if isinstance(value, np.ndarray) else value)
         layer.relu = step.relu
         if step.shortcut is not None:
-            other = self._map(step.shortcut)
-            layer.shortcut, layer.shortcut_row, layer.shortcut_pixel = other.address(), other.row, other.pixel
+            layers.add(layer, self._map(step.shortcut))
         if step.gated is not None:
             layer.gate = self._floats[step.gated].data_ptr()
 
     def _set_output(self, layer: Layer, step: Convolution) -> None:
         """Where its results go: a map of bytes, or floats."""
         if step.output in self._network.stored and not step.gated:
-            to_map(layer, self._map(step.output))
+            layers.to_map(layer, self._map(step.output))
             return
         outputs = len(step.weight)
         result = torch.zeros(*shape_of(step.output)[2:], padded(outputs))
@@ -152,12 +155,12 @@ class Run:
     def _gate(self, step: Gate) -> Callable[[], None]:
         source, out = self._map(step.source), self._map(step.output)
         large, small = shape_of(step.output)[1:], shape_of(step.gate)[2:]
-        arrays = rescaling(source, out) | dict(
-            rows=between(small[0], large[1], step.align_corners),
-            columns=between(small[1], large[2], step.align_corners),
+        arrays = layers.rescaling(source, out) | dict(
+            rows=layers.between(small[0], large[1], step.align_corners),
+            columns=layers.between(small[1], large[2], step.align_corners),
         )
-        layer = to_map(from_map(source, 0, small_width=small[1]), out)
-        point(layer, arrays)
+        layer = layers.to_map(layers.from_map(source, 0, small_width=small[1]), out)
+        layers.point(layer, arrays)
         maps = {}
         for name, node in (('gate', step.gate), ('summand', step.summand)):
             if node in self._kernels_floats:
@@ -177,14 +180,14 @@ class Run:
 
     def _mean(self, step: Mean) -> Callable[[], None]:
         source = self._map(step.source)
-        scale = channels(source.scale / (source.height * source.width), source.stored)
-        layer = from_map(source, 0, height=source.height, width=source.width, scale=scale.ctypes.data)
+        scale = layers.channels(source.scale / (source.height * source.width), source.stored)
+        layer = layers.from_map(source, 0, height=source.height, width=source.width, scale=scale.ctypes.data)
         return self._call('mean', self._to_vector(layer, step.output), scale)
 
     def _linear(self, step: Linear) -> Callable[[], None]:
         layer = Layer(source=self._floats[step.source].data_ptr(), depth=step.weight.shape[1])
         layer.relu, layer.sigmoid = step.relu, step.sigmoid
-        point(layer, self._network.packed[step.output][1])
+        layers.point(layer, self._network.packed[step.output][1])
         return self._call('linear', self._to_vector(layer, step.output))
 
     def _to_vector(self, layer: Layer, node: Node) -> Layer:
@@ -196,8 +199,13 @@ class Run:
 
     def _scaled(self, step: Scaled) -> Callable[[], None]:
         source, out = self._map(step.source), self._map(step.output)
-        layer, arrays = to_map(from_map(source, 0, more=step.more), out), rescaling(source, out)
-        point(layer, arrays)
+        layer, arrays = layers.to_map(layers.from_map(source, 0, more=step.more), out), layers.rescaling(source, out)
+        if step.shortcut is not None:
+            other = self._map(step.shortcut)
+            arrays['shortcut_scale'] = layers.channels(other.scale / out.scale, out.stored)
+            arrays['bias'] = arrays['bias'] - other.zero * arrays['shortcut_scale']
+            layers.add(layer, other)
+        layers.point(layer, arrays)
         for name, node in (('gate', step.factor), ('summand', step.summand)):
             if node is not None:
                 setattr(layer, name, self._floats[node].data_ptr())
@@ -242,7 +250,8 @@ class Run:
         return calls
 
     def _dequantize(self, node: Node, values: Tensor, zero: int, scale: Tensor) -> None:
-        self._floats[node] = (values.float() - zero) * scale
+        floats = (values.float() - zero) * scale
+        self._floats[node] = F.pad(floats, (0, 0, 0, 0, 0, 1), value=CONSTANT) if node is self._plan.image else floats
 
     def _halo(self, of_image: bool) -> int:
         """As many pixels as any kernel reads around the image, or around other maps."""
@@ -259,9 +268,10 @@ class Run:
             _, channels, height, width = shape_of(node)
             shape = height, width, channels
             whole = self._joined(node)
-            if whole is None:
-                halo = self._halos[node is self._plan.image]
-                self._maps[node] = Map(shape, halo, zero, scale, memory=self._memory.of(node))
+            if node is self._plan.image:
+                self._maps[node] = Map((height, width, 3), self._halos[True], zero, scale, stored=3)
+            elif whole is None:
+                self._maps[node] = Map(shape, self._halos[False], zero, scale, memory=self._memory.of(node))
             else:
                 parts = parts_of(whole)
                 offset = sum(shape_of(part)[1] for part in parts[: parts.index(node)])

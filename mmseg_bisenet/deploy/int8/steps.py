@@ -1,10 +1,15 @@
 """What a plan is made of: each step gives the value of one node of the network's graph."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Node
+
+from mmseg_bisenet.deploy.int8.maps import LANES
+
+aten = torch.ops.aten
 
 
 @dataclass
@@ -33,6 +38,14 @@ class Pool:
     source: Node
     kernel: int
     stride: int
+
+
+@dataclass
+class Nearest:
+    """``source`` resized by nearest neighbour."""
+
+    output: Node
+    source: Node
 
 
 @dataclass
@@ -68,13 +81,17 @@ class Linear:
 
 @dataclass
 class Scaled:
-    """``source * factor + summand``, which linear steps give; with ``more``, ``source * (factor + 1)``."""
+    """``source * factor + summand``, which linear steps give; with ``more``, ``source * (factor + 1)``.
+
+    ``shortcut`` is another map that is added.
+    """
 
     output: Node
     source: Node
     factor: Node | None = None
     summand: Node | None = None
     more: bool = False
+    shortcut: Node | None = None
 
 
 @dataclass
@@ -84,7 +101,52 @@ class Other:
     output: Node
 
 
-Step = Convolution | Pool | Gate | Mean | Linear | Scaled | Other
+Step = Convolution | Pool | Nearest | Gate | Mean | Linear | Scaled | Other
+
+
+@dataclass
+class Plan:
+    """The steps for one image.
+
+    Args:
+        image, logits: the nodes of the pixels (1, 4, H, W) and of the result.
+        constants: weights and other tensors, by their nodes.
+        positive: values that are never negative.
+    """
+
+    image: Node
+    logits: Node
+    constants: dict[Node, Tensor]
+    positive: set[Node] = field(default_factory=set)
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def convolutions(self) -> list[Convolution]:
+        return [step for step in self.steps if isinstance(step, Convolution)]
+
+    @property
+    def stored(self) -> list[Node]:
+        """The values that lie in maps of bytes, in order: what kernels read, what all but convolutions and means
+        give, and the parts of what is joined.
+        """
+        read = {self.image, *(step.source for step in self.steps if not isinstance(step, Linear | Other))}
+        read |= {step.shortcut for step in self.convolutions if step.shortcut is not None}
+        read |= {step.shortcut for step in self.steps if isinstance(step, Scaled) and step.shortcut is not None}
+        read |= {step.output for step in self.steps if isinstance(step, Pool | Nearest | Gate | Scaled)}
+        nodes = [self.image, *(step.output for step in self.steps)]
+        for node in reversed(nodes):
+            if node in read and self.joins(node):
+                read |= set(parts_of(node))
+        return [node for node in nodes if node in read]
+
+    def joins(self, node: Node) -> bool:
+        """Whether a value can be joined from maps that are written in their places in it."""
+        if node.target is not aten.cat.default or list(node.args[1:]) != [1]:
+            return False
+        parts = parts_of(node)
+        alone = all(sum(user.target is aten.cat.default for user in part.users) == 1 for part in parts)
+        aligned = all(shape_of(part)[1] % LANES == 0 for part in parts[:-1])
+        return alone and aligned and len({*parts}) == len(parts) and len({part in self.positive for part in parts}) == 1
 
 
 def shape_of(node: Node) -> tuple[int, ...]:

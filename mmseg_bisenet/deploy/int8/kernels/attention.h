@@ -39,7 +39,8 @@ EXPORTED void linear(Layer *layer) {
     }
 }
 
-// value * factor + summand. gate: the factors, less 1 with `more`; summand; each (outputs,) float32, or null for none.
+// value * factor + summand + another map. gate: the factors, less 1 with `more`; summand; each (outputs,) float32, or null
+// for none.
 EXPORTED void scaled(Layer *layer) {
     for (int64_t y; (y = take(*layer, 1)) < layer->height;)
         for (int64_t x = 0; x < layer->width; x++) {
@@ -55,7 +56,9 @@ EXPORTED void scaled(Layer *layer) {
                     result = _mm512_fmadd_ps(_mm512_loadu_ps(layer->summand + k), unit, result);
                 }
                 const __m512 whole = _mm512_sub_ps(load_bytes(from + k), _mm512_set1_ps(layer->zero));
-                store_bytes(to + k, _mm512_fmadd_ps(whole, factor, result));
+                result = _mm512_fmadd_ps(whole, factor, result);
+                if (layer->shortcut) result = add_shortcut(*layer, y, x, k, result);
+                store_bytes(to + k, result);
             }
         }
 }

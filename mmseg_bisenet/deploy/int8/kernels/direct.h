@@ -3,31 +3,26 @@
 
 #include "layer.h"
 
-// VECTORS x 16 output channels of PIXELS outputs in a row, whose sums stay in registers.
-template <int VECTORS, int PIXELS>
+// VECTORS x 16 output channels of PIXELS outputs in a row, whose sums stay in registers. STARTS: they have first values.
+template <int VECTORS, int PIXELS, bool STARTS>
 void direct_block(const Layer &layer, int64_t y, int64_t x, int64_t k, const int8_t *weight) {
     const int64_t step = layer.stride * layer.in_pixel;
     const uint8_t *corner = layer.in + y * layer.stride * layer.in_row + x * step;
     __m512i sums[PIXELS][VECTORS];
+    const int32_t *const starts = STARTS ? layer.starts + layer.row_of[y] + k : nullptr;
 #pragma GCC unroll 12
     for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) sums[p][v] = _mm512_setzero_si512();
-    for (int64_t byte = 0; byte <= layer.wide; byte++) {
-        if (byte)
-#pragma GCC unroll 12
-            for (int p = 0; p < PIXELS; p++)
-#pragma GCC unroll 4
-                for (int v = 0; v < VECTORS; v++) sums[p][v] = _mm512_slli_epi32(sums[p][v], 8);
-        for (int64_t ky = 0; ky < layer.kernel; ky++)
-            for (int64_t kx = 0; kx < layer.kernel; kx++) {
-                const uint8_t *from = corner + ky * layer.in_row + kx * layer.in_pixel;
-                for (int64_t d = 0; d < layer.depth; d++) {
-                    multiply_fours(sums, from + 4 * d, step, weight);
-                    weight += 64 * VECTORS;
-                }
+        for (int v = 0; v < VECTORS; v++)
+            sums[p][v] = STARTS ? _mm512_loadu_si512(starts + layer.column_of[x + p] + LANES * v) : _mm512_setzero_si512();
+    for (int64_t ky = 0; ky < layer.kernel; ky++)
+        for (int64_t kx = 0; kx < layer.across; kx++) {
+            const uint8_t *from = corner + ky * layer.in_row + kx * layer.in_pixel;
+            for (int64_t d = 0; d < layer.depth; d++) {
+                multiply_fours(sums, from + 4 * d, step, weight);
+                weight += 64 * VECTORS;
             }
-    }
+        }
     __m512 scale[VECTORS], bias[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++) {
@@ -63,13 +58,17 @@ void direct_block(const Layer &layer, int64_t y, int64_t x, int64_t k, const int
 
 template <int VECTORS, int PIXELS>
 void direct_row(const Layer &layer, int64_t y, int64_t k, const int8_t *weight) {
-    for (int64_t x = 0; x < layer.width; x += PIXELS) direct_block<VECTORS, PIXELS>(layer, y, x, k, weight);
+    const auto block = layer.starts ? direct_block<VECTORS, PIXELS, true> : direct_block<VECTORS, PIXELS, false>;
+    for (int64_t x = 0; x < layer.width; x += PIXELS) block(layer, y, x, k, weight);
 }
 
-// weight: for each block of 64 output channels (the last may have 48, 32 or 16), for each byte of the weights, row and
-// column of the kernel and group of input channels: (outputs of the block, 4).
+// weight: for each block of 64 output channels (the last may have 48, 32 or 16), for each row and column of the kernel
+// and group of input channels: (outputs of the block, 4). A kernel on the image has one column: the bytes of a row of
+// its taps lie side by side, and `depth` groups of four cover them.
+// starts: of an image, for each kind of row and of column near its edges, (outputs,); `row_of` and `column_of`, with
+// PIXELS more behind the last, say where these are.
 EXPORTED void direct(Layer *layer) {
-    const int64_t channel = layer->kernel * layer->kernel * layer->depth * 4 * (1 + layer->wide);
+    const int64_t channel = layer->kernel * layer->across * layer->depth * 4;
     for (int64_t y; (y = take(*layer, 1)) < layer->height;)
         for (int64_t k = 0; k < layer->outputs; k += 64) {
             const int8_t *weight = layer->weight + k * channel;

@@ -4,6 +4,7 @@
 #include "direct.h"
 #include "frame.h"
 #include "gate.h"
+#include "nearest.h"
 #include "pixels.h"
 #include "pool.h"
 #include "winograd.h"

@@ -26,8 +26,7 @@ struct Layer {
     int64_t out_row, out_pixel;
     int64_t height, width, outputs;  // of the output; outputs is a multiple of 16
     int64_t depth;  // groups of four input channels
-    int64_t kernel, stride;
-    int64_t wide;  // 1: weights have two bytes, the upper ones first
+    int64_t kernel, across, stride;  // rows and columns of the kernel
     int64_t floats;  // 1: results are float32 instead of bytes
     int64_t zero;  // byte that stands for 0 in the input
     const int8_t *weight;
@@ -36,7 +35,8 @@ struct Layer {
     int64_t shortcut_row, shortcut_pixel;
     const float *shortcut_scale;
     int64_t relu;  // of results in float32; bytes are clipped at 0 anyway
-    const int32_t *starts;  // Winograd: first values of the sums, (outputs / 64, 36, 64)
+    const int32_t *starts;  // first values of the sums; Winograd: (outputs / 64, 36, 64); direct: see there, or null
+    const int64_t *row_of, *column_of;  // for each row and column of the output: direct, of `starts`; nearest, of the input
     const float *units;  // Winograd: what a sum of 1 stands for, of that shape
     int64_t tiles;  // Winograd: of a block
     uint8_t *scratch;
