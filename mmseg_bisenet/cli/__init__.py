@@ -94,7 +94,9 @@ def _run(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=__version__)
-    subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True, help=argparse.SUPPRESS)
+    subparsers = parser.add_subparsers(
+        dest='command', prog='mmseg-bisenet', metavar='COMMAND', required=True, help=argparse.SUPPRESS
+    )
     for command, summary in COMMANDS.items():
         subparser = subparsers.add_parser(command, description=summary)
         # Only the command that runs is imported: `env` has to work when the others cannot.
