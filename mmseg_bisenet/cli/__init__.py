@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from mmseg_bisenet import __version__, install
@@ -146,6 +147,8 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
 def script(*command: str) -> int:
     """Run ``mmseg-bisenet`` as a process: with ``command`` if given, as mim starts ``tools/COMMAND.py``."""
     ending.Stdout.install()
+    # mmcv-lite warns of an operator that BiSeNet does not use.
+    warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``', UserWarning)
     status = main([*command, *sys.argv[1:]])
     if status in ending.STATUSES.values():
         ending.leave(status)

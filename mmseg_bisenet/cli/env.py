@@ -16,8 +16,8 @@ import warnings
 from mmseg_bisenet import __version__, compat
 from mmseg_bisenet.install import command, is_editable
 
-# The distributions of each line by the module that they contain. All distributions of a module share a folder.
-LINES: dict[str, dict[str, tuple[str, ...]]] = {
+# The distributions of each stack by the module that they contain. All distributions of a module share a folder.
+STACKS: dict[str, dict[str, tuple[str, ...]]] = {
     'openmmlab': {
         'mmengine': ('mmengine', 'mmengine-lite'),
         'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full'),
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def find_installed() -> dict[str, str]:
     """Versions of the installed distributions among those that matter here."""
-    names = [name for modules in LINES.values() for names in modules.values() for name in names]
+    names = [name for modules in STACKS.values() for names in modules.values() for name in names]
     installed = {}
     for name in (*names, *OPENCV, *runtimes(), *OTHERS):
         try:
@@ -98,13 +98,13 @@ def _describe(installed: dict[str, str]) -> list[tuple[str, str]]:
         return ', '.join(f'{name} {installed[name]}' for name in names if name in installed) or 'not installed'
 
     def module(name: str) -> str:
-        return found(tuple(dist for modules in LINES.values() for dist in modules[name]))
+        return found(tuple(dist for modules in STACKS.values() for dist in modules[name]))
 
     threads, cuda = _torch_facts()
     mmcv = module('mmcv')
     if mmcv != 'not installed':
         mmcv += ', without compiled ops' if compat.mmcv_lacks_ops() else ', with compiled ops'
-    lines = [TITLES[line] for line, dists in _by_line(installed).items() if dists]
+    stacks = [TITLES[stack] for stack, dists in _by_stack(installed).items() if dists]
     parts = [f'{part}: {"active" if active else "not active"}' for part, active in compat.apply().items()]
     return [
         ('mmseg_bisenet', __version__ + (' (editable)' if is_editable() else '')),
@@ -120,7 +120,7 @@ def _describe(installed: dict[str, str]) -> list[tuple[str, str]]:
         ('mmcv', mmcv),
         ('mmsegmentation', module('mmseg')),
         ('mim', module('mim')),
-        ('stack', f'mixed: {" and ".join(lines)}' if len(lines) > 1 else ''.join(lines) or 'none'),
+        ('stack', f'mixed: {" and ".join(stacks)}' if len(stacks) > 1 else ''.join(stacks) or 'none'),
         *zip(('compat', ''), parts, strict=True),
     ]
 
@@ -150,7 +150,7 @@ def diagnose(installed: dict[str, str], failures: dict[str, str], editable: bool
     problems = _wrong_stack(installed, failures) or _wrong_versions(installed)
     problems += _wrong_companions(installed)
     problems += _wrong_imports(installed, failures, explained=bool(problems))
-    if editable and _by_line(installed)['openmmlab']:
+    if editable and _by_stack(installed)['openmmlab']:
         problems.append(
             'mmseg_bisenet is installed in editable mode, and openmim finds neither its configs nor its tools then. '
             'In the checkout: pip uninstall -y mmseg_bisenet && pip install .'
@@ -160,52 +160,52 @@ def diagnose(installed: dict[str, str], failures: dict[str, str], editable: bool
 
 def _only_runs_files(installed: dict[str, str]) -> bool:
     """Whether this is an environment of the extra ``run``."""
-    stacks = [name for names in _by_line(installed).values() for name in names]
-    return 'torch' not in installed and not stacks and any(name in installed for name in runtimes())
+    dists = [name for names in _by_stack(installed).values() for name in names]
+    return 'torch' not in installed and not dists and any(name in installed for name in runtimes())
 
 
-def _by_line(installed: dict[str, str]) -> dict[str, list[str]]:
+def _by_stack(installed: dict[str, str]) -> dict[str, list[str]]:
     return {
-        line: [name for names in modules.values() for name in names if name in installed]
-        for line, modules in LINES.items()
+        stack: [name for names in modules.values() for name in names if name in installed]
+        for stack, modules in STACKS.items()
     }
 
 
 def _wrong_stack(installed: dict[str, str], failures: dict[str, str]) -> list[str]:
-    """Both lines, none, or an incomplete one. A line without its mim is complete: nothing imports it."""
-    lines = _by_line(installed)
-    everything = [name for names in lines.values() for name in names]
-    if all(lines.values()):
-        # All must be uninstalled: removing one line's distribution deletes files that the other's share with it.
-        keep = max(lines, key=lambda line: len(lines[line]))
+    """Both stacks, none, or an incomplete one. One without its mim is complete: nothing imports it."""
+    stacks = _by_stack(installed)
+    everything = [name for names in stacks.values() for name in names]
+    if all(stacks.values()):
+        # All must be uninstalled: removing one stack's distribution deletes files that the other's share with it.
+        keep = max(stacks, key=lambda stack: len(stacks[stack]))
         return [
-            f'both lines are installed, and they share folders ({", ".join(everything)}). '
+            f'both stacks are installed, and they share folders ({", ".join(everything)}). '
             f'To keep {TITLES[keep]}: pip uninstall -y {" ".join(everything)} && {command(keep)}'
         ]
     if not everything:
         # A stack may also run from a checkout on PYTHONPATH.
         nothing = (
-            f'no MMSegmentation is installed: {command("openmmlab")} for the {TITLES["openmmlab"]} line, or '
-            f'{command("onedl")} for the {TITLES["onedl"]} line; to run exported files only, {command("run")}'
+            f'no MMSegmentation is installed: {command("openmmlab")} for the {TITLES["openmmlab"]} stack, or '
+            f'{command("onedl")} for the {TITLES["onedl"]} stack; to run exported files only, {command("run")}'
         )
         return [nothing] if 'mmseg' in failures else []
 
-    line = next(line for line, names in lines.items() if names)
+    stack = next(stack for stack, names in stacks.items() if names)
     missing = [
         names[0]
-        for module, names in LINES[line].items()
+        for module, names in STACKS[stack].items()
         if module in failures and not any(name in installed for name in names)
     ]
     if not missing:
         return []
-    return [f'half of the {TITLES[line]} stack is missing ({", ".join(missing)}): {command(line)}']
+    return [f'half of the {TITLES[stack]} stack is missing ({", ".join(missing)}): {command(stack)}']
 
 
 def _wrong_versions(installed: dict[str, str]) -> list[str]:
-    """Versions within the upstream line that refuse each other. The OneDL line states its requirements itself."""
+    """Versions within the upstream stack that refuse each other. The OneDL stack states its requirements itself."""
     if 'mmsegmentation' not in installed:
         return []
-    names = [name for name in LINES['openmmlab']['mmcv'] if name in installed]
+    names = [name for name in STACKS['openmmlab']['mmcv'] if name in installed]
     fix = f'pip uninstall -y {" ".join(names)} && {command("openmmlab")}'
     if len(names) > 1:
         return [f'{" and ".join(names)} are both installed, and they share a folder: {fix}']
@@ -219,9 +219,9 @@ def _wrong_versions(installed: dict[str, str]) -> list[str]:
 def _wrong_companions(installed: dict[str, str]) -> list[str]:
     """Packages that the stacks need without declaring it, and packages that break them."""
     problems = []
-    lines = _by_line(installed)
+    stacks = _by_stack(installed)
     setuptools = installed.get('setuptools')
-    if lines['openmmlab'] and (setuptools is None or _release(setuptools) >= (82,)):
+    if stacks['openmmlab'] and (setuptools is None or _release(setuptools) >= (82,)):
         problems.append(
             f'openmim and mmengine import pkg_resources, which setuptools {setuptools or "(not installed)"} does not '
             'contain: pip install "setuptools>=77.0.3,<82"'
@@ -232,7 +232,7 @@ def _wrong_companions(installed: dict[str, str]) -> list[str]:
             'pip install "openxlab==0.0.11" "setuptools>=77.0.3,<82"'
         )
     undeclared = [name for name in ('ftfy', 'regex') if name not in installed]
-    if undeclared and any(lines.values()):
+    if undeclared and any(stacks.values()):
         problems.append(f'mmseg imports {" and ".join(undeclared)}: pip install {" ".join(undeclared)}')
     opencv = [name for name in OPENCV if name in installed]
     if len(opencv) > 1:
@@ -269,8 +269,8 @@ def _wrong_imports(installed: dict[str, str], failures: dict[str, str], explaine
 
 def _distribution(module: str, installed: dict[str, str]) -> str | None:
     package = module.partition('.')[0]
-    lines = [name for modules in LINES.values() for name in modules.get(package, ())]
-    names = lines or (OPENCV if package == 'cv2' else (package,))
+    dists = [name for modules in STACKS.values() for name in modules.get(package, ())]
+    names = dists or (OPENCV if package == 'cv2' else (package,))
     return next((name for name in names if name in installed), None)
 
 

@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if args.serve:
         print(f'serve it: {args.serve}/README.md')
         return 0
-    print(f"run it: mmseg_bisenet.deploy.load('{written}')(image), or as docs/deploy.md shows without this package")
+    print(f'run it: mmseg-bisenet predict IMAGE --model {written}, or as docs/deploy.md shows')
     return 0
 
 

@@ -32,8 +32,8 @@ class Result:
         path: of the image's or the video's file, which :meth:`save` never replaces; it becomes absolute.
     """
 
-    image: np.ndarray
-    labels: np.ndarray
+    image: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
     classes: tuple[str, ...]
     palette: Sequence[Sequence[int]]
     name: str = 'image'

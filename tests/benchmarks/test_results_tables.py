@@ -110,11 +110,11 @@ def test_a_table_names_what_its_ratios_are_to(results):
     write('a.csv', 'openvino')
     write('b.csv', 'openvino')
     header, *_ = tables.table([results / 'a.csv']).splitlines()
-    assert header == '| runtime | precision | ms | fps | to openvino | same labels, % | peak, MB |'
+    assert header == '| runtime | precision | ms | fps | times as fast as openvino | same labels, % | peak, MB |'
     assert '(times as fast as openvino). Config v2' in tables.table([results / 'a.csv', results / 'b.csv'])
     assert ' --vs openvino ' in tables.index(results)
     (results / 'a.csv').write_text(RUNTIMES)
-    assert '| to stock |' in tables.table([results / 'a.csv'])
+    assert '| times as fast as stock |' in tables.table([results / 'a.csv'])
     write('b.csv', 'none')
     with pytest.raises(InputError, match=r'^b\.csv has no ratios; measure with a baseline \(--vs\)$'):
         tables.table([results / 'a.csv', results / 'b.csv'])

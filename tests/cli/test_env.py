@@ -64,15 +64,15 @@ CASES = {
         COMPANIONS,
         {'mmengine': "ModuleNotFoundError: No module named 'mmengine'", 'mmseg': NO_MMSEG},
         [
-            'no MMSegmentation is installed: pip install "HERE[openmmlab]" for the upstream OpenMMLab line, or '
-            'pip install "HERE[onedl]" for the OneDL line'
+            'no MMSegmentation is installed: pip install "HERE[openmmlab]" for the upstream OpenMMLab stack, or '
+            'pip install "HERE[onedl]" for the OneDL stack'
         ],
     ),
     'both, upstream has more': (
         UPSTREAM | {'onedl-mmcv': '2.3.6'},
         {},
         [
-            'both lines are installed',
+            'both stacks are installed',
             'pip uninstall -y mmengine mmcv-lite mmsegmentation openmim onedl-mmcv && pip install "HERE[openmmlab]"',
         ],
     ),
