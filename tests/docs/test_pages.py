@@ -248,9 +248,12 @@ def test_speed_of_the_first_page_is_that_of_the_results():
     files = [rows(f'runtimes_bisenetv2_512x1024_2-core-epyc{machine}.csv') for machine in ('', '-zen4')]
     for runtime, precision, *cells in table('README.md', 'runtime'):
         runtime = {'plain ONNX Runtime': 'plain-onnxruntime'}.get(runtime, runtime)
-        measured = [row for file in files for row in file if (row['runtime'], row['precision']) == (runtime, precision)]
-        times = [f'{float(row["p50_ms"]):.1f} ({float(row["ratio"]):.2f})' for row in measured]
-        assert cells == [*times, f'{min(float(row["same_labels"]) for row in measured):.2f}']
+        times, same = [], []
+        for file in files:
+            row = next((row for row in file if (row['runtime'], row['precision']) == (runtime, precision)), None)
+            times.append(f'{float(row["p50_ms"]):.1f} ({float(row["ratio"]):.2f})' if row else 'not measured')
+            same += [float(row['same_labels'])] if row else []
+        assert cells == [*times, f'{min(same):.2f}']
 
 
 def test_costs_of_the_first_page_are_those_of_the_results():
