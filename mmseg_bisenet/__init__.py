@@ -40,7 +40,10 @@ def __getattr__(name: str) -> Any:
 
         return list_models
     if name == 'Predictor':
-        from mmseg_bisenet.predict import Predictor
+        from mmseg_bisenet import install
+
+        with install.needing('openmmlab', 'Predictor'):
+            from mmseg_bisenet.predict import Predictor
 
         return Predictor
     if name == 'get_model':

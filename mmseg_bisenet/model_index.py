@@ -20,6 +20,12 @@ OLD_NAME = re.compile(
     r'(bisenetv1_r\d+-d32|bisenetv2_fcn)(?:_(in1k-pre|ohem|fp16))?(?:_lr5e-3)?_(\d+)x(\d+)_(\d+x\d+)_(\d+k)_(.+)'
 )
 
+CONFIGS = '.py', '.json', '.yaml', '.yml'  # as MMEngine reads them
+NO_CONFIG = (
+    'is a file, but no config, whose name ends in .py; an exported file is read by Predictor, by '
+    'mmseg_bisenet.deploy.load and by mmseg-bisenet predict --model, if its name ends in .onnx or as it was exported'
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -136,10 +142,7 @@ def find(name: str | Path) -> Entry:
     """
     everything, name = entries(), str(name)
     if name not in everything and Path(name).is_file():
-        raise InputError(
-            f'model {name} is a file, but its name ends neither in .py, as those of configs, nor as those of exported '
-            'files, such as .onnx; rename it, or give a name of the model index'
-        )
+        raise InputError(f'model {name} {NO_CONFIG}')
     if name not in everything:
         raise InputError(
             f'model {name!r} is not in the model index; the nearest names are {nearest(name, everything)}, and '
@@ -152,9 +155,11 @@ def find_config(name: str) -> Path:
     """The path of a config: ``name`` itself, or the package's own config of that file name, model name or 0.x name.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the file is none by its name.
     """
     if Path(name).is_file():
+        if Path(name).suffix not in CONFIGS:
+            raise InputError(f'{name} {NO_CONFIG}')
         return Path(name)
     root = folder() / 'configs'
     known = {path.stem: path for path in root.glob('bisenet*/*.py')}

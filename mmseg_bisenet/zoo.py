@@ -201,7 +201,7 @@ def _load(model: BiSeNetSegmentor, state_dict: dict[str, Tensor], path: Path, ma
     if text := listed(mismatches(given, own, but=classifiers if may_change_classes else ())):
         fix = 'name the model that it was trained as'
         if classifiers and not listed(mismatches(given, own, but=classifiers)):
-            fix = 'give `num_classes` to keep the rest and start the classifiers anew'
+            fix = 'name the config that it was trained with (get_model with num_classes starts the classifiers anew)'
         raise InputError(f'checkpoint {path} does not fit: {text}; {fix}')
     model.load_state_dict({**own, **{key: value for key, value in given.items() if key not in classifiers}})
     if classifiers:

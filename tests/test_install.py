@@ -139,6 +139,11 @@ def test_what_needs_the_stack_says_how_to_get_it():
     assert last == (
         f'ModuleNotFoundError: get_model needs mmengine, which is not installed; run: {install.command("openmmlab")}'
     )
+    done = run('sys.modules["cv2"] = None; mmseg_bisenet.Predictor')
+    last = done.stderr.splitlines()[-1]
+    assert last == (
+        f'ModuleNotFoundError: Predictor needs cv2, which is not installed; run: {install.command("openmmlab")}'
+    )
     done = run('from mmseg_bisenet.cli import main; sys.exit(main(["train", "some.py"]))')
     assert done.returncode == 2
     assert done.stderr == (

@@ -5,6 +5,7 @@ import importlib
 import io
 import itertools
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -127,6 +128,8 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
             return str(error), 2
         command = install.command(EXTRAS.get(argv[0], 'openmmlab'))
         return f'{error.name} is not installed; run: {command} (mmseg-bisenet env checks the installation)', 2
+    if isinstance(error, FileNotFoundError) and _is_lost():
+        return 'the current folder was removed; change to another one', 2
     if isinstance(error, OSError) and isinstance(error.filename, str):  # what the system refuses, as a link to itself
         return f'{error.filename} cannot be read or written ({error.strerror}); repair it, or name another', 2
     # MMEngine reports whatever is raised while it formats a config, a lost worker too, as an error of the config.
@@ -142,6 +145,15 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
         )
     text = ': '.join(filter(None, (type(error).__name__, ' '.join(text.split()))))
     return f'{text[:LONGEST]}{HINT}', 1
+
+
+def _is_lost() -> bool:
+    """Whether the current folder does not exist any more."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def script(*command: str) -> int:

@@ -76,7 +76,7 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
     from mmseg_bisenet.predict import Predictor
     from mmseg_bisenet.predict.pipeline import Pipeline
     from mmseg_bisenet.predict.predictor import check_height
-    from mmseg_bisenet.predict.sinks import Folder
+    from mmseg_bisenet.predict.sinks import Folder, check_outputs
     from mmseg_bisenet.predict.sources import find_sources
 
     check_height(args.height)
@@ -85,9 +85,7 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
     inputs = [source.path for source in sources] + [args.model, args.checkpoint]
     folder = Folder(Path(args.output), args.overwrite, filter(None, inputs))
     sinks = _sinks(args, sources, folder, stop)
-    for sink in sinks:
-        for name in sink.names([source for source in sources if sink.takes(source)]):
-            folder.file(name)
+    check_outputs(folder, sinks, sources)
     model = find_model(args.model, args.checkpoint)
     pipeline = Pipeline(sources, stop)
     with logged():

@@ -9,6 +9,7 @@ Layout: ``images/{train,val,test}`` and ``labels/{train,val,test}``; image and l
 """
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input, check_output, replacing
+from mmseg_bisenet.pixels import SUFFIXES
 from mmseg_bisenet.registry import DATASETS
 
 COLOURS = {
@@ -44,6 +46,7 @@ COLOURS = {
 }
 PARTS = tuple(COLOURS)[1:]
 FOLDER_SIZE = 2000  # faces in each folder of masks
+NOISE = 63  # how far a value of a mask may be from 0 and 255, as after JPEG; the masks of the data set have none
 # CelebA's partition, by the number of the original file.
 SPLITS = {'train': range(1, 162771), 'val': range(162771, 182638), 'test': range(182638, 202600)}
 
@@ -79,10 +82,10 @@ def convert_celebamask(source: str | os.PathLike, target: str | os.PathLike) -> 
         The number of images of each split.
 
     Raises:
-        InputError: ``target`` exists or cannot be written; a folder or the mapping is missing, or the mapping lacks an
-            image; an image has no mask; a mask is in the wrong folder or of an unknown part; a file cannot be read; a
-            mask has another size than the others of its image, or one that its image's is no multiple of. The message
-            names the file.
+        InputError: ``target`` exists or cannot be written; a folder or the mapping is missing; the mapping lacks an
+            image, has one twice, or a line of another form; an image has no mask; an image or a mask has a name that no
+            face gets; a file cannot be read; a mask has other values than 0 and 255, another size than the others of
+            its image, or one that its image's is no multiple of. The message names the file.
     """
     source, target = Path(source), Path(target)
     check_output(target, folder=True, fix='name another folder')
@@ -135,7 +138,12 @@ def draw_parts(image: Path, folder: Path, number: int) -> np.ndarray:
                 f'{path}: the mask is {mask.width}x{mask.height} and {first} {columns}x{rows} (width x height); '
                 'download the masks again'
             )
-        label[np.asarray(mask) > 127] = index
+        pixels = np.asarray(mask)
+        if (pixels.max() > 0 and pixels.max() < 255 - NOISE) or ((pixels > NOISE) & (pixels < 255 - NOISE)).any():
+            values = np.unique(pixels)
+            shown = ', '.join(map(str, values[:5])) + (', …' if len(values) > 5 else '')
+            raise InputError(f'{path}: the mask has the values {shown}; give masks of 0 and 255, as in the data set')
+        label[pixels > 127] = index
     return label.repeat(factor, 0).repeat(factor, 1)
 
 
@@ -150,13 +158,8 @@ def _faces(source: Path) -> dict[int, str]:
             'CelebAMask-HQ-mask-anno and CelebA-HQ-to-CelebA-mapping.txt'
         )
     _require_parts(masks)
-    numbers = sorted(int(path.stem) for path in images.glob('*.jpg') if path.stem.isdecimal())
-    if not numbers:
-        raise InputError(f'{images}: the folder contains no image such as 0.jpg; give the images of the data set')
-    # Lines such as "0 119613 119614.jpg", below a header: number here, index and file in CelebA.
-    check_input(mapping)
-    rows = [line.split() for line in mapping.read_text(encoding='utf-8').splitlines()]
-    originals = {int(row[0]): int(Path(row[2]).stem) for row in rows if len(row) == 3 and row[0].isdecimal()}
+    numbers = _numbers(images)
+    originals = _originals(mapping)
     for number in numbers:
         if number not in originals:
             raise InputError(f'{images / f"{number}.jpg"}: {mapping} has no line for it; download that file again')
@@ -167,9 +170,45 @@ def _faces(source: Path) -> dict[int, str]:
     return {n: next(split for split, files in SPLITS.items() if originals[n] in files) for n in numbers}
 
 
+def _numbers(folder: Path) -> list[int]:
+    """The numbers of the images, in order. Images of another name are refused, as they would be left out."""
+    paths = _images(folder)
+    for path in paths:
+        if not re.fullmatch(r'(0|[1-9][0-9]*)\.jpg', path.relative_to(folder).as_posix()):
+            raise InputError(f'{path} is no image of the data set, and would be left out; name it as {folder}/0.jpg')
+    if not paths:
+        raise InputError(f'{folder}: the folder contains no image such as 0.jpg; give the images of the data set')
+    return sorted(int(path.stem) for path in paths)
+
+
+def _originals(mapping: Path) -> dict[int, int]:
+    """The number of each face's file in CelebA."""
+    check_input(mapping)
+    lines = mapping.read_bytes().decode('utf-8', 'replace').splitlines()
+    originals: dict[int, int] = {}
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or (number == 1 and words == ['idx', 'orig_idx', 'orig_file']):
+            continue
+        row = re.fullmatch(r'([0-9]+) [0-9]+ ([0-9]+)\.jpg', ' '.join(words))
+        if not row:
+            raise InputError(f'{mapping}: line {number} is not as "0 119613 119614.jpg"; download that file again')
+        face, original = map(int, row.groups())
+        if face in originals:
+            raise InputError(f'{mapping}: line {number} has face {face} again; download that file again')
+        originals[face] = original
+    return originals
+
+
+def _images(folder: Path) -> list[Path]:
+    """What has the name of an image in the folder and those below, but for hidden files."""
+    paths = sorted(folder.rglob('[!.]*'))
+    return [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+
+
 def _require_parts(folder: Path) -> None:
     """Refuse masks that no face would get."""
-    for path in sorted(folder.rglob('[!.]*.png')):
+    for path in _images(folder):
         number, _, part = path.stem.partition('_')
         place = number.isdecimal() and f'{int(number) // FOLDER_SIZE}/{int(number):05d}_{part}.png'
         if part not in PARTS or path.relative_to(folder).as_posix() != place:

@@ -38,6 +38,8 @@ def kind_of_video(start: bytes) -> str:
         return 'Matroska'
     if start[:16] == ASF:
         return 'ASF'
+    if start[:3] == b'FLV':
+        return 'FLV'
     if start[:4] == b'\0\0\1\xba':
         return 'MPEG'
     if len(start) > PACKET and start[::PACKET].strip(b'G') == b'':

@@ -21,9 +21,12 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
 from mmseg_bisenet.photographs import FORMATS, fault, is_whole_png
+from mmseg_bisenet.pixels import SUFFIXES
+from mmseg_bisenet.predict import video
 from mmseg_bisenet.predict.containers import START, kind_of_video
 from mmseg_bisenet.sizes import MEGAPIXELS, check_size
 
+SEVERAL = 'label it with Predictor.stream, or with mmseg-bisenet predict'
 SIXTEEN = ('I;16', 'I;16L', 'I;16B', 'I;16N')  # modes of Pillow with 16 bits
 
 
@@ -59,6 +62,8 @@ def read_image(path: str | Path) -> np.ndarray:
         InputError: the file is missing, damaged, too large, animated, or no image.
     """
     check_input(path)
+    if Path(path).is_dir():
+        raise InputError(f'{path} is a folder; {SEVERAL}')
     try:
         with open(path, 'rb') as file:
             return _decoded(file, path)
@@ -105,11 +110,20 @@ def _decoded(file: BinaryIO, name: str | Path) -> np.ndarray:
         if not start:
             raise InputError(f'{name} is empty; give a PNG or JPEG file') from error
         if kind := kind_of_video(start):
-            raise InputError(f'{name} is a video ({kind}) with the name of an image; rename it') from error
+            raise InputError(f'{name} is a video ({kind}){_fix(Path(name).suffix.lower())}') from error
         raise InputError(f'{name} is no image of a format that is read; give a PNG or JPEG file') from error
     except Exception as error:  # each format of Pillow raises its own
         reason = getattr(error, 'strerror', None) or str(error)
         raise InputError(f'{name} cannot be read ({reason}); replace the file') from error
+
+
+def _fix(suffix: str) -> str:
+    """What to do with a video whose name ends so."""
+    if suffix in video.SUFFIXES:
+        return f'; {SEVERAL}'
+    if suffix in SUFFIXES:
+        return ' with the name of an image; rename it'
+    return f', whose name ends in none of {" ".join(sorted(video.SUFFIXES))}; rename it, or save it as one of these'
 
 
 def to_bgr(image: Image.Image, name: str | Path = 'the image') -> np.ndarray:

@@ -45,15 +45,12 @@ class Result:
         """Raises:
         InputError: a field is of another type, shape or size, or a label has no class.
         """
-        image, labels, palette = self.image, self.labels, self.palette
+        image, palette = self.image, self.palette
         if not _is_bytes(image, 3) or image.shape[2] != 3:
             raise InputError(f'image={_described(image)}: give an array (H, W, 3) of uint8')
-        if not _is_bytes(labels, 2) or labels.shape != image.shape[:2]:
-            raise InputError(f'labels={_described(labels)}: give an array (H, W) of uint8, of the size of the image')
         if not isinstance(self.classes, list | tuple) or not all(isinstance(name, str) for name in self.classes):
             raise InputError(f'classes={_described(self.classes)}: give the names of the classes')
-        if labels.max() >= len(self.classes):
-            raise InputError(f'labels have class {labels.max()}, and there are {len(self.classes)}; name them all')
+        self._check_labels()
         if not isinstance(palette, list | tuple | np.ndarray) or len(palette) != len(self.classes):
             raise InputError(f'palette={_described(palette)}: give three numbers for each class')
         if fault := fault_of_names(dict(classes=self.classes, palette=palette)):
@@ -68,13 +65,27 @@ class Result:
             require_paths(path=self.path)
             self.path = Path(self.path).absolute()  # a relative path is another file once the current folder changes
 
+    def _check_labels(self) -> None:
+        """Labels may be edited, so what is made of them checks them again.
+
+        Raises:
+            InputError: they are of another type, shape or size, or a label has no class.
+        """
+        labels = self.labels
+        if not _is_bytes(labels, 2) or labels.shape != self.image.shape[:2]:
+            raise InputError(f'labels={_described(labels)}: give an array (H, W) of uint8, of the size of the image')
+        if labels.max() >= len(self.classes):
+            raise InputError(f'labels have class {labels.max()}, and there are {len(self.classes)}; name them all')
+
     def share(self) -> dict[str, float]:
         """The share of the pixels of each class, 0 to 1; together they are 1."""
+        self._check_labels()
         counts = cv2.calcHist([self.labels], [0], None, [256], [0, 256]).ravel()
         return {name: float(count) / self.labels.size for name, count in zip(self.classes, counts, strict=False)}
 
     def mask(self) -> np.ndarray:
         """The colours of the classes, (H, W, 3) uint8, BGR."""
+        self._check_labels()
         return paint(self.labels, [colour[::-1] for colour in self.palette])
 
     def overlay(self) -> np.ndarray:
@@ -87,6 +98,7 @@ class Result:
         A ring is (N, 2) int32, x and y of the centres of its corner pixels, which belong to the region.
         ``cv2.fillPoly`` of the rings gives the region back.
         """
+        self._check_labels()
         found = []
         for index in np.flatnonzero(np.bincount(self.labels.ravel(), minlength=256)):
             region = (self.labels == index).astype(np.uint8)
@@ -138,9 +150,10 @@ class Result:
         """The content of a file of that kind; ``picture`` if it is drawn already.
 
         Raises:
-            InputError: another kind or ending.
+            InputError: another kind or ending, or labels that cannot be.
         """
         _require_kind(kind)
+        self._check_labels()
         if not isinstance(suffix, str) or suffix.lower() not in KINDS[kind]:
             raise InputError(f'suffix {short(repr(suffix))} is not known; choose one of {", ".join(KINDS[kind])}')
         if kind == 'geojson':

@@ -10,6 +10,7 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -59,14 +60,20 @@ class Source:
         path: of a file, else None.
         moving: whether it has frames over time.
         live: whether frames come at their own pace, so that the newest counts.
+        pixel_aspect: width of a pixel by its height, known once reading has begun.
     """
 
     path: Path | None = None
     moving = True
     live = False
+    pixel_aspect = Fraction(1)
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    def __str__(self) -> str:
+        """As messages name it."""
+        return str(self.path or self.name)
 
     def count(self) -> int | None:
         """The number of frames, if it is known before they are read."""
@@ -117,6 +124,7 @@ class VideoFile(Source):
         return video.frame_count(self.path)
 
     def images(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        self.pixel_aspect = video.pixel_aspect(self.path)
         return video.video_frames(self.path)
 
 
@@ -129,6 +137,9 @@ class Stream(Source):
         scheme, colon, rest = url.partition(':')
         self.url = scheme.lower() + colon + rest  # as FFmpeg takes it
 
+    def __str__(self) -> str:
+        return video.masked(self.url)
+
     @cached_property
     def _container(self) -> Any:
         return video.connect(self.url)
@@ -138,6 +149,7 @@ class Stream(Source):
         return self._container.duration is None
 
     def images(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        self.pixel_aspect = video.shape_of_pixels(self._container)
         return video.stream_frames(self.url, self._container, self.live)
 
 
@@ -175,8 +187,12 @@ def find_sources(texts: Sequence[str | Path | int], but: Path | None = None) -> 
             source.name += source.path.suffix
     again = [name for name, number in Counter(source.name for source in sources).items() if number > 1]
     if again:
-        first, second = [source.path or source.name for source in sources if source.name == again[0]][:2]
-        raise InputError(f'{first} and {second} have the same name; give the folder above them, or one at a time')
+        first, second = [source for source in sources if source.name == again[0]][:2]
+        if first.path and second.path:
+            raise InputError(f'{first} and {second} have the same name; give the folder above them, or one at a time')
+        raise InputError(
+            f'outputs of {first} and {second} would have the same name; give one at a time, each with its own --output'
+        )
     return sources
 
 
@@ -191,6 +207,7 @@ def _single(text: str, but: Path | None) -> list[Source]:
     if not text:
         raise InputError('a source is empty; give an image, a folder, a video, a camera or a stream')
     if URL.match(text):
+        video.check_port(text)
         return [Stream(text)]
     check_input(path)
     if path.is_dir():

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mmseg_bisenet.sizes import check_size
 
 SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv'}
 RECONNECTS = 5  # attempts in a row, with waits of 1, 2, 4, 8 and 16 seconds
+LAST_PORT = 65535
 TIMEOUT = 10.0  # seconds to connect, and to wait for data
 FIXED = 2**16  # 1 in a display matrix
 FPS = 25  # of a video that states no frame rate
@@ -32,6 +34,15 @@ Timed = tuple[np.ndarray, float]
 def masked(url: str) -> str:
     """The address without its password, for messages."""
     return re.sub('://([^/:]*):[^/]*@', r'://\1:***@', url)
+
+
+def check_port(url: str) -> None:
+    """Raises:
+    InputError: it has a port that no address has.
+    """
+    port = re.match(r'\w+://([^/?]*@)?(\[[^]/]*\]|[^:/?]*):(\d+)(?![^/?])', url)
+    if port and int(port[3]) > LAST_PORT:
+        raise InputError(f'{masked(url)} has port {port[3]}; give one of at most {LAST_PORT}')
 
 
 def require_av() -> Any:
@@ -76,6 +87,26 @@ def frame_count(path: Path) -> int | None:
             return container.streams.video[0].frames or None
     except (InputError, require_av().FFmpegError, OSError, IndexError):
         return None
+
+
+def pixel_aspect(path: Path) -> Fraction:
+    """Width of a pixel by its height, of upright frames; 1 if the file does not say, or cannot be read."""
+    try:
+        with opened(path) as container:
+            aspect = shape_of_pixels(container)
+            if aspect != 1:
+                frame = next(container.decode(video=0))
+                rows = len(_upright(np.zeros((1, 2, 3), np.uint8), frame, str(path)))
+                return aspect if rows == 1 else 1 / aspect  # turned by a quarter
+    except (InputError, require_av().FFmpegError, OSError, StopIteration):
+        pass
+    return Fraction(1)
+
+
+def shape_of_pixels(container: Any) -> Fraction:
+    """Width of a pixel by its height, as the first video of an open file or stream says."""
+    videos = container.streams.video
+    return Fraction(getattr(videos[0], 'sample_aspect_ratio', None) or 1) if videos else Fraction(1)
 
 
 @contextmanager
@@ -226,4 +257,6 @@ def _upright(image: np.ndarray, frame: Any, name: str) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, require_av().error.ExitError):  # PyAV's own clock ends the call
+        return f'no answer within {TIMEOUT:.0f} s'
     return str(getattr(error, 'strerror', None) or error or type(error).__name__)

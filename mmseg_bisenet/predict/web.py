@@ -236,8 +236,17 @@ def launch(page: gr.Blocks, host: str, port: int) -> None:
     """Serve the page in threads of its own.
 
     Raises:
-        OSError: the port is in use.
+        InputError: the port is in use, or the server does not start within Gradio's 5 s.
     """
+    try:
+        _launch(page, host, port)
+    except OSError as error:
+        raise InputError(
+            f'{host}:{port}: the page did not start; another program took the port, or the machine is busy: try again'
+        ) from error
+
+
+def _launch(page: gr.Blocks, host: str, port: int) -> None:
     page.launch(
         server_name=host,
         server_port=port,
@@ -246,6 +255,7 @@ def launch(page: gr.Blocks, host: str, port: int) -> None:
         inline=False,
         inbrowser=False,
         share=False,
+        _frontend=False,  # Gradio would ask for the page once, and end if a busy machine takes 3 s to answer
         ssr_mode=False,
         pwa=False,
         mcp_server=False,

@@ -111,7 +111,11 @@ def test_face_files_under_other_configs(tmp_path):
         (STREETS, 'out.pth', r'does not fit: \d+ missing: backbone\.spatial_path\.'),
         (STREETS, 'in.pth', r'does not fit: \d+ missing: .* unexpected: cp\.resnet'),
         (FACES, 'in.pth', r'does not fit: \d+ missing: '),
-        (FACES, 'out.pth', 'give `num_classes` to keep the rest'),
+        (
+            FACES,
+            'out.pth',
+            r'; name the config that it was trained with \(get_model with num_classes starts',
+        ),
     ):
         with pytest.raises(InputError, match=problem) as caught:
             get_model(config, pretrained=tmp_path / file)

@@ -6,6 +6,7 @@ import torch
 import mmseg_bisenet
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.deploy.metadata import read_metadata
+from mmseg_bisenet.errors import InputError
 
 CONFIG = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 
@@ -77,3 +78,12 @@ def test_too_few_images_of_the_data_set(checkpoint, drawn, tmp_path, capsys, mon
     assert 'int8: 3 images to calibrate with' in capsys.readouterr().err  # the same ones
     assert call(checkpoint, '--precision', 'int8', '--output', tmp_path, *both, 'train') == 2
     assert 'int8: 9 images to calibrate with' in capsys.readouterr().err
+
+
+def test_an_exported_file_is_no_config(tmp_path, capsys):
+    (tmp_path / 'n.onnx').touch()
+    reason = 'is a file, but no config, whose name ends in .py; an exported file is read by Predictor, by'
+    assert main(['export', str(tmp_path / 'n.onnx'), '--shape', '96', '128']) == 2
+    assert capsys.readouterr().err.startswith(f'mmseg-bisenet: error: {tmp_path}/n.onnx {reason}')
+    with pytest.raises(InputError, match=f'^model {tmp_path}/n.onnx {reason}'):
+        mmseg_bisenet.get_model(str(tmp_path / 'n.onnx'))

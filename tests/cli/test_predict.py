@@ -113,6 +113,28 @@ def test_what_is_checked_before_the_model_is_built(here, monkeypatch, capsys, ar
     assert written('.') == before and (here / 'old/a_labels.png').read_text() == 'mine'
 
 
+@pytest.mark.parametrize('more', [[], ['--overwrite']])
+def test_a_folder_beside_a_video_of_its_name(here, small_onnx, capsys, more):
+    (here / 'in/v').mkdir()
+    cv2.imwrite('in/v/000001.png', picture(64, 128, 3))
+    assert main(['predict', 'in', '--model', str(small_onnx), '--save', 'labels', *more]) == 2
+    assert capsys.readouterr().err == (
+        'mmseg-bisenet: error: outputs of in/v/000001.png would lie in predicted/v, which belongs to in/v.mp4; give '
+        'one at a time, each with its own --output\n'
+    )
+    assert not (here / 'predicted').exists()
+    assert main(['predict', 'in', '--model', str(small_onnx), *more]) == 0  # a video gives no folder
+    assert 'v/000001_labels.png' in written('predicted') and 'v.mp4' in written('predicted')
+
+
+def test_a_current_folder_that_was_removed(here, small_onnx, capsys):
+    (here / 'gone').mkdir()
+    os.chdir(here / 'gone')
+    (here / 'gone').rmdir()
+    assert main(['predict', str(here / 'in/a.png'), '--model', str(small_onnx)]) == 2
+    assert capsys.readouterr().err == 'mmseg-bisenet: error: the current folder was removed; change to another one\n'
+
+
 def test_a_second_run_replaces_only_when_told(here, small_onnx, capsys):
     command = ['predict', 'in/a.png', '--model', str(small_onnx), '--save', 'labels']
     assert [main(command), main(command), main([*command, '--overwrite'])] == [0, 2, 0]

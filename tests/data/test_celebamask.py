@@ -193,7 +193,7 @@ def test_a_face_without_masks_is_named(source, tmp_path):
     assert line.endswith('02001_skin.png; add its masks')
 
 
-@pytest.mark.parametrize('name', ['0/00001_ear_l.png', '1/00001_hat.png', '0/1_hat.png', 'hat.png'])
+@pytest.mark.parametrize('name', ['0/00001_ear_l.png', '1/00001_hat.png', '0/1_hat.png', 'hat.png', '0/00001_hat.jpg'])
 def test_a_mask_of_an_unknown_part_or_place_is_named(source, tmp_path, name):
     folder = source / 'CelebAMask-HQ-mask-anno'
     (folder / '0' / '00001_skin.png').rename(folder / name)
@@ -218,6 +218,54 @@ def test_a_mask_of_another_size_is_named(source, tmp_path):
 def test_an_image_of_another_size_is_named(source, tmp_path):
     Image.new('RGB', (100, 128)).save(source / 'CelebA-HQ-img' / '1.jpg')
     assert '00001_skin.png: the mask is 64x64 and the image 100x128 (width x height)' in refused(source, tmp_path / 'o')
+
+
+@pytest.mark.parametrize('noise', [0, 60])
+def test_a_mask_with_noise_is_drawn(source, tmp_path, noise):
+    path = source / 'CelebAMask-HQ-mask-anno' / '0' / '00001_nose.png'
+    mask = np.asarray(Image.open(path).convert('L')).astype(int)
+    drawn = np.abs(mask - np.random.RandomState(0).randint(0, noise + 1, mask.shape)).astype(np.uint8)
+    Image.fromarray(drawn).save(path)
+    convert_celebamask(source, tmp_path / 'out')
+    label = np.asarray(Image.open(tmp_path / 'out/labels/val/1.png'))
+    np.testing.assert_array_equal(label[::2, ::2] == CLASSES.index('nose'), mask > 0)
+
+
+@pytest.mark.parametrize(
+    'values, shown', [((0, 1), '0, 1'), ((0, 127), '0, 127'), ((0, 128, 255), '0, 128, 255'), ((1,), '1'),
+                      (range(0, 60, 9), '0, 9, 18, 27, 36, …')]
+)  # fmt: skip
+def test_a_mask_of_other_values_is_named(source, tmp_path, values, shown):
+    path = source / 'CelebAMask-HQ-mask-anno' / '0' / '00001_hat.png'
+    Image.fromarray(np.resize(np.array(values, np.uint8), (SIDE, SIDE))).save(path)
+    expected = f'{path}: the mask has the values {shown}; give masks of 0 and 255, as in the data set'
+    assert refused(source, tmp_path / 'out') == expected
+
+
+@pytest.mark.parametrize('name', ['00.jpg', 'face.jpg', '3.png', '3.JPG', 'more/3.jpg', '\u0663.jpg'])
+def test_an_image_of_another_name_is_named(source, tmp_path, name):
+    images = source / 'CelebA-HQ-img'
+    (images / 'more').mkdir()
+    (images / '.hidden.jpg').touch()
+    (images / name).write_bytes((images / '0.jpg').read_bytes())
+    expected = f'{images / name} is no image of the data set, and would be left out; name it as {images}/0.jpg'
+    assert refused(source, tmp_path / 'out') == expected
+
+
+@pytest.mark.parametrize(
+    'line', ['garbage', '7 8', 'x 8 000009.jpg', '7 8 nine.jpg', '7 8 000009.jpg more', '7 8 000009.png', '\ufffd']
+)
+def test_a_line_of_the_mapping_of_another_form_is_named(source, tmp_path, line):
+    mapping = source / 'CelebA-HQ-to-CelebA-mapping.txt'
+    mapping.write_bytes(mapping.read_bytes() + b'\n\n' + line.encode().replace(b'\xef\xbf\xbd', b'\xff'))
+    expected = f'{mapping}: line 7 is not as "0 119613 119614.jpg"; download that file again'
+    assert refused(source, tmp_path / 'out') == expected
+
+
+def test_a_face_that_the_mapping_has_twice_is_named(source, tmp_path):
+    mapping = source / 'CelebA-HQ-to-CelebA-mapping.txt'
+    mapping.write_text(mapping.read_text() + '\n0 182638 182638.jpg')
+    assert refused(source, tmp_path / 'out') == f'{mapping}: line 6 has face 0 again; download that file again'
 
 
 def test_faces_without_an_image_are_counted(source, tmp_path, capsys):

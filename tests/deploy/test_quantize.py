@@ -220,7 +220,7 @@ def test_ranges_are_saved_and_loaded_without_images(in_int8, segmentor, streets,
     older = {name: value for name, value in found.largest.items() if name != 'relu_7'}
     other = tmp_path / 'older.json'
     ranges.Ranges(older, found.weights).save(other)
-    with pytest.raises(InputError, match=r'older.json is of another version .* the range of relu_7 is missing'):
+    with pytest.raises(InputError, match=r'older.json is not for shape .*: the range of relu_7 is missing'):
         load(segmentor, **INT8, calibration=other)
     with pytest.raises(InputError, match=r'runtime openvino in int8 takes no file of ranges; take compile'):
         load(segmentor, None, 'openvino', 'int8', SHAPE, calibration=path)
@@ -274,7 +274,7 @@ def test_ranges_of_other_layers_or_of_a_pipe(in_int8, segmentor, tmp_path):
     less = dict(list(found.largest.items())[1:])
     for number, largest in enumerate((more, less)):
         ranges.Ranges(largest, found.weights).save(tmp_path / f'{number}.json')
-        with pytest.raises(InputError, match=r'json is of another version .* the range of .* is missing'):
+        with pytest.raises(InputError, match=r'json is not for shape .*: the range of .* is missing'):
             load(segmentor, **INT8, calibration=tmp_path / f'{number}.json')
     os.mkfifo(tmp_path / 'pipe.json')
     with pytest.raises(InputError, match=r'pipe.json is a pipe or a device; save what it gives to a file'):

@@ -12,7 +12,8 @@ import pytest
 from docs.pages import ALL_PAGES, PAGES, ROOT, anchors, blocks, commands, links, prose, spans
 from mmengine.config import Config
 
-from mmseg_bisenet import cli, model_index
+from mmseg_bisenet import cli, model_index, pixels
+from mmseg_bisenet.predict import video
 
 LENGTHS = {'README.md': 120, 'docs/performance.md': 150}  # lines
 # Programs of others. Their arguments are not checked.
@@ -242,6 +243,13 @@ def table(page: str, header: str) -> list[list[str]]:
     text = (ROOT / page).read_text()
     lines = text[text.index(f'| {header} |') :].split('\n\n')[0].splitlines()[2:]
     return [[cell.strip(' `') for cell in line.strip('|').split('|')] for line in lines]
+
+
+def test_the_endings_that_predict_reads_are_listed():
+    page = ' '.join((ROOT / 'docs/predict.md').read_text().split())
+    (text,) = re.findall(r'in upper case too: images (.*?), videos (.*?)\. Others', page)
+    listed = [set(re.findall(r'`(\.\w+)`', part)) for part in text]
+    assert listed == [pixels.SUFFIXES, video.SUFFIXES]
 
 
 def test_speed_of_the_first_page_is_that_of_the_results():

@@ -27,8 +27,10 @@ from browser import Browser
 from PIL import Image
 from predict.media import greys, write_video
 
+from mmseg_bisenet.cli.web import draw_streets
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes import draw_scene
-from mmseg_bisenet.predict import Predictor, Result
+from mmseg_bisenet.predict import Predictor, Result, web
 from mmseg_bisenet.predict.pipeline import Report
 from mmseg_bisenet.predict.web import FRAMES, UPLOAD, legend
 
@@ -304,6 +306,19 @@ def test_only_what_is_offered_runs(browser, page, street):
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_too_busy_for_a_check_of_gradio(monkeypatch, tmp_path):
+    monkeypatch.setattr('gradio.networking.url_ok', lambda url: False)
+    streets, port = draw_streets(tmp_path), free_port()
+    page, other = (web.build({'street.onnx': lambda: None}, streets, tmp_path) for _ in range(2))
+    try:
+        web.launch(page, '127.0.0.1', port)
+        assert urllib.request.urlopen(f'http://127.0.0.1:{port}/gradio_api/info').status == 200
+        with pytest.raises(InputError, match=rf'^127.0.0.1:{port}: the page did not start; another program took the'):
+            web.launch(other, '127.0.0.1', port)
+    finally:
+        page.close()
 
 
 def test_a_port_in_use(page, file):

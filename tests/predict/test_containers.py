@@ -92,6 +92,20 @@ def test_a_video_with_the_name_of_an_image(tmp_path, name):
         read_image(tmp_path / 'a.jpg')
 
 
+def test_a_video_that_is_given_as_an_image(tmp_path):
+    write_video(tmp_path / 'b.mp4', greys(2))
+    with pytest.raises(InputError) as caught:
+        read_image(tmp_path / 'b.mp4')
+    fix = 'label it with Predictor.stream, or with mmseg-bisenet predict'
+    assert str(caught.value) == f'{tmp_path}/b.mp4 is a video (MP4); {fix}'
+    (tmp_path / 'a.flv').write_bytes(b'FLV\x01\x05\0\0\0\t' + b'\0' * 100)
+    with pytest.raises(InputError) as caught:
+        read_image(tmp_path / 'a.flv')
+    known = '.avi .m4v .mkv .mov .mp4 .mpeg .mpg .ts .webm .wmv'
+    fix = f'whose name ends in none of {known}; rename it, or save it as one of these'
+    assert str(caught.value) == f'{tmp_path}/a.flv is a video (FLV), {fix}'
+
+
 def test_a_text_with_the_name_of_a_video(tmp_path):
     (tmp_path / 'a.mp4').write_text('words')
     with pytest.raises(InputError, match=r'a\.mp4 cannot be read as a video \(Invalid data'):

@@ -110,7 +110,7 @@ def test_what_cannot_be_read(tmp_path):
     assert refusal(tmp_path / 'empty.png').startswith(' is empty; give')
     (tmp_path / 'text.png').write_text('words')
     assert refusal(tmp_path / 'text.png').startswith(' is no image of a format that is read; give')
-    assert refusal(tmp_path).startswith(' cannot be read (Is a directory)')
+    assert refusal(tmp_path) == ' is a folder; label it with Predictor.stream, or with mmseg-bisenet predict'
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

@@ -345,5 +345,5 @@ def test_a_tensor_with_the_negative_bit(predictor):
 
 def test_a_file_that_is_no_model(small_onnx, tmp_path):
     (tmp_path / 'U.ONNX').write_bytes(small_onnx.read_bytes())
-    with pytest.raises(InputError, match=r'U\.ONNX is a file, but its name ends neither in \.py, as those of configs'):
+    with pytest.raises(InputError, match=r'U\.ONNX is a file, but no config, whose name ends in \.py; an exported'):
         Predictor(tmp_path / 'U.ONNX')

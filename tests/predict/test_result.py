@@ -111,6 +111,26 @@ def test_fields_that_cannot_be(result, fields, reason):
         replace(result, **fields)
 
 
+@pytest.mark.parametrize(
+    'labels, reason',
+    [
+        (np.full((8, 12), 3, np.uint8), '^labels have class 3, and there are 3; name them all'),
+        (np.zeros((8, 11), np.uint8), r'^labels=uint8 \(8, 11\): give an array \(H, W\) of uint8, of the size of'),
+        (np.zeros((8, 12)), r'^labels=float64 \(8, 12\): give'),
+    ],
+)
+def test_labels_that_were_edited(result, tmp_path, labels, reason):
+    result = replace(result, image=np.zeros((8, 12, 3), np.uint8), labels=np.zeros((8, 12), np.uint8))
+    result.labels = labels
+    for method in (result.share, result.mask, result.overlay, result.polygons, result.geojson):
+        with pytest.raises(InputError, match=reason):
+            method()
+    for kind, suffix in dict(overlay='jpg', mask='png', labels='png', geojson='geojson').items():
+        with pytest.raises(InputError, match=reason):
+            result.save(tmp_path / f'a.{suffix}', kind)
+    assert not list(tmp_path.iterdir())
+
+
 def test_its_image_stays_whatever_the_current_folder_is(result, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'street.png').write_text('mine')

@@ -2,7 +2,9 @@
 
 import json
 import os
-from types import SimpleNamespace
+from contextlib import nullcontext
+from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
@@ -15,9 +17,10 @@ from pycocotools.coco import COCO
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict import Result
-from mmseg_bisenet.predict.sinks import SINKS, Folder, Window
+from mmseg_bisenet.predict.sinks import SINKS, Folder, Window, check_outputs
+from mmseg_bisenet.predict.sources import ImageFile, VideoFile
 
-STILL, MOVING = SimpleNamespace(name='a', moving=False, path=None), SimpleNamespace(name='v', moving=True, path=None)
+STILL, MOVING = ImageFile(Path('a.png'), 'a'), VideoFile(Path('v.avi'), 'v')
 
 
 def result(name: str = 'a', height: int = 32, width: int = 48, seed: int = 0, time: float | None = None) -> Result:
@@ -69,8 +72,38 @@ def test_a_video_that_a_browser_plays(folder, size):
     assert os.listdir(folder.path) == ['v.mp4']
 
 
+def test_pixels_that_are_not_square_stay_so(folder):
+    source = VideoFile(Path('v.avi'), 'v')
+    source.pixel_aspect = Fraction(4, 3)
+    write('video', folder, result('v/000001', time=0.0), source=source)
+    with av.open(str(folder.path / 'v.mp4')) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
+@pytest.mark.parametrize(
+    'kinds, files, line',
+    [
+        (['labels'], ['drive/000001.png', 'drive.mp4'], 'outputs of drive/000001.png would lie in out/drive, which '
+         'belongs to drive.mp4; give one at a time, each with its own --output'),
+        (['mask', 'video'], ['drive.mp4', 'drive/more/a.mp4'], 'outputs of drive/more/a.mp4 would lie in out/drive, '),
+        (['overlay', 'video'], ['b.mp4/a.png', 'b.mov'], 'outputs of b.mp4/a.png would lie in out/b.mp4, which '),
+        (['video', 'json'], ['drive/a.mp4', 'drive.mp4'], ''),
+        (['labels', 'json', 'coco'], ['drives/000001.png', 'drive.mp4', 'a.png', 'b.png'], ''),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_sources_whose_outputs_clash(tmp_path, monkeypatch, kinds, files, line, overwrite):
+    monkeypatch.chdir(tmp_path)
+    named = [(Path(name), str(Path(name).with_suffix(''))) for name in files]
+    sources = [ImageFile(*one) if one[0].suffix == '.png' else VideoFile(*one) for one in named]
+    folder = Folder(Path('out'), overwrite, [])
+    sinks = [SINKS[kind](folder) for kind in kinds]
+    with pytest.raises(InputError, match=f'^{line}') if line else nullcontext():
+        check_outputs(folder, sinks, sources)
+
+
 def test_a_file_for_each_video(folder):
-    other = SimpleNamespace(name=os.fsdecode(b'a:\xdf'), moving=True, path=None)
+    other = VideoFile(Path('other.avi'), os.fsdecode(b'a:\xdf'))
     with SINKS['video'](folder) as sink:
         for source in (MOVING, MOVING, other):
             one = result(time=0.0)

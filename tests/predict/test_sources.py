@@ -1,8 +1,10 @@
 """What a text names, and the frames of videos, streams and cameras."""
 
 import os
+import socket
 import struct
 import wave
+from fractions import Fraction
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -105,6 +107,13 @@ def test_files_of_one_stem_keep_their_suffix(here):
     [
         (['in/b.png', 'in/b.png'], 'in/b.png and in/b.png have the same name; give the folder above them'),
         (['in/deep/a.jpg', 'in/deep'], 'have the same name'),
+        (
+            ['http://me:word@h/v.mp4', 'http://h/v.mp4?x=1'],
+            r'^outputs of http://me:\*\*\*@h/v.mp4 and http://h/v.mp4\?x=1 would have the same name; give one at a ',
+        ),
+        (['0', '0'], '^outputs of camera0 and camera0 would have the same name; give one at a time, each with its own'),
+        (['udp://127.0.0.1:99999'], '^udp://127.0.0.1:99999 has port 99999; give one of at most 65535'),
+        (['rtsp://me:word@[::1]:65536/a'], r'^rtsp://me:\*\*\*@\[::1\]:65536/a has port 65536; give one'),
         (['none/*.png'], r'glob none/\*.png has no image and no video \(.* .jpg .*\); give another'),
         (['empty'], 'folder empty has no image and no video'),
         (['in/notes.txt'], 'list in/notes.txt is empty; write a path on each line'),
@@ -123,6 +132,11 @@ def test_what_names_no_source(here, texts, reason):
     (here / 'binary.txt').write_bytes(b'\x7fELF\x02\0\0in/b.png')
     with pytest.raises(InputError, match=reason):
         find_sources(texts)
+
+
+@pytest.mark.parametrize('url', ['rtsp://me:99999@host:554/a', 'http://host:65535?a=:99999', 'http://host/a:99999'])
+def test_ports_that_can_be(url):
+    assert str(*find_sources([url])) == video.masked(url)
 
 
 # -- videos ------------------------------------------------------------------------------------------------------------
@@ -194,6 +208,14 @@ def test_the_display_matrix_turns_and_mirrors(tmp_path, matrix, seen):
         assert frame.image.flags.c_contiguous
     else:
         assert refusal(source) == f'{path} is turned by no multiple of 90 degrees; turn its frames, and save it again'
+
+
+@pytest.mark.parametrize('angle, aspect', [(0, Fraction(4, 3)), (90, Fraction(3, 4)), (180, Fraction(4, 3))])
+def test_the_shape_of_pixels(tmp_path, angle, aspect):
+    (source,) = find_sources([write_video(tmp_path / 'v.mp4', greys(2), pixel_aspect=Fraction(4, 3), angle=angle)])
+    assert len(list(source.frames())) == 2 and source.pixel_aspect == aspect
+    square = VideoFile(write_video(tmp_path / 'square.mp4', greys(2)), 'square')
+    assert len(list(square.frames())) == 2 and square.pixel_aspect == 1
 
 
 def test_what_is_no_video(tmp_path):
@@ -386,6 +408,15 @@ def test_a_live_stream_of_one_frame_is_not_opened_for_ever(tmp_path, monkeypatch
 )
 def test_a_password_is_masked(url, expected):
     assert video.masked(url) == expected
+
+
+def test_a_server_that_does_not_answer(monkeypatch):
+    monkeypatch.setattr(video, 'TIMEOUT', 1.0)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        url = f'http://127.0.0.1:{server.getsockname()[1]}/v.mp4'
+        with pytest.raises(InputError) as caught:
+            video.connect(url)
+    assert str(caught.value) == f'stream {url} cannot be opened (no answer within 1 s); check the address'
 
 
 def test_a_password_is_not_in_an_error():

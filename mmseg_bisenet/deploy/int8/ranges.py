@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmseg_bisenet.deploy.int8.steps import Plan
+from mmseg_bisenet.deploy.int8.steps import Plan, shape_of
 from mmseg_bisenet.errors import InputError, require_paths
 from mmseg_bisenet.files import check_input, write_text
 from mmseg_bisenet.models.inference.fold import CONSTANT
@@ -70,7 +70,8 @@ class Ranges:
         """These, if they are of that plan's network.
 
         Raises:
-            InputError: they were measured on other weights, or by a version that stored other values in bytes.
+            InputError: they were measured on other weights, or where other values are stored in bytes: by another
+            version, or at a shape whose maps shrink to a pixel.
         """
         if self.weights != checksum(plan):
             raise InputError(
@@ -78,9 +79,10 @@ class Ranges:
                 'ranges again'
             )
         if others := {node.name for node in plan.stored} ^ set(self.largest):
+            size = 'x'.join(map(str, shape_of(plan.image)[2:]))
             raise InputError(
-                f'calibration file {path} is of another version of mmseg_bisenet: the range of {min(others)} is '
-                'missing or superfluous; calibrate with images, and save the ranges again'
+                f'calibration file {path} is not for shape {size}, or is of another version: the range of '
+                f'{min(others)} is missing or superfluous; calibrate with images of {size}, and save the ranges again'
             )
         return self
 

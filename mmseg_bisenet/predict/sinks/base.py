@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmseg_bisenet.errors import InputError
@@ -44,6 +44,31 @@ class Folder:
         return replacing(self.file(name), self.overwrite)
 
 
+def check_outputs(folder: Folder, sinks: 'Iterable[Sink]', sources: Sequence[Source]) -> None:
+    """Refuse, before the work, what may not be written, and what two sources would write to one place.
+
+    A folder of frames belongs to its video, stream or camera alone: what its files are called depends on its length.
+
+    Raises:
+        InputError: it names the output, or both sources.
+    """
+    places = []
+    for sink in sinks:
+        taken = [source for source in sources if sink.takes(source)]
+        for name in sink.names(taken):
+            folder.file(name)
+        places += [(place, source) for source in taken if (place := sink.place(source))]
+    writers = dict(places)
+    for name, source in places:
+        for place in (name, *map(str, PurePosixPath(name).parents)):
+            other = writers.get(place, source)
+            if other is not source:
+                raise InputError(
+                    f'outputs of {source} would lie in {folder.path / place}, which belongs to {other}; give one at a '
+                    'time, each with its own --output'
+                )
+
+
 class Sink:
     """Takes results in their order. As a context manager it ends what it writes, or removes it after an error.
 
@@ -71,6 +96,10 @@ class Sink:
     def names(self, sources: Sequence[Source]) -> list[str]:
         """Files that it will write for sources that it takes, as far as they are known."""
         raise NotImplementedError
+
+    def place(self, source: Source) -> str:
+        """The file, or the folder of frames, that it writes for this source alone; '' if there is none."""
+        return ''
 
     def write(self, result: Result, source: Source, picture: Any) -> None:
         """Raises:

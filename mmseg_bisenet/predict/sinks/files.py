@@ -17,6 +17,9 @@ class Files(Sink):
     def names(self, sources: Sequence[Source]) -> list[str]:
         return [source.name + ('/000001' if source.moving else '') + self.ending for source in sources]
 
+    def place(self, source: Source) -> str:
+        return source.name if source.moving else source.name + self.ending
+
     def write(self, result: Result, source: Source, picture: Any) -> None:
         content = result.encoded(self.kind, f'.{self.ending.rpartition(".")[2]}', picture)
         with self.folder.replacing(result.name + self.ending) as partial:

@@ -24,6 +24,7 @@ class Video(Sink):
     """The overlay of each video, camera and stream, as H.264 in MP4 (yuv420p), with the times of the frames.
 
     An odd side is extended by one pixel, because yuv420p has none. A frame of another size than the first is resized.
+    Pixels that are not square stay so: the file says their shape, and players stretch them as those of the source.
     """
 
     draws, moving = 'overlay', True
@@ -34,17 +35,23 @@ class Video(Sink):
         self._source: Source | None = None
 
     def names(self, sources: Sequence[Source]) -> list[str]:
-        return [f'{source.name}.mp4' for source in sources]
+        return list(map(self.place, sources))
+
+    def place(self, source: Source) -> str:
+        return f'{source.name}.mp4'
 
     def write(self, result: Result, source: Source, picture: Any) -> None:
         if source is not self._source:
             self._open.close()
             self._source = source
-            self._add = self._open.enter_context(self._encoder(f'{source.name}.mp4', picture.shape[:2]))
+            encoder = self._encoder(self.place(source), picture.shape[:2], source.pixel_aspect)
+            self._add = self._open.enter_context(encoder)
         self._add(picture, result.time or 0)
 
     @contextmanager
-    def _encoder(self, name: str, size: tuple[int, ...]) -> Iterator[Callable[[np.ndarray, float], None]]:
+    def _encoder(
+        self, name: str, size: tuple[int, ...], aspect: Fraction
+    ) -> Iterator[Callable[[np.ndarray, float], None]]:
         """An open file: a function that adds a picture at a time in seconds."""
         bottom, right = (side % 2 for side in size)
         last = -1
@@ -65,6 +72,7 @@ class Video(Sink):
                 stream = container.add_stream('libx264', options=X264)
                 stream.height, stream.width = size[0] + bottom, size[1] + right
                 stream.pix_fmt, stream.codec_context.time_base = 'yuv420p', TICK
+                stream.codec_context.sample_aspect_ratio = aspect
                 stream.codec_context.colorspace = BT601  # players would take another for large videos
                 yield add
                 container.mux(stream.encode())
