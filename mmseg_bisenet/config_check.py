@@ -18,7 +18,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmseg_bisenet import config_rules
+from mmseg_bisenet import config_rules, pipeline_rules
 from mmseg_bisenet.config_errors import explained, frames, nodes
 from mmseg_bisenet.config_errors import short_line as _short
 from mmseg_bisenet.config_fields import (
@@ -100,6 +100,7 @@ def check(cfg: Config, *keys: str) -> None:
         _check_rules(cfg)
         _check_ignored(cfg)
         config_rules.check(cfg)
+        pipeline_rules.check(cfg)
 
 
 def unread(cfg: Config) -> list[str]:

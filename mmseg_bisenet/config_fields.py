@@ -142,6 +142,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'param_scheduler.#.begin': FROM_ZERO,
     'param_scheduler.#.start_factor': (_number(1e-30, 1), 'a number above 0, up to 1'),
     **{f'train_cfg.{key}': COUNT for key in ('max_iters', 'max_epochs', 'val_interval')},
+    'train_cfg.val_begin': FROM_ZERO,
     'val_cfg.type': (lambda value: value not in ('TestLoop', *TRAINING_LOOPS), 'ValLoop'),
     'test_cfg.type': (lambda value: value not in ('ValLoop', *TRAINING_LOOPS), 'TestLoop'),
     'train_cfg.type': (lambda value: value not in ('ValLoop', 'TestLoop'), 'IterBasedTrainLoop'),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATA_SAMPLERS, LOOPS, PARAM_SCHEDULERS, DefaultScope, Registry
+from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, PARAM_SCHEDULERS, DefaultScope, Registry
 
 from mmseg_bisenet.config_errors import dicts
 from mmseg_bisenet.errors import InputError
@@ -28,12 +28,15 @@ def check(cfg: Config) -> None:
 
     Raises:
         InputError: a loop would never end or leave out images, a scheduler would never step, a score or a class weight
-            is missing, or a field is ignored.
+            is missing, a field is ignored, two hooks average the weights, or no checkpoint would be written.
     """
     scope = cfg.get('default_scope') or 'mmseg'
     with DefaultScope.overwrite_default_scope(scope):
         _check_samplers(cfg)
         _check_schedulers(cfg)
+        if len(found := averages(cfg)) > 1:
+            raise InputError(f'config: {found[1]} averages the weights, and {found[0]} does too; remove one of them')
+    _check_saved(cfg)
     _check_sizes(cfg)
     _check_scores(cfg)
     _check_class_weights(cfg)
@@ -53,7 +56,35 @@ def notes(cfg: Config) -> list[str]:
         outputs = head.get('out_channels') or model.get('num_classes') or head.get('num_classes')
         if head.get('threshold') is not None and outputs and outputs > 1:
             found.append(f'model.decode_head.threshold changes nothing for {outputs} outputs; a head of one reads it')
+    train_cfg = cfg.get('train_cfg') or {}
+    begin, end = train_cfg.get('val_begin') or 1, train_cfg.get('max_iters') or train_cfg.get('max_epochs')
+    if end and begin > end:
+        found.append(f'train_cfg.val_begin is {begin}, and the training ends at {end}, so nothing is evaluated')
     return found
+
+
+def averages(cfg: Config) -> list[str]:
+    """The paths of the hooks that average the weights."""
+    return [path for path, hook in _hooks(cfg) if 'EMAHook' in _bases(hook, HOOKS)]
+
+
+def _hooks(cfg: Config) -> list[tuple[str, Mapping[str, Any]]]:
+    default, custom = (cfg.get('default_hooks') or {}).items(), enumerate(cfg.get('custom_hooks') or ())
+    hooks = [(f'default_hooks.{key}', hook) for key, hook in default]
+    hooks += [(f'custom_hooks.{number}', hook) for number, hook in custom]
+    return [(path, hook) for path, hook in hooks if isinstance(hook, Mapping)]
+
+
+def _check_saved(cfg: Config) -> None:
+    """Refuse a training that would write no checkpoint. An interval of -1 says so, and is taken."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    end = (cfg.get('train_cfg') or {}).get('max_epochs' if hook.get('by_epoch', True) else 'max_iters')
+    interval = hook.get('interval') or -1
+    if end and interval > end and hook.get('save_last') is False and not hook.get('save_best'):
+        raise InputError(
+            f'config: default_hooks.checkpoint.interval is {interval}, and the training ends at {end}, so no '
+            'checkpoint would be written; lower interval, or set save_last=True'
+        )
 
 
 def _check_samplers(cfg: Config) -> None:
@@ -66,7 +97,7 @@ def _check_samplers(cfg: Config) -> None:
         sampler = (cfg.get(key) or {}).get('sampler') or {}
         if ENDLESS & _bases(sampler, DATA_SAMPLERS):
             raise InputError(
-                f'config: {key}.sampler.type is {_name(sampler)}, which never ends, and so {loop} would not; '
+                f'config: {key}.sampler.type is {name_of(sampler)}, which never ends, and so {loop} would not; '
                 'give DefaultSampler'
             )
 
@@ -81,7 +112,7 @@ def _check_schedulers(cfg: Config) -> None:
         # A plateau is looked for after each validation.
         if not steps and 'ReduceOnPlateauParamScheduler' not in _bases(scheduler, PARAM_SCHEDULERS):
             raise InputError(
-                f'config: {path} counts epochs, and this training iterations, so {_name(scheduler)} would change '
+                f'config: {path} counts epochs, and this training iterations, so {name_of(scheduler)} would change '
                 f'nothing; set {path}.by_epoch=False'
             )
 
@@ -91,7 +122,7 @@ def _check_sizes(cfg: Config) -> None:
     for key in cfg:
         if key.endswith(('_pipeline', '_dataloader')):
             for path, step in _paths(key, cfg[key]):
-                if _name(step) == 'Resize' and step.get('scale') and step.get('scale_factor'):
+                if name_of(step) == 'Resize' and step.get('scale') and step.get('scale_factor'):
                     raise InputError(f'config: {path} has a scale, so scale_factor changes nothing; remove one')
     preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or {}
     if preprocessor.get('size') and preprocessor.get('size_divisor'):
@@ -101,35 +132,51 @@ def _check_sizes(cfg: Config) -> None:
 def _check_scores(cfg: Config) -> None:
     """Refuse two metrics with scores of the same name, and a ``save_best`` that no metric computes."""
     for key in ('val_evaluator', 'test_evaluator'):
-        found = cfg.get(key) or []
-        metrics = list(found) if isinstance(found, list | tuple) else [found]
+        found = metrics(cfg, key)
         known: set[str] = set()
-        for number, metric in enumerate(metrics):
-            own = _scores(metric) or set()
+        for number, metric in enumerate(found):
+            own = scores(metric) or set()
             if both := sorted(known & own):
                 raise InputError(
                     f'config: {key}.{number} and another metric both compute {", ".join(both)}; '
                     'set the prefix of one of them'
                 )
             known |= own
-        if key == 'val_evaluator' and metrics and all(_scores(metric) is not None for metric in metrics):
+        if key == 'val_evaluator' and found and all(scores(metric) is not None for metric in found):
             _check_best(cfg, known)
+            _check_directions(cfg, known)
 
 
-def _check_best(cfg: Config, scores: set[str]) -> None:
-    best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
-    for name in best if isinstance(best, list | tuple) else [best]:
-        if name and name != 'auto' and name not in scores:
+def metrics(cfg: Config, key: str) -> list[Any]:
+    """Those of an evaluator, which may be one or a list."""
+    found = cfg.get(key) or []
+    return list(found) if isinstance(found, list | tuple) else [found]
+
+
+def _check_directions(cfg: Config, known: set[str]) -> None:
+    """Refuse hooks that take the worst score for the best one: more is better for all that are known here."""
+    for path, hook in _hooks(cfg):
+        rules, named = hook.get('rule') or (), hook.get('save_best') or hook.get('monitor') or ()
+        names = [named] if isinstance(named, str) else list(named)
+        if 'less' in ([rules] if isinstance(rules, str) else rules) and {*names} & {*known, 'auto'}:
             raise InputError(
-                f'config: default_hooks.checkpoint.save_best is {name!r}, and val_evaluator computes '
-                f'{", ".join(sorted(scores)) or "no score"}; give one of its scores'
+                f"config: {path}.rule is 'less', and more is better for {', '.join(names)}; set it to greater"
             )
 
 
-def _scores(metric: Any) -> set[str] | None:
+def _check_best(cfg: Config, known: set[str]) -> None:
+    best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+    for name in best if isinstance(best, list | tuple) else [best]:
+        if name and name != 'auto' and name not in known:
+            raise InputError(
+                f'config: default_hooks.checkpoint.save_best is {name!r}, and val_evaluator computes '
+                f'{", ".join(sorted(known)) or "no score"}; give one of its scores'
+            )
+
+
+def scores(metric: Any) -> set[str] | None:
     """The names of a metric's scores, or None for a metric that is not known here."""
-    kind = metric.get('type') if isinstance(metric, dict) else None
-    name = str(getattr(kind, '__name__', kind)).rpartition('.')[2]
+    name = name_of(metric)
     if name not in ('SegmentationMetric', 'IoUMetric'):
         return None
     if metric.get('format_only'):
@@ -159,14 +206,21 @@ def _paths(path: str, node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     return ((where, found) for where, found in dicts(path, node) if 'type' in found)
 
 
+def class_of(node: Any, registry: Registry) -> type | None:
+    """The class that the type of a dict names, if it is registered."""
+    name, scope = (node.get('type'), node.get('_scope_')) if isinstance(node, Mapping) else (None, None)
+    with registry.switch_scope_and_registry(scope) as here:  # which of the two is asked depends on who builds
+        found = here.get(name) or registry.get(name) if isinstance(name, str) else name
+    return found if inspect.isclass(found) else None
+
+
 def _bases(node: Any, registry: Registry) -> set[str]:
     """Names of the class that the type of a dict names, and of its bases. Names need no import."""
-    name = node.get('type') if isinstance(node, dict) else None
-    with registry.switch_scope_and_registry(None) as here:  # which of the two is asked depends on who builds
-        found = here.get(name) or registry.get(name) if isinstance(name, str) else name
-    return {base.__name__ for base in found.__mro__} if inspect.isclass(found) else set()
+    found = class_of(node, registry)
+    return {base.__name__ for base in found.__mro__} if found else set()
 
 
-def _name(node: Mapping[str, Any]) -> str:
-    kind = node.get('type')
+def name_of(node: Any) -> str:
+    """The name of the type of a dict, without its package."""
+    kind = node.get('type') if isinstance(node, Mapping) else None
     return str(kind if isinstance(kind, str) else getattr(kind, '__name__', kind)).rpartition('.')[2]

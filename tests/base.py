@@ -156,7 +156,7 @@ class BackboneTester:
 
     def test_a_batch_of_one_is_refused_in_training_only(self):
         network = randomised(self.ours)
-        with pytest.raises(InputError, match=r'\(1, 3, 64, 64\).*train_dataloader.batch_size'):
+        with pytest.raises(InputError, match=r'\(1, 3, 64, 64\).*model.eval\(\) to predict; .*dataloader.batch_size'):
             network.train()(images(1, (64, 64)))
         network.eval()(images(1, (64, 64)))
         build(self.ours | dict(norm_cfg=dict(type='GN', num_groups=4))).train()(images(1, (64, 64)))

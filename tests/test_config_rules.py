@@ -69,6 +69,23 @@ REFUSED = {
         dict(test_pipeline=[dict(type='Resize', scale=(64, 32), scale_factor=0.5)]),
         'test_pipeline.0 has a scale, so scale_factor changes nothing; remove one',
     ),
+    'two averages': (
+        dict(custom_hooks=[dict(type='EMAHook'), dict(type='mmengine.EMAHook', ema_type='MomentumAnnealingEMA')]),
+        'custom_hooks.1 averages the weights, and custom_hooks.0 does too; remove one of them',
+    ),
+    'nothing saved': (
+        dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=False, save_best=None))),
+        'default_hooks.checkpoint.interval is 500, and the training ends at 400, so no checkpoint would be written; '
+        'lower interval, or set save_last=True',
+    ),
+    'the worst is kept': (
+        dict(default_hooks=dict(checkpoint=dict(save_best='mIoU', rule='less'))),
+        "default_hooks.checkpoint.rule is 'less', and more is better for mIoU; set it to greater",
+    ),
+    'the worst ends the training': (
+        dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='mIoU', rule='less')]),
+        "custom_hooks.0.rule is 'less', and more is better for mIoU; set it to greater",
+    ),
 }
 TAKEN = {
     'by epochs': EPOCHS | train_sampler('DefaultSampler') | schedule(dict(type='PolyLR')),
@@ -78,6 +95,10 @@ TAKEN = {
     'epochs that are converted': schedule(dict(type='PolyLR', end=1, convert_to_iter_based=True)),
     'a plateau': schedule(dict(type='ReduceOnPlateauLR', monitor='mIoU')),
     'endless iterations': ITERATIONS | train_sampler('InfiniteSampler'),
+    'one average': dict(custom_hooks=[dict(type='EMAHook')]),
+    'the best saved only': dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=False, save_best='mIoU'))),
+    'the last saved only': dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=True, save_best=None))),
+    'less of the loss': dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='loss', rule='less')]),
     'one size': dict(test_pipeline=[dict(type='Resize', scale_factor=0.5)]),
 }
 
@@ -127,6 +148,13 @@ def test_what_fits(name, cfg):
 def test_notes(model, notes, cfg):
     cfg.merge_from_dict(dict(model=model))
     assert config_rules.notes(cfg) == notes
+
+
+@pytest.mark.parametrize(('begin', 'notes'), [(400, []), (401, ['train_cfg.val_begin is 401, and the training ends'])])
+def test_no_evaluation(begin, notes, cfg):
+    cfg.train_cfg.val_begin = begin
+    found = config_rules.notes(cfg)
+    assert len(found) == len(notes) and all(map(str.startswith, found, notes))
 
 
 OURS = dict(type='mmseg_bisenet.SegmentationMetric')

@@ -5,6 +5,7 @@ import errno
 import functools
 import inspect
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,11 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmseg.datasets import BaseSegDataset
 from torch import Tensor, nn
 
@@ -104,6 +105,18 @@ def build_runner(
     return runner
 
 
+def note_nothing_left(runner: '_Runner') -> None:
+    """Say after a training that its checkpoint was at the end already, so that ``--resume`` had nothing to do."""
+    if runner.resumed is None or runner.iter != runner.resumed[1] or not is_main_process():
+        return
+    name, done = runner.resumed
+    if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        text = f'{runner.epoch} of {runner.max_epochs} epochs'
+    else:
+        text = f'{done} of {runner.max_iters} iterations'
+    print(f'note: {name} has {text}; nothing was trained', file=sys.stderr)
+
+
 class Pipeline(Compose):
     """As stock, but an error names the step and the image."""
 
@@ -144,6 +157,7 @@ class _Runner(Runner):
     """MMEngine's Runner, for CPUs too, and for weights that are read already."""
 
     start: dict[str, Tensor] | None = None
+    resumed: tuple[str, int] | None = None  # the checkpoint, and its iterations
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         self._model_is_loaded = isinstance(model, nn.Module)
@@ -208,6 +222,7 @@ class _Runner(Runner):
         """
         check_resumed(filename, self.model)
         super().resume(filename, *args, **kwargs)
+        self.resumed = Path(filename).name, self.iter
 
 
 def _naming(key: str, build: Callable) -> Callable:

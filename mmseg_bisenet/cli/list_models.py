@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     entries = [model_index.find(name) for name in model_index.list_models(f'*{args.pattern}*')]
     if not entries:
-        raise InputError(f'no model matches {args.pattern}; mmseg-bisenet list shows all of them')
+        raise InputError(f'no model matches {args.pattern!r}; mmseg-bisenet list shows all of them')
     rows = [HEADER, *map(_row, entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

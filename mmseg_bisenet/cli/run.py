@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
+from mmseg_bisenet.install import is_optional
 from mmseg_bisenet.model_index import nearest
 
 
@@ -30,6 +31,10 @@ def run(args: argparse.Namespace) -> int:
     sys.path.insert(0, str(script.parent))  # as Python does; some scripts import a file beside them
     try:
         runpy.run_path(str(script), run_name='__main__')
+    except ModuleNotFoundError as error:
+        if is_optional(error):  # the command line says how to install it
+            raise
+        raise InputError(f'{script.name} needs {error.name}, which is not installed; install it with pip') from error
     finally:
         sys.argv, sys.path[:] = before
     return 0

@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         runner.logger.warning(f'{where}: no parameter has {" or ".join(keys)} in its name; fix the key, or remove it')
     with launch.full_disk(cfg.work_dir):
         runner.train()
+    launch.note_nothing_left(runner)
     launch.leave()
     return 0
 
@@ -116,12 +117,26 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     import torch
 
     from mmseg_bisenet.cli import options
+    from mmseg_bisenet.config_rules import averages
 
     options.require_with(args, 'amp_dtype', 'amp')
+    for option, key, wanted in (
+        ('--channels-last', 'model.channels_last', args.channels_last),
+        ('--accumulate', 'optim_wrapper.accumulative_counts', args.accumulate if args.accumulate > 1 else None),
+        ('--auto-scale-lr', 'auto_scale_lr.enable', args.auto_scale_lr),
+    ):
+        given = args.cfg_options.get(key, wanted)
+        if wanted and given != wanted:
+            raise InputError(f'{option} and --cfg-options {key}={given} contradict each other; leave one of them out')
     if args.amp:
         kinds = ('OptimWrapper', 'AmpOptimWrapper', 'mmseg_bisenet.BFloat16OptimWrapper')
         if cfg.optim_wrapper.type not in kinds:
             raise InputError(f'--amp replaces optim_wrapper.type OptimWrapper, not {cfg.optim_wrapper.type}')
+        if dtype := cfg.optim_wrapper.get('dtype'):
+            raise InputError(
+                f'--amp: optim_wrapper.dtype of the config is {dtype}, and --amp-dtype sets the type; leave one of '
+                'them out'
+            )
         cfg.optim_wrapper.pop('loss_scale', None)
         if args.amp_dtype == 'bfloat16':
             cfg.optim_wrapper.type = kinds[2]
@@ -141,6 +156,8 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     if args.compile:
         hooks.append(dict(type='mmseg_bisenet.CompileHook'))
     if args.ema:
+        if found := averages(cfg):
+            raise InputError(f'--ema: {found[0]} of the config averages the weights already; leave one of them out')
         # It averages the iterations so far at first. A fixed momentum would keep the random start for long.
         hooks.append(dict(type='EMAHook', ema_type='MomentumAnnealingEMA'))
     if hooks:

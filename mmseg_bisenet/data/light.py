@@ -8,13 +8,20 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.registry import TRANSFORMS
 
 
 class _Sometimes(BaseTransform):
-    """Calls ``change`` with probability ``prob``."""
+    """Calls ``change`` with probability ``prob``.
+
+    Raises:
+        InputError: ``prob`` is no number from 0 to 1.
+    """
 
     def __init__(self, prob: float) -> None:
+        if not (isinstance(prob, int | float) and 0 <= prob <= 1):  # NaN is neither
+            raise InputError(f'{type(self).__name__}: prob is {prob!r}; give a number from 0 to 1')
         self.prob = prob
 
     def transform(self, results: dict) -> dict:

@@ -112,5 +112,6 @@ def require_batch_for_pooled_norm(norm: object, x: Tensor) -> None:
         return
     raise InputError(
         f'training batch of shape {tuple(x.shape)}: batch norm after a global pool needs 2 or more images per process; '
-        "raise train_dataloader.batch_size to 2, or set norm_cfg to a GroupNorm such as dict(type='GN', num_groups=8)"
+        'call model.eval() to predict; to train, raise train_dataloader.batch_size to 2, or set norm_cfg to a '
+        "GroupNorm such as dict(type='GN', num_groups=8)"
     )

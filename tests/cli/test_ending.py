@@ -249,5 +249,5 @@ def test_another_error_is_not_that_of_standard_output():
         status, said = on(full.fileno(), 'list', 'deeplab')
     assert (status, said) == (
         2,
-        'mmseg-bisenet: error: no model matches deeplab; mmseg-bisenet list shows all of them\n',
+        "mmseg-bisenet: error: no model matches 'deeplab'; mmseg-bisenet list shows all of them\n",
     )

@@ -39,8 +39,10 @@ def test_a_pattern_is_part_of_the_names(pattern, capsys):
 def test_no_model_matches(capsys):
     assert main(['list', 'deeplab']) == 2
     assert capsys.readouterr().err == (
-        'mmseg-bisenet: error: no model matches deeplab; mmseg-bisenet list shows all of them\n'
+        "mmseg-bisenet: error: no model matches 'deeplab'; mmseg-bisenet list shows all of them\n"
     )
+    assert main(['list', 'a\nb']) == 2
+    assert capsys.readouterr().err.startswith(r"mmseg-bisenet: error: no model matches 'a\nb'; ")
 
 
 def test_help_lists_the_commands_in_groups(capsys):

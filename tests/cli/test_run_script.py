@@ -81,6 +81,12 @@ def test_a_script_is_started_as_python_starts_it(arguments, tmp_path, monkeypatc
     del sys.modules['beside']
 
 
+def test_a_package_that_only_the_script_needs(tmp_path, capsys):
+    script = tmp_path / 'plots.py'
+    script.write_text('import no_such_package')
+    assert fails(str(script), capsys) == ('plots.py needs no_such_package, which is not installed; install it with pip')
+
+
 @pytest.mark.parametrize(
     ('old', 'new'),
     [

@@ -73,10 +73,38 @@ def test_the_others(cfg):
         (dict(model=dict(type='EncoderDecoder')), ['--channels-last'], 'not of EncoderDecoder'),
         ({}, ['--accumulate', '0'], 'give 1 or more'),
         (dict(auto_scale_lr=dict(_delete_=True)), ['--auto-scale-lr'], 'base_batch_size=16'),
+        (
+            dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16')),
+            ['--amp', '--amp-dtype', 'bfloat16'],
+            '^--amp: optim_wrapper.dtype of the config is float16, and --amp-dtype sets the type; leave one of them',
+        ),
+        (
+            dict(custom_hooks=[dict(type='EMAHook')]),
+            ['--ema'],
+            r'^--ema: custom_hooks\.0 of the config averages the weights already; leave one of them out$',
+        ),
     ],
-    ids=['amp', 'channels-last', 'accumulate', 'auto-scale-lr'],
+    ids=['amp', 'channels-last', 'accumulate', 'auto-scale-lr', 'amp-dtype', 'ema'],
 )
 def test_what_cannot_be_is_refused(cfg, change, options, message):
     cfg.merge_from_dict(change)
     with pytest.raises(InputError, match=message):
         applied(cfg, *options)
+
+
+@pytest.mark.parametrize(
+    ('options', 'given'),
+    [
+        (['--channels-last'], 'model.channels_last=False'),
+        (['--accumulate', '2'], 'optim_wrapper.accumulative_counts=4'),
+        (['--auto-scale-lr'], 'auto_scale_lr.enable=False'),
+    ],
+)
+def test_an_option_and_its_field_that_differ(cfg, options, given):
+    with pytest.raises(InputError) as caught:
+        applied(cfg, *options, '--cfg-options', given)
+    assert str(caught.value) == (f'{options[0]} and --cfg-options {given} contradict each other; leave one of them out')
+
+
+def test_an_option_and_its_field_that_agree(cfg):
+    assert applied(cfg, '--channels-last', '--cfg-options', 'model.channels_last=True').model.channels_last is True

@@ -7,6 +7,7 @@ from mmcv.transforms import Compose
 from mmengine.registry import DefaultScope
 
 from mmseg_bisenet.data.light import RandomBlur, RandomLight, RandomNoise, RandomShadow
+from mmseg_bisenet.errors import InputError
 
 CHANGES = [RandomLight, RandomShadow, RandomBlur, RandomNoise]
 
@@ -16,8 +17,8 @@ def ends(monkeypatch):
     """Draws the lower or the upper end of each range instead of a number between them."""
 
     def draw(end: str) -> None:
-        def drawn(low=0.0, high=1.0, size=None):
-            value = low if end == 'low' else high
+        def drawn(low=None, high=None, size=None):
+            value = 0.0 if low is None else low if end == 'low' else high  # without a range: whether to change it
             return value if size is None else np.full(size, value)
 
         monkeypatch.setattr(np.random, 'uniform', drawn)
@@ -43,7 +44,7 @@ def test_light_is_a_power_and_a_gain(ends, end, value, expected):
     ends(end)
     image = np.full((4, 6, 3), value, np.uint8)
     np.testing.assert_array_equal(
-        changed(RandomLight(gamma=2, gain=1.25, prob=2), image), np.full_like(image, expected)
+        changed(RandomLight(gamma=2, gain=1.25, prob=1), image), np.full_like(image, expected)
     )
 
 
@@ -71,9 +72,9 @@ def test_a_shadow_darkens_its_inside_only():
 
 def test_a_shadow_over_all_is_a_factor(monkeypatch):
     around = np.array([[-9.0, -9], [9, -9], [9, 9], [-9, 9]])
-    monkeypatch.setattr(np.random, 'uniform', lambda low=0.0, high=1.0, size=None: high if size is None else around)
+    monkeypatch.setattr(np.random, 'uniform', lambda low=0.0, high=0.0, size=None: high if size is None else around)
     image = np.arange(0, 252, 4, dtype=np.uint8).reshape(3, 7, 3)
-    dark = changed(RandomShadow(darkness=(0.1, 0.25), prob=2), image)
+    dark = changed(RandomShadow(darkness=(0.1, 0.25), prob=1), image)
     np.testing.assert_array_equal(dark, image // 4 * 3)
 
 
@@ -81,7 +82,7 @@ def test_a_shadow_over_all_is_a_factor(monkeypatch):
 def test_blur_is_opencvs_with_the_sigma(ends, end, sigma):
     ends(end)
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    blurred = changed(RandomBlur(sigma=(0.5, 2.0), prob=2), image)
+    blurred = changed(RandomBlur(sigma=(0.5, 2.0), prob=1), image)
     np.testing.assert_array_equal(blurred, cv2.GaussianBlur(image, (0, 0), sigma))
     assert blurred.std() < image.std()
 
@@ -120,3 +121,10 @@ def test_the_same_seed_gives_the_same_image_and_labels_stay(kind):
     assert outcomes[0]['img'].dtype == np.uint8 and outcomes[0]['img'].shape == image.shape
     assert (outcomes[0]['img'] != image[:, ::-1]).any()
     np.testing.assert_array_equal(outcomes[0]['gt_seg_map'], label[:, ::-1])
+
+
+@pytest.mark.parametrize('prob', [3, -1, float('nan'), '1'])
+@pytest.mark.parametrize('kind', CHANGES)
+def test_a_probability_that_cannot_be(kind, prob):
+    with pytest.raises(InputError, match=rf'^{kind.__name__}: prob is {prob!r}; give a number from 0 to 1$'):
+        kind(prob=prob)

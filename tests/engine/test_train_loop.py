@@ -258,3 +258,10 @@ def test_killed_and_resumed_from_the_command_line(tmp_path, drawn, configs, undi
     assert {path.name for path in training.work_dir.glob('*.pth')} == {
         path.name for path in undisturbed.work_dir.glob('*.pth')
     }
+
+
+def test_a_finished_training_says_that_nothing_was_left(undisturbed):
+    undisturbed.finish('--resume')
+    assert undisturbed.output.read_text().splitlines()[-1] == (
+        'note: iter_12.pth has 12 of 12 iterations; nothing was trained'
+    )
