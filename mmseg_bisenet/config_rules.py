@@ -154,8 +154,13 @@ def metrics(cfg: Config, key: str) -> list[Any]:
 
 
 def _check_directions(cfg: Config, known: set[str]) -> None:
-    """Refuse hooks that take the worst score for the best one: more is better for all that are known here."""
-    for path, hook in _hooks(cfg):
+    """Refuse what takes the worst score for the best one: more is better for all that are known here."""
+    plateaus = [
+        (path, {'rule': 'less', **scheduler})  # its default
+        for path, scheduler in _paths('param_scheduler', cfg.get('param_scheduler'))
+        if 'ReduceOnPlateauParamScheduler' in _bases(scheduler, PARAM_SCHEDULERS)
+    ]
+    for path, hook in (*_hooks(cfg), *plateaus):
         rules, named = hook.get('rule') or (), hook.get('save_best') or hook.get('monitor') or ()
         names = [named] if isinstance(named, str) else list(named)
         if 'less' in ([rules] if isinstance(rules, str) else rules) and {*names} & {*known, 'auto'}:

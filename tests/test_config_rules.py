@@ -82,6 +82,10 @@ REFUSED = {
         dict(default_hooks=dict(checkpoint=dict(save_best='mIoU', rule='less'))),
         "default_hooks.checkpoint.rule is 'less', and more is better for mIoU; set it to greater",
     ),
+    'the best lowers the rate': (
+        schedule(dict(type='ReduceOnPlateauLR', monitor='mIoU')),
+        "param_scheduler.0.rule is 'less', and more is better for mIoU; set it to greater",
+    ),
     'the worst ends the training': (
         dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='mIoU', rule='less')]),
         "custom_hooks.0.rule is 'less', and more is better for mIoU; set it to greater",
@@ -98,6 +102,7 @@ TAKEN = {
     'one average': dict(custom_hooks=[dict(type='EMAHook')]),
     'the best saved only': dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=False, save_best='mIoU'))),
     'the last saved only': dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=True, save_best=None))),
+    'a rate that waits for a better score': schedule(dict(type='ReduceOnPlateauLR', monitor='mIoU', rule='greater')),
     'less of the loss': dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='loss', rule='less')]),
     'one size': dict(test_pipeline=[dict(type='Resize', scale_factor=0.5)]),
 }
