@@ -97,12 +97,11 @@ TAKEN = {
     | train_sampler('DefaultSampler')
     | schedule(dict(type='LinearLR', by_epoch=False), dict(type='PolyLR')),
     'epochs that are converted': schedule(dict(type='PolyLR', end=1, convert_to_iter_based=True)),
-    'a plateau': schedule(dict(type='ReduceOnPlateauLR', monitor='mIoU')),
+    'a plateau': schedule(dict(type='ReduceOnPlateauLR', monitor='mIoU', rule='greater')),
     'endless iterations': ITERATIONS | train_sampler('InfiniteSampler'),
     'one average': dict(custom_hooks=[dict(type='EMAHook')]),
     'the best saved only': dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=False, save_best='mIoU'))),
     'the last saved only': dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=True, save_best=None))),
-    'a rate that waits for a better score': schedule(dict(type='ReduceOnPlateauLR', monitor='mIoU', rule='greater')),
     'less of the loss': dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='loss', rule='less')]),
     'one size': dict(test_pipeline=[dict(type='Resize', scale_factor=0.5)]),
 }
