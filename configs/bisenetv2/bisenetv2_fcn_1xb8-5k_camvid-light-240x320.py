@@ -1,5 +1,6 @@
-# The second half of the recipe of the weights that ship with the package (`bisenetv2_camvid`): all 468 labelled images,
-# and the larger changes of light. It starts from the weights of `bisenetv2_fcn_1xb8-4k_camvid-240x320` (`--from`). The
+# The second and third step of the recipe of the weights that ship with the package (`bisenetv2_camvid`): all 468
+# photographs, and the larger changes of light. The second starts from the weights of
+# `bisenetv2_fcn_1xb8-4k_camvid-240x320` (`--from`), the third from those of the second, with another seed. The
 # validation images are among its training images: their score says only that the training worked.
 _base_ = [
     '../_base_/models/bisenetv2.py',
