@@ -281,7 +281,10 @@ def test_a_file_that_does_not_fit_is_refused(trained, save):
     refused(lean | {second: torch.zeros(3)}, rf'1 of another shape: {second} \(3,\) instead of \(64,\)')
     refused(lean, r'missing: auxiliary_head\.0\.conv_seg\.weight.* and \d+ more;', boosters=True)
     five = {key: value[:5] if '.conv_seg.' in key else value for key, value in lean.items()}
-    refused(five, r'2 of another shape: decode_head\.conv_seg\.weight \(5, 1024, 1, 1\).*name the config .* with num_classes')
+    refused(
+        five,
+        r'2 of another shape: decode_head\.conv_seg\.weight \(5, 1024, 1, 1\).*name the config .* with num_classes',
+    )
     wide = lean | {'decode_head.conv_seg.weight': torch.zeros(19, 256, 1, 1)}
     refused(wide, r'decode_head\.conv_seg\.weight \(19, 256, 1, 1\)', num_classes=5)
     refused(

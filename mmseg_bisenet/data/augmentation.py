@@ -50,7 +50,7 @@ class RandomResizedCrop(BaseTransform):
         ignore_index: this id does not count for ``cat_max_ratio``.
 
     Raises:
-        InputError: ``scale`` and ``scales`` are both given, or neither.
+        InputError: ``scale`` and ``scales`` are both given, or neither; a size is below 1, or a ratio out of its range.
     """
 
     def __init__(
@@ -73,6 +73,14 @@ class RandomResizedCrop(BaseTransform):
         else:
             self.resize = RandomChoiceResize(scales, keep_ratio=True)
         self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
+        if not (len(self.crop_size) == 2 and min(self.crop_size) >= 1):
+            raise InputError(f'RandomResizedCrop: crop_size is {crop_size}; give a height and a width, 1 or more')
+        if ratio_range is not None and not 0 < ratio_range[0] <= ratio_range[1]:
+            raise InputError(
+                f'RandomResizedCrop: ratio_range is {ratio_range}; give two numbers above 0, the smaller first'
+            )
+        if not 0 < cat_max_ratio <= 1:
+            raise InputError(f'RandomResizedCrop: cat_max_ratio is {cat_max_ratio}; give a share above 0, at most 1')
         self.cat_max_ratio = cat_max_ratio
         self.ignore_index = ignore_index
 

@@ -188,3 +188,14 @@ def test_a_config_names_them_by_scope():
     )
     assert [type(transform) for transform in pipeline.transforms[:2]] == [RandomResizedCrop, PhotoMetricDistortion]
     assert type(pipeline.transforms[2]) is PhotoMetricDistortion.__base__
+
+
+@pytest.mark.parametrize(
+    'options',
+    [dict(crop_size=(0, 64)), dict(crop_size=(-1, 5)), dict(ratio_range=(0, 1)), dict(ratio_range=(2, 1))]
+    + [dict(cat_max_ratio=value) for value in (0, -1, 2)],
+)
+def test_sizes_and_ratios_that_cannot_be(options):
+    (name,) = options
+    with pytest.raises(InputError, match=rf'^RandomResizedCrop: {name} is .*; give '):
+        RandomResizedCrop(**dict(crop_size=10, scale=(64, 64), ratio_range=(0.5, 2.0)) | options)

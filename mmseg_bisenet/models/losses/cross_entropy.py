@@ -7,6 +7,7 @@ the number of all pixels, and stock's BiSeNetV2 OHEM config never applies it.
 """
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -106,12 +107,19 @@ class PixelLoss(nn.Module):
         class_weight: a weight for each class in the mean.
         loss_weight: a factor on the loss.
         loss_name: its name in the log. MMEngine only adds up losses whose names contain ``loss``.
+
+    Raises:
+        InputError: a weight is below 0, infinite or no number.
     """
 
     class_weight: Tensor | None
 
     def __init__(self, class_weight: list[float] | None, loss_weight: float, loss_name: str) -> None:
         super().__init__()
+        if not (isinstance(loss_weight, Real) and 0 <= loss_weight < math.inf):
+            raise InputError(f'{type(self).__name__}: loss_weight is {loss_weight!r}; give a number, 0 or more')
+        if class_weight is not None and not all(0 <= float(one) < math.inf for one in class_weight):
+            raise InputError(f'{type(self).__name__}: class_weight is {class_weight!r}; give numbers, 0 or more')
         self.loss_weight = loss_weight
         self.loss_name = loss_name
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)

@@ -111,6 +111,16 @@ def test_selection_without_sorting(values):
     assert _kth_largest(values, torch.tensor(0)) == math.inf
 
 
+@pytest.mark.parametrize('kind', ['CrossEntropyLoss', 'OHEMCrossEntropyLoss'])
+@pytest.mark.parametrize(
+    'options', [dict(loss_weight=value) for value in (-1, math.nan, math.inf, '1')] + [dict(class_weight=[1, -1])]
+)
+def test_weights_that_cannot_be(kind, options):
+    (name,) = options
+    with pytest.raises(InputError, match=rf'^{kind}: {name} is .*; give (a number|numbers), 0 or more$'):
+        MODELS.build(dict(type=f'mmseg_bisenet.{kind}', **options))
+
+
 def test_the_registered_loss():
     logits, labels = batch()
     loss = MODELS.build(dict(type='mmseg_bisenet.OHEMCrossEntropyLoss', loss_weight=0.4, class_weight=[1, 2, 3, 4, 5]))
