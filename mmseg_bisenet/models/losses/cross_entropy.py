@@ -113,6 +113,7 @@ class PixelLoss(nn.Module):
     """
 
     class_weight: Tensor | None
+    loss_weight: float
 
     def __init__(self, class_weight: list[float] | None, loss_weight: float, loss_name: str) -> None:
         super().__init__()
