@@ -99,6 +99,7 @@ def _run(argv: Sequence[str]) -> int:
     subparsers = parser.add_subparsers(
         dest='command', prog='mmseg-bisenet', metavar='COMMAND', required=True, help=argparse.SUPPRESS
     )
+    lists: set[str] = set()  # options with several values
     for command, summary in COMMANDS.items():
         subparser = subparsers.add_parser(command, description=summary)
         # Only the command that runs is imported: `env` has to work when the others cannot.
@@ -107,9 +108,13 @@ def _run(argv: Sequence[str]) -> int:
             module = importlib.import_module(f'mmseg_bisenet.cli.{name}')
             module.add_arguments(subparser)
             subparser.add_argument('--debug', action='store_true', help='print the traceback of an error')
+            lists = {name for one in subparser._actions if one.nargs in ('+', '*') for name in one.option_strings}
     if not argv:
         parser.error('give a COMMAND; mmseg-bisenet --help lists them')
     args = parser.parse_args(argv)
+    for option in sorted(lists - {'--cfg-options'}):  # which joins its values
+        if argv.count(option) > 1:
+            raise InputError(f'{option} is given twice, and the first would be dropped; give all values after one')
     for before, word in itertools.pairwise(argv):
         if not word:  # a shell variable that is not set
             raise InputError(f'{before if before.startswith("--") else "an argument"} is empty; give a value')

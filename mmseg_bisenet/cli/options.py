@@ -102,6 +102,8 @@ def load(args: argparse.Namespace) -> Config:
                 )
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline'):
             _set_num_classes(cfg.get(name), classes)
+    if args.work_dir and (other := args.cfg_options.get('work_dir', args.work_dir)) != args.work_dir:
+        raise InputError(f'--work-dir {args.work_dir} and --cfg-options work_dir={other} differ; leave one of them out')
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', path.stem)
     return cfg
 

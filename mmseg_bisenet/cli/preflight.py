@@ -4,7 +4,7 @@ Data sets and networks are built, and checkpoints read, in order to check them. 
 :func:`mmseg_bisenet.cli.launch.build_runner`, so that nothing is built or read twice.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from mmseg_bisenet.checkpoints import files as checkpoint_files
 from mmseg_bisenet.checkpoints.fetching import fetch
-from mmseg_bisenet.checkpoints.files import Checkpoint, listed, read
+from mmseg_bisenet.checkpoints.files import listed, read
 from mmseg_bisenet.checkpoints.fit import (
     AUXILIARY,
     build_model,
@@ -245,7 +245,7 @@ def load_model(cfg: Config, path: str, datasets: DataSets) -> nn.Module:
             key = classifiers[0]
             raise InputError(f'checkpoint {path} has {len(given[key])} classes, and the config {len(own[key])}; {fix}')
         raise InputError(f'checkpoint {path} is not of this config: {text}; {fix}')
-    _require_same_classes(checkpoint, path, datasets, fix)
+    require_same_classes(f'checkpoint {path}', checkpoint.dataset_meta.get('classes') or (), datasets, fix)
     model.load_state_dict(given, strict=False)  # all but auxiliary heads, which a test does not run
     return model
 
@@ -268,15 +268,22 @@ def check_resumed(path: str, model: nn.Module) -> None:
         )
 
 
-def _require_same_classes(checkpoint: Checkpoint, path: str, datasets: DataSets, fix: str) -> None:
-    trained = list(checkpoint.dataset_meta.get('classes') or ())
+def require_same_classes(name: str, trained: Sequence[str], datasets: DataSets, fix: str) -> None:
+    """Check the classes of weights, none if unknown, against those of data sets.
+
+    Args:
+        name: of the checkpoint or the exported file, for the message.
+
+    Raises:
+        InputError: it says how they differ.
+    """
     for key, dataset in datasets.items():
-        classes = list(dataset.metainfo.get('classes') or trained)
+        classes = dataset.metainfo.get('classes') or trained
         if trained and len(trained) != len(classes):
-            raise InputError(f'checkpoint {path} has {len(trained)} classes, and {key} has {len(classes)}; {fix}')
+            raise InputError(f'{name} has {len(trained)} classes, and {key} has {len(classes)}; {fix}')
         for i, (theirs, ours) in enumerate(zip(trained, classes, strict=False)):
             if theirs != ours:
                 raise InputError(
-                    f'class {i} of checkpoint {path} is {theirs}, and {ours} in the data set; {fix}, or set '
-                    f'{key}.metainfo.classes in the order of the checkpoint'
+                    f'class {i} of {name} is {theirs}, and {ours} in the data set; {fix}, or set '
+                    f'{key}.metainfo.classes in the order of the weights'
                 )

@@ -11,6 +11,8 @@ from mmseg_bisenet.errors import InputError
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from mmseg_bisenet.cli.preflight import DataSets
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.cli import options
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     preflight.drop_boosters(cfg)
     args.checkpoint = fetch(args.checkpoint)
     if is_exported(args.checkpoint):
-        use_exported(cfg, args)
+        use_exported(cfg, args, datasets)
         model = None  # the Runner builds it
     else:
         model = preflight.load_model(cfg, args.checkpoint, datasets)
@@ -160,13 +162,14 @@ def keep_going(cfg: 'Config') -> None:
     cfg.test_dataloader.dataset = dict(type=KEEP_GOING, dataset=cfg.test_dataloader.dataset)
 
 
-def use_exported(cfg: 'Config', args: argparse.Namespace) -> None:
+def use_exported(cfg: 'Config', args: argparse.Namespace, datasets: 'DataSets') -> None:
     """Let an exported file replace the model.
 
     Raises:
         InputError: the file is damaged, has other classes than the config, or an option needs a checkpoint.
     """
     import mmseg_bisenet.deploy.segmentor  # noqa: F401  it registers ExportedSegmentor
+    from mmseg_bisenet.cli import preflight
     from mmseg_bisenet.deploy.backends import FORMATS
     from mmseg_bisenet.deploy.metadata import read_metadata
 
@@ -187,6 +190,8 @@ def use_exported(cfg: 'Config', args: argparse.Namespace) -> None:
             f'exported file {args.checkpoint} has {classes} classes, and the config {expected}; give the config that '
             'it was exported with'
         )
+    fix = 'give the config that it was exported with'
+    preflight.require_same_classes(f'exported file {args.checkpoint}', metadata.get('classes') or (), datasets, fix)
     device = metadata.get('device', FORMATS[metadata['format']].devices[0])
     cfg.model = dict(type='mmseg_bisenet.ExportedSegmentor', exported=args.checkpoint, device=device)
     cfg.pop('data_preprocessor', None)  # the Runner gives it to any model; the file has its own

@@ -269,7 +269,7 @@ def test_a_checkpoint_of_classes_of_other_names(refused, checkpoint):
     path = checkpoint(dataset_meta=dict(classes=tuple(classes)))
     line = refused('test', NAME, path)
     assert f'class 3 of checkpoint {path} is fence, and wall in the data set; give the config' in line
-    assert 'or set test_dataloader.dataset.metainfo.classes in the order of the checkpoint' in line
+    assert 'or set test_dataloader.dataset.metainfo.classes in the order of the weights' in line
 
 
 class Files(SimpleHTTPRequestHandler):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from base import randomise
 from mmengine.config import Config
+from mmseg.datasets import CityscapesDataset
 from processes import free_ports
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
@@ -88,6 +89,10 @@ def test_scores_of_an_exported_file(drawn, checkpoint, tmp_path, monkeypatch, ca
     monkeypatch.setattr(metadata, 'read_metadata', lambda path: dict(num_classes=7))
     assert main(['test', NAME, str(file), *OPTIONS]) == 2
     assert 'has 7 classes, and the config 19' in capsys.readouterr().err
+    others = dict(num_classes=19, classes=('pavement', *CityscapesDataset.METAINFO['classes'][1:]))
+    monkeypatch.setattr(metadata, 'read_metadata', lambda path: others)
+    assert main(['test', NAME, str(file), *OPTIONS]) == 2
+    assert f'class 0 of exported file {file} is pavement, and road in the data set; give' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,7 @@ def test_scores_of_an_exported_file(drawn, checkpoint, tmp_path, monkeypatch, ca
 def test_an_exported_file_runs_where_it_was_made_for(monkeypatch, said, device):
     monkeypatch.setattr(metadata, 'read_metadata', lambda path: dict(num_classes=19) | said)
     cfg = Config(dict(model=dict(num_classes=19), load_from='other.pth'))
-    use_exported(cfg, Namespace(checkpoint='some.file', tta=False, deploy=False, launcher='none', cfg_options={}))
+    use_exported(cfg, Namespace(checkpoint='some.file', tta=False, deploy=False, launcher='none', cfg_options={}), {})
     assert cfg.model == dict(type='mmseg_bisenet.ExportedSegmentor', exported='some.file', device=device)
     assert cfg.load_from is None
 

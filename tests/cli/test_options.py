@@ -185,3 +185,37 @@ def test_an_old_name_of_no_config_is_refused(name):
 def test_a_value_that_is_empty_is_refused(arguments, name, capsys):
     assert main(arguments) == 2
     assert f'{name} is empty; give a value' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'option'),
+    [
+        (['predict', 'a.png', '--save', 'labels', '--save', 'json'], '--save'),
+        (['new-config', 'a', '--classes', 'road', 'car', '--classes', 'sky'], '--classes'),
+        (['export', 'a', '--calibration', 'a', '--keep-float', 'b', '--calibration', 'c'], '--calibration'),
+    ],
+)
+def test_a_list_that_is_given_twice(arguments, option, tmp_path, monkeypatch, capsys):
+    """argparse would keep the last one."""
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert f'error: {option} is given twice, and the first would be dropped; give' in capsys.readouterr().err
+
+
+def test_two_work_dirs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for other, text in (('b', 'error: --work-dir a and --cfg-options work_dir=b differ; leave'), ('a', 'data folder')):
+        assert (
+            main(
+                [
+                    'train',
+                    'bisenetv2_fcn_1xb8-400it_miniscapes-128x256',
+                    '--work-dir',
+                    'a',
+                    '--cfg-options',
+                    f'work_dir={other}',
+                ]
+            )
+            == 2
+        )
+        assert text in capsys.readouterr().err
