@@ -214,6 +214,7 @@ def test_the_memory_of_stock_with_the_shipped_weights(configs):
 
 def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(comparison, 'held_bytes', lambda *_, **__: 3 * MB)
+    without_the_plain_route(monkeypatch)
     table, drawing = tmp_path / 'new' / 'rows.csv', tmp_path / 'speed.png'
     (tmp_path / 'new').mkdir()
     arguments = ['benchmark', V2, '--shape', *map(str, SIZE), '--runtime', 'eager', 'torch', '--precision', 'fp32']

@@ -188,15 +188,6 @@ def test_the_parts_of_a_file_with_metadata_beside_it(tmp_path):
 # -- what it does ------------------------------------------------------------------------------------------------------
 
 
-@by_name
-def test_it_gives_the_labels_of_the_network(backend, segmentor, images):
-    device = skip_unless_it_runs(backend)
-    segment = load(segmentor, runtime=backend.name, shape=SHAPE, device=device)
-    assert (segment.runtime, segment.dynamic) == (backend.name, backend.any_shape)
-    about = dict(output_kind='labels', precision='fp32')
-    assert verify.compare(segment, DeployNetwork(segmentor), [images], about)[1] == 1
-
-
 @pytest.fixture(scope='module')
 def file_of(segmentor, tmp_path_factory) -> Callable[[FileBackend], tuple[Path, dict]]:
     """A file of each format that runs here, exported once, and the metadata that it was given."""
@@ -217,6 +208,18 @@ def file_of(segmentor, tmp_path_factory) -> Callable[[FileBackend], tuple[Path, 
         return done[backend.name]
 
     return file_of
+
+
+@by_name
+def test_it_gives_the_labels_of_the_network(backend, segmentor, images, file_of):
+    device = skip_unless_it_runs(backend)
+    if isinstance(backend, FileBackend):  # `test_runtimes.py` loads a segmentor by some of these
+        segment = load(file_of(backend)[0], device=device)
+    else:
+        segment = load(segmentor, runtime=backend.name, shape=SHAPE, device=device)
+    assert (segment.runtime, segment.dynamic) == (backend.name, backend.any_shape)
+    about = dict(output_kind='labels', precision='fp32')
+    assert verify.compare(segment, DeployNetwork(segmentor), [images], about)[1] == 1
 
 
 @by_format
