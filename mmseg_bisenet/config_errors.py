@@ -91,6 +91,11 @@ def dicts(path: str, node: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     return ((where, found) for where, found in nodes(path, node) if isinstance(found, Mapping))
 
 
+def typed(path: str, node: object) -> Iterator[tuple[str, Any]]:
+    """All dicts with a type in a part of a config, with their paths."""
+    return ((where, found) for where, found in dicts(path, node) if 'type' in found)
+
+
 def as_written(cfg: Mapping[str, Any], path: str) -> str:
     """``--aug-test`` moves ``tta_pipeline`` to the test data set, and wraps the model: the path that users write."""
     if 'module' not in (cfg.get('model') or {}):

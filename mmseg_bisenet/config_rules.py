@@ -5,13 +5,13 @@ configs may have.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, PARAM_SCHEDULERS, DefaultScope, Registry
 
-from mmseg_bisenet.config_errors import dicts
+from mmseg_bisenet.config_errors import dicts, typed
 from mmseg_bisenet.errors import InputError
 
 ENDLESS = {'InfiniteSampler', 'ResumableSampler'}
@@ -107,7 +107,7 @@ def _check_schedulers(cfg: Config) -> None:
     train_cfg = cfg.get('train_cfg') or {}
     if not (train_cfg.get('by_epoch') is False or 'IterBasedTrainLoop' in _bases(train_cfg, LOOPS)):
         return
-    for path, scheduler in _paths('param_scheduler', cfg.get('param_scheduler')):
+    for path, scheduler in typed('param_scheduler', cfg.get('param_scheduler')):
         steps = not scheduler.get('by_epoch', True) or scheduler.get('convert_to_iter_based')
         # A plateau is looked for after each validation.
         if not steps and 'ReduceOnPlateauParamScheduler' not in _bases(scheduler, PARAM_SCHEDULERS):
@@ -121,7 +121,7 @@ def _check_sizes(cfg: Config) -> None:
     """Refuse two sizes in one place, of which one counts."""
     for key in cfg:
         if key.endswith(('_pipeline', '_dataloader')):
-            for path, step in _paths(key, cfg[key]):
+            for path, step in typed(key, cfg[key]):
                 if name_of(step) == 'Resize' and step.get('scale') and step.get('scale_factor'):
                     raise InputError(f'config: {path} has a scale, so scale_factor changes nothing; remove one')
     preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or {}
@@ -157,7 +157,7 @@ def _check_directions(cfg: Config, known: set[str]) -> None:
     """Refuse what takes the worst score for the best one: more is better for all that are known here."""
     plateaus = [
         (path, {'rule': 'less', **scheduler})  # its default
-        for path, scheduler in _paths('param_scheduler', cfg.get('param_scheduler'))
+        for path, scheduler in typed('param_scheduler', cfg.get('param_scheduler'))
         if 'ReduceOnPlateauParamScheduler' in _bases(scheduler, PARAM_SCHEDULERS)
     ]
     for path, hook in (*_hooks(cfg), *plateaus):
@@ -204,11 +204,6 @@ def _check_class_weights(cfg: Config) -> None:
                 f'config: {path}.class_weight has {len(weights)} numbers, and model.num_classes is {classes}; give one '
                 'for each class'
             )
-
-
-def _paths(path: str, node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each dict with a type, at any depth, and its path."""
-    return ((where, found) for where, found in dicts(path, node) if 'type' in found)
 
 
 def class_of(node: Any, registry: Registry) -> type | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 
-from mmseg_bisenet.config_errors import dicts
+from mmseg_bisenet.config_errors import dicts, typed
 from mmseg_bisenet.config_rules import class_of, metrics, name_of, scores
 from mmseg_bisenet.errors import InputError
 
@@ -78,7 +78,7 @@ def check(cfg: Config) -> None:
 
 def _steps(path: str, pipeline: Sequence) -> list[Step]:
     """All steps in their order, with those inside others, such as the views of ``TestTimeAug``."""
-    return [Step(at, _known(node, TRANSFORMS), node) for at, node in dicts(path, pipeline) if 'type' in node]
+    return [Step(at, _known(node, TRANSFORMS), node) for at, node in typed(path, pipeline)]
 
 
 def _known(node: Mapping[str, Any], registry: Any) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmseg_bisenet.config_rules import metrics
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import EVALUATION, check_output, require_outside, require_writable
 
@@ -41,7 +42,6 @@ def require_new_file(cfg: Config, evaluator: str) -> None:
     Raises:
         InputError: it names the file and the key.
     """
-    metrics = cfg.get(evaluator) or []
-    for metric in metrics if isinstance(metrics, list) else [metrics]:
+    for metric in metrics(cfg, evaluator):
         if (file := metric.get('out_file_path')) and os.path.lexists(file):
             raise InputError(f'{file} exists already; name a new file with {evaluator}.out_file_path')

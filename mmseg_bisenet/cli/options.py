@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 
 from mmseg_bisenet import config_check, config_rules, model_index
 from mmseg_bisenet.cli import rendezvous
+from mmseg_bisenet.config_errors import typed
 from mmseg_bisenet.errors import InputError
 
 # Fields that only a training reads.
@@ -128,13 +129,7 @@ def _set_size(cfg: Config, name: str, before: tuple[int, int]) -> None:
 
 def _steps(node: object) -> Iterator[dict]:
     """Each dict that has a ``type``, at any depth."""
-    if isinstance(node, dict):
-        if 'type' in node:
-            yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from _steps(item)
+    return (step for _, step in typed('', node))
 
 
 def _set_num_classes(node: object, num_classes: int) -> None:

@@ -4,6 +4,7 @@ import argparse
 
 from mmengine.config import Config
 
+from mmseg_bisenet.config_rules import metrics
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_output
 
@@ -16,7 +17,7 @@ def apply_out(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         InputError: the folder exists, the config names one too, or no metric of the config writes predictions.
     """
-    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    evaluators = metrics(cfg, 'test_evaluator')
     if args.out:
         check_output(args.out, folder=True, fix='name a new folder with --out')
         writers = [evaluator for kind in WRITERS for evaluator in evaluators if evaluator.type == kind]

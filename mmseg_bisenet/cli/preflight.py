@@ -26,6 +26,7 @@ from mmseg_bisenet.checkpoints.fit import (
     without_boosters,
 )
 from mmseg_bisenet.config_errors import building
+from mmseg_bisenet.config_rules import metrics
 from mmseg_bisenet.data.agreement import check_agreement
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import Identity, check_input, check_output, require_writable
@@ -189,8 +190,7 @@ def _is_empty(dataset: BaseSegDataset) -> bool:
 
 def use_our_loaders(cfg: Config, datasets: DataSets) -> None:
     """Replace stock loaders of the test by ours, which read the same and name a file that is wrong."""
-    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    ours = [evaluator for evaluator in evaluators if evaluator.type == METRIC]
+    ours = [metric for metric in metrics(cfg, 'test_evaluator') if metric.type == METRIC]
     for key, dataset in _leaves(cfg, 'test_dataloader').items():
         options: dict[str, dict] = dict(LoadImageFromFile={})
         # Stock metrics leave out ids that are no class, so with them such a label stays right.

@@ -152,9 +152,9 @@ def keep_going(cfg: 'Config') -> None:
         InputError: a metric would count the replacements.
     """
     from mmseg_bisenet.cli.preflight import KEEP_GOING, METRIC
+    from mmseg_bisenet.config_rules import metrics
 
-    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    for evaluator in evaluators:
+    for evaluator in metrics(cfg, 'test_evaluator'):
         if evaluator.type != METRIC:
             raise InputError(
                 f'--keep-going: {evaluator.type} would count what is skipped; set test_evaluator.type={METRIC}'
