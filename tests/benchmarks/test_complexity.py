@@ -1,6 +1,7 @@
 """The counts against figures that are known, against hooks on the stock networks, and against themselves."""
 
 import csv
+import functools
 import re
 
 import pytest
@@ -111,6 +112,7 @@ def test_each_network_has_one_line_and_its_published_figures(monkeypatch):
 
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(model_index, 'list_models', lambda: [V2])
+    monkeypatch.setattr(complexity, 'measure_all', functools.cache(complexity.measure_all))
     page, results = tmp_path / 'README.md', tmp_path / 'results' / 'complexity.csv'
     monkeypatch.delenv('MMSEG_BISENET_DATA', raising=False)  # mmengine logs its use on stdout
     monkeypatch.setattr(complexity, 'PAGE', page)

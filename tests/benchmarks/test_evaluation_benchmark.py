@@ -5,8 +5,10 @@ import csv
 import pytest
 import torch
 from mmengine.config import Config
+from processes import CONTEXT
 
 from benchmarks import evaluation
+from mmseg_bisenet.benchmark import memory
 from mmseg_bisenet.errors import InputError
 
 V2 = 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024'
@@ -25,7 +27,8 @@ def test_stock_is_stock_throughout(configs, config):
     stock.load_state_dict(MODELS.build(cfg).state_dict(), strict=True)
 
 
-def test_a_row_each(configs, tmp_path, capsys):
+def test_a_row_each(configs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(memory.multiprocessing, 'get_context', lambda _: CONTEXT)
     file = tmp_path / 'evaluation.csv'
     assert evaluation.main([V2, '--shape', '96', '160', '--repeats', '1', '--csv', str(file)]) == 0
     stock, ours = csv.DictReader(file.open())

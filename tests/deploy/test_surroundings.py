@@ -69,11 +69,15 @@ def camvid():
     return mmseg_bisenet.get_model('bisenetv2_camvid', True)
 
 
+@pytest.fixture(scope='module')
+def untrained():
+    return mmseg_bisenet.get_model('bisenetv2_camvid')
+
+
 @pytest.mark.parametrize('pretrained', [False, True])
-def test_a_model_is_the_same(setting, camvid, pretrained):
-    torch.manual_seed(0)
-    expected = camvid if pretrained else mmseg_bisenet.get_model('bisenetv2_camvid')
-    torch.manual_seed(0)
+def test_a_model_is_the_same(setting, camvid, untrained, pretrained):
+    expected = camvid if pretrained else untrained
+    torch.manual_seed(0)  # as the tests' fixtures have it
     with setting():
         model = mmseg_bisenet.get_model('bisenetv2_camvid', pretrained)
     for name, tensor in expected.state_dict().items():
@@ -110,10 +114,14 @@ def test_a_file_is_the_same(setting, small_segmentor, tmp_path, of_file):
     np.testing.assert_array_equal(load(file)(STREET), of_file)
 
 
-def test_the_class_for_users(setting):
-    expected = Predictor(runtime='torch', height=64)(STREET).labels
+@pytest.fixture(scope='module')
+def of_predictor() -> np.ndarray:
+    return Predictor(runtime='torch', height=64)(STREET).labels
+
+
+def test_the_class_for_users(setting, of_predictor):
     with setting():
-        np.testing.assert_array_equal(Predictor(runtime='torch', height=64)(STREET).labels, expected)
+        np.testing.assert_array_equal(Predictor(runtime='torch', height=64)(STREET).labels, of_predictor)
 
 
 def test_the_settings_are_those_of_the_caller_afterwards():
