@@ -18,7 +18,7 @@ from mmengine.dataset import Compose
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, VISUALIZERS, DefaultScope
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmseg.datasets import BaseSegDataset
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from mmseg_bisenet.checkpoints.files import listed
 from mmseg_bisenet.checkpoints.fit import completed, require_channels, require_outputs, require_pretrained
 from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
 from mmseg_bisenet.config_errors import as_written, building, explained, frames, path_of_type, running
+from mmseg_bisenet.config_rules import class_of
 from mmseg_bisenet.engine.vis_backend import AnyNameVisBackend
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import write_text
@@ -91,7 +92,12 @@ def build_runner(
     """
     given = {name: copy.deepcopy(cfg[name]) for name in inspect.signature(Runner).parameters if name in cfg}
     given['cfg'] = cfg
-    for backend in (given.get('visualizer') or {}).get('vis_backends') or ():
+    visualizer = given.get('visualizer') or {}
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        # MMEngine would take the visualizer of an earlier run of this process, with the folder of that run.
+        if kind := class_of(visualizer, VISUALIZERS):
+            getattr(kind, '_instance_dict', {}).pop(visualizer.get('name'), None)
+    for backend in visualizer.get('vis_backends') or ():
         if backend.get('type') == 'LocalVisBackend':
             backend['type'] = AnyNameVisBackend
     if model is not None:

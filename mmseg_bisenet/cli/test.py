@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.checkpoints.fetching import fetch
     from mmseg_bisenet.cli import launch, options, preflight
     from mmseg_bisenet.cli.new_folders import require_new_file, require_new_folders
+    from mmseg_bisenet.data.agreement import check_agreement
     from mmseg_bisenet.deploy.metadata import is_exported
     from mmseg_bisenet.files import EVALUATION, check_output, require_outside, require_own, require_writable
 
@@ -77,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     if args.show:
         preflight.require_display()
     datasets = preflight.check_data(cfg, 'test_dataloader')
+    if cfg.get('train_dataloader'):
+        check_agreement({**preflight.find_datasets(cfg, 'train_dataloader'), **datasets})
     preflight.use_our_loaders(cfg, datasets)
     preflight.drop_boosters(cfg)
     args.checkpoint = fetch(args.checkpoint)

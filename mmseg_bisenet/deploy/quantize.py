@@ -80,7 +80,7 @@ def checked(images: Iterable[np.ndarray], shape: tuple[int, int]) -> list[np.nda
     """The images as a list, if there are enough and all have the shape. Logs a warning if more would be better.
 
     Raises:
-        InputError: too few, or of another shape or type.
+        InputError: too few, of another shape or type, or all without a picture.
     """
     images = list(images)
     if len(images) < FEWEST:
@@ -97,6 +97,8 @@ def checked(images: Iterable[np.ndarray], shape: tuple[int, int]) -> list[np.nda
             raise InputError(
                 f'int8: a calibration image is {image.dtype} {image.shape}, not uint8 {(*shape, 3)}; resize it'
             )
+    if all((image == image[0, 0]).all() for image in images):
+        raise InputError('int8: each calibration image has one colour only; give photographs')
     if len(images) < ENOUGH:
         logger.warning('int8: %d images to calibrate with; %d to %d are better', len(images), ENOUGH, MOST)
     return images

@@ -1,8 +1,11 @@
 """An exported file as a model of MMSegmentation's test loop: the same data, metrics and pictures."""
 
+import logging
+
 import cv2
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -11,13 +14,15 @@ from torch import Tensor
 from mmseg_bisenet.deploy.loading import load
 from mmseg_bisenet.registry import MODELS
 
+SQUEEZED = 1.05  # ratio of height and width of an image to those of the file, above which a warning says so
+
 
 @MODELS.register_module()
 class ExportedSegmentor(BaseModel):
     """A model that runs an exported file. It has no parameters, and gives labels only, no logits.
 
-    Images reach the file as the test pipeline leaves them, resized if the file takes one shape only. Labels are resized
-    to the image's original size by nearest neighbour.
+    Images reach the file as the test pipeline leaves them, resized if the file takes one shape only: a warning says
+    so if that squeezes them. Labels are resized to the image's original size by nearest neighbour.
 
     Args:
         exported: path of the file.
@@ -28,6 +33,7 @@ class ExportedSegmentor(BaseModel):
         super().__init__(BaseDataPreprocessor())
         self.exported = exported
         self.segment = load(exported, **others)
+        self._warned = False
 
     def forward(
         self, inputs: list[Tensor], data_samples: list[SegDataSample], mode: str = 'predict'
@@ -36,7 +42,20 @@ class ExportedSegmentor(BaseModel):
         for image, sample in zip(inputs, data_samples, strict=True):
             pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
             if not self.segment.dynamic:
+                self._warn(*pixels.shape[:2])
                 pixels = cv2.resize(pixels, self.segment.shape[::-1], interpolation=cv2.INTER_AREA)
             labels = cv2.resize(self.segment(pixels), sample.ori_shape[1::-1], interpolation=cv2.INTER_NEAREST)
             sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels).long()[None])
         return data_samples
+
+    def _warn(self, height: int, width: int) -> None:
+        own_height, own_width = self.segment.shape
+        ratio = own_height * width / (own_width * height)
+        if max(ratio, 1 / ratio) > SQUEEZED and not self._warned:
+            self._warned = True
+            print_log(
+                f'images of {height}x{width} are squeezed to the {own_height}x{own_width} of {self.exported}, which '
+                'lowers the scores; export with --dynamic, or in the shape of the images',
+                'current',
+                logging.WARNING,
+            )

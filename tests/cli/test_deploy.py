@@ -1,27 +1,31 @@
 """`test --deploy` scores as `test` does; `segment` writes what the network sees."""
 
+import functools
 import json
 from argparse import Namespace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from base import randomise
 from mmengine.config import Config
 from mmseg.datasets import CityscapesDataset
+from mmseg.structures import SegDataSample
 from processes import free_ports
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.test import use_exported
-from mmseg_bisenet.deploy import load, metadata
+from mmseg_bisenet.deploy import load, metadata, segmentor
 from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 DATA = 'test_dataloader.dataset.data_prefix'
 OPTIONS = ['--cfg-options', f'{DATA}.img_path=leftImg8bit/train', f'{DATA}.seg_map_path=gtFine/train']
-OPTIONS += ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
+OPTIONS += ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False', 'load_from=nowhere.pth']
 
 
 @pytest.fixture(scope='module')
@@ -31,68 +35,84 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize('views', [[], ['--aug-test']])
-def test_scores_of_the_deployed_network(drawn, checkpoint, tmp_path, monkeypatch, views):
-    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
-    scores = []
-    for options in (views, [*views, '--deploy']):
-        folder = tmp_path / f'{len(options)}'
-        assert main(['test', NAME, str(checkpoint), '--work-dir', str(folder), *options, *OPTIONS]) == 0
-        scores.append(json.loads((folder / 'evaluation' / 'scores.json').read_text())['summary'])
-    plain, deployed = scores
-    assert 0 < plain['mIoU'] < 100
-    assert deployed == pytest.approx(plain, abs=0.02)  # near ties, of random weights
+@pytest.fixture(scope='module')
+def scores(drawn, tmp_path_factory):
+    """Scores of a test of a checkpoint or a file with options; each is run once."""
 
-
-@pytest.mark.parametrize('options', [[], ['--dynamic']])
-def test_scores_of_an_exported_file(drawn, checkpoint, tmp_path, monkeypatch, capsys, options):
-    pytest.importorskip('onnxruntime')
-    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
-    exported = tmp_path / 'exported'
-    arguments = [
-        '--format',
-        'onnx',
-        '--precision',
-        'fp32',
-        '--shape',
-        '128',
-        '256',
-        '--output',
-        str(exported),
-        *options,
-    ]
-    assert main(['export', NAME, str(checkpoint), *arguments]) == 0
-    (file,) = exported.glob('*.onnx')
-    scores = []
-    for path in (checkpoint, file):
-        folder = tmp_path / path.suffix
-        arguments = ['test', NAME, str(path), '--work-dir', str(folder), *OPTIONS, 'load_from=nowhere.pth']
-        assert main(arguments) == 0
+    @functools.cache
+    def run(weights: Path, *options: str) -> dict:
+        folder = tmp_path_factory.mktemp('test')
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv('MMSEG_BISENET_DATA', str(drawn))
+            assert main(['test', NAME, str(weights), '--work-dir', str(folder), *options, *OPTIONS]) == 0
         found = json.loads((folder / 'evaluation' / 'scores.json').read_text())
-        assert found['checkpoint'] == str(path)
-        scores.append(found['summary'])
+        assert found['checkpoint'] == str(weights)
+        return found['summary']
+
+    return run
+
+
+@pytest.mark.parametrize('views', [[], ['--aug-test']])
+def test_scores_of_the_deployed_network(checkpoint, scores, views):
+    plain = scores(checkpoint, *views)
+    assert 0 < plain['mIoU'] < 100
+    assert scores(checkpoint, *views, '--deploy') == pytest.approx(plain, abs=0.02)  # near ties, of random weights
+
+
+@pytest.fixture(scope='module', params=[[], ['--dynamic']], ids=['one size', 'dynamic'])
+def exported(request, checkpoint, tmp_path_factory) -> Path:
+    pytest.importorskip('onnxruntime')
+    folder = tmp_path_factory.mktemp('exported')
+    arguments = ['--format', 'onnx', '--precision', 'fp32', '--shape', '128', '256', '--output', str(folder)]
+    assert main(['export', NAME, str(checkpoint), *arguments, *request.param]) == 0
+    (file,) = folder.glob('*.onnx')
+    return file
+
+
+def test_scores_of_an_exported_file(checkpoint, exported, scores):
     for name in ('aAcc', 'FWIoU'):  # one near tie is much of a rare class, and so of mIoU
-        assert scores[1][name] == pytest.approx(scores[0][name], abs=0.02)
-    assert 'note: --cfg-options load_from changes nothing in a test' in capsys.readouterr().err
-    if options:
-        return
+        assert scores(exported)[name] == pytest.approx(scores(checkpoint)[name], abs=0.02)
+
+
+@pytest.mark.parametrize('exported', [[]], indirect=True)
+def test_what_a_test_of_an_exported_file_refuses(drawn, exported, monkeypatch, capsys):
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
     for option in ('model.test_cfg.mode=whole', 'test_cfg.fp16=True'):
-        assert main(['test', NAME, str(file), *OPTIONS, option]) == 2
-        said = f'--cfg-options {option.partition("=")[0]}: the network of {file} is exported and cannot change; test'
-        assert said in capsys.readouterr().err
+        assert main(['test', NAME, str(exported), *OPTIONS, option]) == 2
+        said = f'--cfg-options {option.partition("=")[0]}: the network of {exported} is exported and cannot change; test'
+        err = capsys.readouterr().err
+        assert said in err and 'note: --cfg-options load_from changes nothing in a test' in err
     (port,) = free_ports(1)
     for name, value in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=port).items():
         monkeypatch.setenv(name, str(value))
     for option in (['--aug-test'], ['--launcher', 'pytorch']):
-        assert main(['test', NAME, str(file), *option, *OPTIONS]) == 2
-        assert f'{" ".join(option)} needs a checkpoint, and {file} is exported' in capsys.readouterr().err
+        assert main(['test', NAME, str(exported), *option, *OPTIONS]) == 2
+        assert f'{" ".join(option)} needs a checkpoint, and {exported} is exported' in capsys.readouterr().err
     monkeypatch.setattr(metadata, 'read_metadata', lambda path: dict(num_classes=7))
-    assert main(['test', NAME, str(file), *OPTIONS]) == 2
+    assert main(['test', NAME, str(exported), *OPTIONS]) == 2
     assert 'has 7 classes, and the config 19' in capsys.readouterr().err
     others = dict(num_classes=19, classes=('pavement', *CityscapesDataset.METAINFO['classes'][1:]))
     monkeypatch.setattr(metadata, 'read_metadata', lambda path: others)
-    assert main(['test', NAME, str(file), *OPTIONS]) == 2
-    assert f'class 0 of exported file {file} is pavement, and road in the data set; give' in capsys.readouterr().err
+    assert main(['test', NAME, str(exported), *OPTIONS]) == 2
+    assert f'class 0 of exported file {exported} is pavement, and road in the data set; give' in capsys.readouterr().err
+
+
+def test_a_file_of_one_size_says_that_it_squeezes_images(monkeypatch):
+    class File:
+        dynamic, shape = False, (60, 120)
+
+        def __call__(self, image: np.ndarray) -> np.ndarray:
+            return image[..., 0]
+
+    said = []
+    monkeypatch.setattr(segmentor, 'load', lambda path: File())
+    monkeypatch.setattr(segmentor, 'print_log', lambda text, *_: said.append(text))
+    model = segmentor.ExportedSegmentor('some.onnx')
+    for shape in ((60, 120), (30, 61), (90, 120), (90, 121)):
+        (sample,) = model([torch.full((3, *shape), 7).byte()], [SegDataSample(metainfo=dict(ori_shape=shape))])
+        assert sample.pred_sem_seg.data.shape == (1, *shape)
+    (line,) = said
+    assert line.startswith('images of 90x120 are squeezed to the 60x120 of some.onnx, which lowers the scores; export')
 
 
 @pytest.mark.parametrize(

@@ -343,6 +343,8 @@ def test_too_few_and_few_images(streets, caplog):
     assert 'int8: 10 images to calibrate with; 100 to 300 are better' in caplog.text
     with pytest.raises(InputError, match=r'a calibration image is uint8 \(64, 128, 3\), not uint8 \(64, 64, 3\)'):
         quantize.checked(streets, (64, 64))
+    with pytest.raises(InputError, match='int8: each calibration image has one colour only; give photographs'):
+        quantize.checked([np.full((*SHAPE, 3), i, np.uint8) for i in range(10)], SHAPE)
 
 
 def test_images_of_a_folder_at_even_distances(tmp_path):

@@ -157,8 +157,7 @@ def test_names_of_any_bytes(config, drawn, tmp_path, stack):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     work_dir = tmp_path / 'work'
-    # MMEngine keeps visualizers by name as long as the process lives.
-    changes = (f'test_dataloader.dataset.data_root={tmp_path}/data', f'visualizer.name={tmp_path}')
+    changes = (f'test_dataloader.dataset.data_root={tmp_path}/data',)
     shown = tmp_path / os.fsdecode(b'o\xff\n')
     assert run(config, work_dir, '--out', str(tmp_path / 'out'), '--show-dir', str(shown), changes=changes) == 0
     (picture,) = shown.rglob('*.png')
@@ -191,8 +190,10 @@ def test_predictions_without_truth(one, config, without_truth, tmp_path):
 
 def test_predictions_without_truth_of_many_views(one, config, without_truth, tmp_path):
     two = 'test_dataloader.dataset.indices=2'
-    assert run(config, tmp_path, '--aug-test', '--out', str(tmp_path / 'with'), changes=(two,)) == 0
-    assert run(config, tmp_path, '--aug-test', '--out', str(tmp_path / 'without'), changes=(two, *without_truth)) == 0
+    for name, changes in (('with', (two,)), ('without', (two, *without_truth))):
+        folders = ['--out', str(tmp_path / name), '--show-dir', str(tmp_path / f'shown_{name}')]
+        assert run(config, tmp_path, '--aug-test', *folders, changes=changes) == 0
+        assert len(list(tmp_path.glob(f'shown_{name}/**/*.png'))) == 2  # also the second time in one process
     found = labels(tmp_path / 'with')
     assert labels(tmp_path / 'without') == found
     assert len(found) == 2 and not found.items() & labels(one / 'labels').items()
