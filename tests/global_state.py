@@ -14,7 +14,6 @@ import os
 import random
 import signal
 import sys
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

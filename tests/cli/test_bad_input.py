@@ -345,8 +345,12 @@ def test_data_sets_whose_ids_are_moved(refused, which):
 
 def test_a_test_whose_ids_are_not_those_of_the_training(refused, tmp_path):
     (tmp_path / 'some.pth').touch()
-    line = refused('test', NAME, tmp_path / 'some.pth', '--cfg-options', 'test_dataloader.dataset.reduce_zero_label=True')
-    assert 'reduce_zero_label is False in train_dataloader.dataset and True in test_dataloader.dataset, so their' in line
+    line = refused(
+        'test', NAME, tmp_path / 'some.pth', '--cfg-options', 'test_dataloader.dataset.reduce_zero_label=True'
+    )
+    assert (
+        'reduce_zero_label is False in train_dataloader.dataset and True in test_dataloader.dataset, so their' in line
+    )
 
 
 def test_a_data_set_that_names_a_class_twice(refused):

@@ -79,7 +79,9 @@ def test_what_a_test_of_an_exported_file_refuses(drawn, exported, monkeypatch, c
     monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
     for option in ('model.test_cfg.mode=whole', 'test_cfg.fp16=True'):
         assert main(['test', NAME, str(exported), *OPTIONS, option]) == 2
-        said = f'--cfg-options {option.partition("=")[0]}: the network of {exported} is exported and cannot change; test'
+        said = (
+            f'--cfg-options {option.partition("=")[0]}: the network of {exported} is exported and cannot change; test'
+        )
         err = capsys.readouterr().err
         assert said in err and 'note: --cfg-options load_from changes nothing in a test' in err
     (port,) = free_ports(1)
