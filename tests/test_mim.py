@@ -166,10 +166,10 @@ def test_every_way_to_evaluate_gives_the_same(
     monkeypatch.setattr(sys, 'argv', ['test.py', *map(str, arguments)])
     monkeypatch.setenv('LOCAL_RANK', '0')  # stock's script would set it
     runpy.run_path(str(stock_configs.parent / 'tools' / 'test.py'), run_name='__main__')
-    if environment.stack == 'openmmlab':
-        environment.ours('test', *ours, '--work-dir', two, '--launcher', 'pytorch', '--gpus', '2', *OPTIONS)
-        assert scores(two) == scores(plain)
-    assert scores(plain) == scores(stock)
+    arguments = ['test', NAME, str(checkpoint), '--launcher', 'pytorch', '--work-dir', str(two), *OPTIONS]
+    status, err = launch(2, arguments, tmp_path / 'logs')
+    assert status == 0, err
+    assert scores(plain) == scores(stock) == scores(two)
     assert scores(aug_test) == scores(tta) == scores(stock_tta) != scores(plain)
     assert 0 < scores(plain)['mIoU'] < 100
 
