@@ -21,8 +21,16 @@ TIFF = {
     'type of samples': (339, (1,)),
     'photometric interpretation': (262, (0, 1, 2, 3, 6)),
 }
+EXIF_ORIENTATION = 0x0112
 PPM = re.compile(rb'P[2356](?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)\s')
 MAXIMA = (255, 65535)  # of PGM and PPM; OpenCV takes other ones for these
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image, 1 to 8; 1 is upright."""
+    exif = Image.Exif()  # `image.getexif` would decode a PNG
+    exif.load(image.info.get('exif', b''))
+    return exif.get(EXIF_ORIENTATION, 1)
 
 
 def fault(content: bytes) -> str:

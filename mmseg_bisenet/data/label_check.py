@@ -29,9 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmseg_bisenet.data.transforms import LoadAnnotations
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
-from mmseg_bisenet.photographs import fault, is_whole_png
-
-EXIF_ORIENTATION = 0x0112
+from mmseg_bisenet.photographs import fault, is_whole_png, orientation
 
 
 @dataclass
@@ -178,9 +176,7 @@ class LabelCheck(Dataset[Finding]):
                 raise InputError(f'{path}: the image {wrong}')
             with Image.open(BytesIO(content)) as image:
                 width, height = image.size
-                exif = Image.Exif()  # `image.getexif` would decode a PNG
-                exif.load(image.info.get('exif', b''))
-                turned = exif.get(EXIF_ORIENTATION, 1) >= 5
+                turned = orientation(image) >= 5
                 if image.format == 'PNG':
                     image.verify()
                     if not is_whole_png(content):

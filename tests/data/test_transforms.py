@@ -197,6 +197,19 @@ def test_a_label_that_does_not_hold_ids_is_named(tmp_path, backend, dtype, optio
     assert message == f'{path}: the label {problem}; write it again as PNG, from its source'
 
 
+@pytest.mark.parametrize('backend', ['pillow', 'cv2'])
+def test_a_label_that_programs_would_turn_is_named(tmp_path, backend):
+    path, label, exif = tmp_path / 'label.png', np.arange(6, dtype=np.uint8).reshape(2, 3), Image.Exif()
+    load = LoadAnnotations(num_classes=6, imdecode_backend=backend)
+    exif[0x0112] = 3
+    Image.fromarray(label).save(path, exif=exif)
+    said = 'the label has an EXIF orientation, which programs apply to images but not to ids; write it again without'
+    assert refusal(load, sample(str(path))) == f'{path}: {said}'
+    exif[0x0112] = 1
+    Image.fromarray(label).save(path, exif=exif)
+    np.testing.assert_array_equal(load(sample(str(path)))['gt_seg_map'], label)
+
+
 @pytest.mark.parametrize(
     'options', [dict(format='TIFF'), dict(format='TIFF', compression='tiff_lzw'), dict(format='BMP')]
 )
