@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from mmseg_bisenet.deploy.int8 import library, packing
-from mmseg_bisenet.deploy.int8.layers import between, copied
+from mmseg_bisenet.deploy.int8.layers import between
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, padded
+from mmseg_bisenet.deploy.int8.plan import copied
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.models.inference.fold import CONSTANT
 
 try:
     library.require()
@@ -119,7 +119,7 @@ def of_image(source: Map, weight: np.ndarray, stride: int) -> tuple[dict, torch.
     packed, unit, starts, row_of, column_of = packing.of_image(weight, stride, (source.height, source.width))
     whole = torch.from_numpy(packing._rounded(weight[:, :3] / unit[: len(weight), None, None, None]))
     left = torch.from_numpy(weight / unit[: len(weight), None, None, None])
-    constant = left[:, 3:] * CONSTANT + packing.GREY * (left[:, :3] - whole).sum(1, keepdim=True)
+    constant = left[:, 3:] + packing.GREY * (left[:, :3] - whole).sum(1, keepdim=True)
     pixels = F.pad(numbers(source), (0, 0, 0, 0, 0, 1), value=1)
     exact = F.conv2d(pixels, torch.cat([whole, constant], 1), stride=stride, padding=weight.shape[-1] // 2)
     size = weight.shape[-1]
@@ -177,7 +177,7 @@ def test_weights_of_an_image_that_are_zero(constant):
     _, unit, starts, row_of, column_of = packing.of_image(weight, 1, (5, 5))
     for y, x, taps in ((2, 2, 9), (0, 2, 6), (2, 4, 6), (4, 0, 4)):
         of_place = starts.ravel()[row_of[y] + column_of[x] :][:16]
-        np.testing.assert_allclose(of_place * unit, taps * CONSTANT * constant, rtol=1e-6)
+        np.testing.assert_allclose(of_place * unit, taps * constant, rtol=1e-6)
 
 
 @pytest.mark.parametrize('sizes', [((5, 7), (10, 14)), ((5, 7), (13, 16)), ((9, 8), (4, 3)), ((1, 1), (3, 2))], ids=str)
@@ -189,7 +189,8 @@ def test_nearest_copies_the_pixels_that_pytorch_takes(sizes, channels, threads):
     node = graph.call_function(torch.ops.aten.upsample_nearest2d.vec, (source, list(sizes[1]), None))
     source.meta['val'] = torch.empty(1, channels, *sizes[0])
     small, out = random_map(channels, *sizes[0]), Map((*sizes[1], channels), 1, 0, np.ones(channels))
-    got = compute('nearest', small, out, threads, padding=0, **copied(node))
+    row_of, column_of = copied(node)
+    got = compute('nearest', small, out, threads, padding=0, row_of=row_of, column_of=column_of)
     np.testing.assert_array_equal(got, to_bytes(F.interpolate(numbers(small), sizes[1])))
 
 

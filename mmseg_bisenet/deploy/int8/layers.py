@@ -1,14 +1,9 @@
 """Fields of layers that follow from the maps alone, and how the work is divided."""
 
-from typing import Any
-
 import numpy as np
-import torch
-from torch.fx import Node
 
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map
-from mmseg_bisenet.deploy.int8.steps import shape_of
 from mmseg_bisenet.upsampling import taps
 
 TILES, GROUP = 48, 6  # of a block at most, and of those that are multiplied together, as in kernels/winograd.h
@@ -44,16 +39,6 @@ def rescaling(source: Map, out: Map) -> dict[str, np.ndarray]:
         shortcut_scale=channels(1 / out.scale, out.stored),
         bias=np.full(out.stored, out.zero, np.float32),
     )
-
-
-def copied(node: Node) -> dict[str, np.ndarray]:
-    """Which row and column of its input an operator of nearest neighbours copies, for each of its output."""
-    source: Any = node.args[0]
-    height, width = shape_of(source)[2:]
-    places = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij'))
-    resize: Any = node.target
-    of = resize(places[None].float(), *node.args[1:], **node.kwargs)[0].long()
-    return dict(row_of=of[0, :, 0].numpy().copy(), column_of=of[1, 0].numpy().copy())
 
 
 def point(layer: Layer, arrays: dict[str, np.ndarray]) -> None:
