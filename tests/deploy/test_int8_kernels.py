@@ -335,20 +335,37 @@ def test_nothing_is_written_around_a_map():
     assert (around == 3).all() and (out.bytes != 3).any()
 
 
-@pytest.mark.parametrize('align_corners', [False, True])
+def interpolated(small: torch.Tensor, size: tuple[int, int], resizing: str) -> torch.Tensor:
+    if resizing == 'nearest':
+        return F.interpolate(small, size)
+    return F.interpolate(small, size, mode='bilinear', align_corners=resizing == 'corners')
+
+
+@pytest.mark.parametrize('resizing', ['bilinear', 'corners'])
+@pytest.mark.parametrize('case', [(24, 5, 7, 11, 15), (64, 10, 9, 7, 4), (8, 1, 2, 3, 8)], ids=str)
+@pytest.mark.parametrize('threads', [1, 3])
+def test_bilinear(case, resizing, threads):
+    channels, height, width, *size = case
+    source, out = random_map(channels, height, width), Map((*size, channels), 1, 0, np.ones(channels))
+    arrays = dict(rows=between(height, size[0], resizing), columns=between(width, size[1], resizing))
+    got = compute('bilinear', source, out, threads, padding=0, **arrays)
+    want = interpolated(numbers(source), size, resizing)[0].permute(1, 2, 0).numpy()
+    assert np.abs(got - want).max() < 0.5 + 1e-3
+
+
+@pytest.mark.parametrize('resizing', ['bilinear', 'corners', 'nearest'])
 @pytest.mark.parametrize('with_summand', [False, True])
-def test_gate(align_corners, with_summand):
-    source, out = random_map(24, 9, 14, zero=128), Map((9, 14, 24), 1, 128, np.ones(24))
+def test_gate(resizing, with_summand):
+    source, out = random_map(24, 9, 15, zero=128), Map((9, 15, 24), 1, 128, np.ones(24))
     gate, summand = torch.randn(2, 3, 5, 32)
 
     def resized(small: torch.Tensor) -> torch.Tensor:
-        small = small.double().permute(2, 0, 1)[None, :24]
-        return F.interpolate(small, (9, 14), mode='bilinear', align_corners=align_corners)
+        return interpolated(small.double().permute(2, 0, 1)[None, :24], (9, 15), resizing)
 
     want = 0.5 * numbers(source) * torch.sigmoid(3 * resized(gate)) + 128
     fields = dict(gate=(3 * gate).numpy(), small_width=5, scale=np.full(32, 0.5, np.float32))
     fields |= dict(bias=np.full(32, 128, np.float32), shortcut_scale=np.full(32, 20, np.float32))
-    fields |= dict(rows=between(3, 9, align_corners), columns=between(5, 14, align_corners))
+    fields |= dict(rows=between(3, 9, resizing), columns=between(5, 15, resizing))
     if with_summand:
         want = want + 20 * resized(summand)
         fields |= dict(summand=summand.numpy())

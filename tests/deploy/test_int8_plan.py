@@ -14,7 +14,7 @@ from mmseg_bisenet.deploy.int8 import file, layers, library, memory, packing
 from mmseg_bisenet.deploy.int8.network import Int8Network
 from mmseg_bisenet.deploy.int8.plan import plan
 from mmseg_bisenet.deploy.int8.ranges import measure
-from mmseg_bisenet.deploy.int8.steps import Nearest, Plan
+from mmseg_bisenet.deploy.int8.steps import Plan
 from mmseg_bisenet.deploy.int8.trace import trace
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
@@ -59,25 +59,22 @@ class Joined(nn.Module):
 class Gated(nn.Module):
     """As the end of V2: a gate and a summand from a smaller map; then an attention of one pixel."""
 
-    def __init__(self, align_corners: bool = False) -> None:
+    def __init__(self, **resizing) -> None:
         super().__init__()
-        self.align_corners = align_corners
-        self.first = nn.Conv2d(4, 32, 7, stride=2, padding=3)
-        self.small = nn.Conv2d(32, 32, 3, stride=2, padding=1)
+        self.resizing = resizing
+        self.first = nn.Conv2d(4, 32, 7, padding=3)
+        self.second = nn.Conv2d(32, 32, 3, stride=3, padding=1)
         self.gate = nn.Conv2d(32, 32, 3, padding=1)
+        self.summand = nn.Conv2d(32, 32, 1)
         self.wide = nn.Conv2d(32, 64, 3, padding=1)
         self.last = nn.Conv2d(64, 32, 1)
         self.attention = nn.Conv2d(32, 32, 1)
 
     def forward(self, x):
         x = F.relu(self.first(x))
-        small = self.small(x)
-        pooled = F.avg_pool2d(x, 3, 2, 1)
-
-        def up(y):
-            return F.interpolate(y, x.shape[2:], mode='bilinear', align_corners=self.align_corners)
-
-        x = self.last(F.relu(self.wide(x * torch.sigmoid(up(self.gate(small))) + up(pooled))))
+        small = self.second(x)
+        gate, summand = (F.interpolate(part(small), x.shape[2:], **self.resizing) for part in (self.gate, self.summand))
+        x = self.last(F.relu(self.wide(x * torch.sigmoid(gate) + summand)))
         return x * torch.sigmoid(self.attention(F.adaptive_avg_pool2d(x, 1)))
 
 
@@ -105,18 +102,19 @@ class Attended(nn.Module):
 
 
 class Upsampled(nn.Module):
-    """As V1's context path: attention, nearest neighbours, and an addition of a map to an attended one."""
+    """As V1's context path: attention, an addition of a resized map, and resizing before the head."""
 
-    def __init__(self) -> None:
+    def __init__(self, **resizing) -> None:
         super().__init__()
+        self.resizing = resizing
         self.first = nn.Conv2d(4, 24, 7, stride=2, padding=3)
-        self.second, self.third = nn.Conv2d(24, 24, 3, 2, 1), nn.Conv2d(24, 24, 3, padding=1)
+        self.second, self.third = nn.Conv2d(24, 24, 3, padding=1), nn.Conv2d(24, 24, 3, padding=1)
         self.squeeze = nn.Conv2d(24, 24, 1)
 
     def forward(self, x):
         x = F.relu(self.first(x))
-        small = F.relu(self.second(x))
-        up = F.relu(self.third(F.interpolate(small, x.shape[2:])))
+        small = F.relu(self.second(F.avg_pool2d(x, 3, 2, 1)))
+        up = F.relu(self.third(F.interpolate(small, x.shape[2:], **self.resizing)))
         x = x * torch.sigmoid(self.squeeze(F.adaptive_avg_pool2d(x, 1))) + up
         return F.interpolate(x, scale_factor=2.5)
 
@@ -149,12 +147,15 @@ class Plain(nn.Module):
         return F.relu(self.pointwise(self.depthwise(x)) + y)
 
 
+GATED = dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1)
 CASES = dict(
     joined=(Joined(), 16, dict(Convolution=5, Pool=1)),
-    gated=(Gated(), 32, dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1)),
-    corners=(Gated(True), 32, dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1)),
+    gated=(Gated(mode='bilinear'), 32, GATED),
+    corners=(Gated(mode='bilinear', align_corners=True), 32, GATED),
+    gated_by_nearest=(Gated(mode='nearest'), 32, GATED),
     attended=(Attended(), 24, dict(Convolution=5, Mean=3, Linear=5, Scaled=2)),
-    upsampled=(Upsampled(), 24, dict(Convolution=4, Mean=1, Linear=1, Scaled=1, Nearest=2)),
+    upsampled=(Upsampled(), 24, dict(Convolution=5, Mean=1, Linear=1, Scaled=1, Nearest=2)),
+    bilinear=(Upsampled(mode='bilinear'), 24, dict(Convolution=5, Mean=1, Linear=1, Scaled=1, Nearest=1, Bilinear=1)),
     narrow=(Narrow(), 4, dict(Convolution=4)),
     plain=(Plain(), 16, dict(Convolution=6)),
 )
@@ -301,9 +302,16 @@ def test_blocks_of_tiles_share_the_work_evenly(tiles, threads, want):
 
 
 @pytest.mark.parametrize(
-    'config', ['bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024', 'bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024']
+    ('config', 'resized'),
+    [
+        ('bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024', dict(Nearest=2)),
+        ('bisenetv1_x39-d32_4xb4-ohem-140k_cityscapes-1024x1024', dict(Bilinear=2)),
+        ('bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024', dict(Gate=1)),
+        ('bisenetv2_fcn-coincheung_2xb8-ohem-150k_cityscapes-512x1024', dict(Gate=1)),
+    ],
 )
 @torch.no_grad()
-def test_kernels_compute_all_of_both_networks(config):
-    found = plan(trace(DeployNetwork(get_model(config)), (64, 128)))
-    assert sum(isinstance(step, Nearest) for step in found.steps) == (2 if 'v1' in config else 0)
+def test_kernels_compute_all_of_both_networks(config, resized):
+    steps = plan(trace(DeployNetwork(get_model(config)), (64, 128))).steps
+    kinds = Counter(type(step).__name__ for step in steps)
+    assert {name: kinds[name] for name in ('Nearest', 'Bilinear', 'Gate') if name in kinds} == resized

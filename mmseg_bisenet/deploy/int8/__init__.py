@@ -24,7 +24,7 @@ The kernels, each called by all threads at the same time, which take rows or til
   The head's kernel multiplies each tile by the classifier's weights at once, and keeps only the scores: its 1024
   channels would take 8 MB at 512x1024.
 - ``mean``, ``linear`` and ``scaled``: attention over channels, of which only the map is bytes.
-- ``depthwise``, ``max_pool``, ``nearest``, ``gate``, and ``pixels``, which copies the image.
+- ``depthwise``, ``max_pool``, ``nearest``, ``bilinear``, ``gate``, and ``pixels``, which copies the image.
 
 Weights have one byte, and one scale for each output channel. Those of convolutions on the image are rounded with care
 (``packing.of_image``), because their filters are differences of pixels that are nearly equal. On photographs the error

@@ -11,10 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from mmseg_bisenet.deploy.int8.steps import Convolution, Gate, Linear, Mean, Nearest, Plan, Pool, Scaled, Value
+from mmseg_bisenet.deploy.int8.steps import (
+    Bilinear,
+    Convolution,
+    Gate,
+    Linear,
+    Mean,
+    Nearest,
+    Plan,
+    Pool,
+    Scaled,
+    Value,
+)
 
 VERSION = 1  # of the steps and what they mean
-KINDS = {kind.__name__: kind for kind in (Convolution, Pool, Nearest, Gate, Mean, Linear, Scaled)}
+KINDS = {kind.__name__: kind for kind in (Convolution, Pool, Nearest, Bilinear, Gate, Mean, Linear, Scaled)}
 PLAN = 'plan'
 
 

@@ -65,8 +65,12 @@ def tiles_of_block(tiles: int, threads: int) -> int:
     return min(range(most, 0, -GROUP), key=longest)
 
 
-def between(small: int, large: int, align_corners: bool) -> np.ndarray:
-    """:func:`mmseg_bisenet.upsampling.taps` as the kernel reads them."""
+def between(small: int, large: int, resizing: str) -> np.ndarray:
+    """:func:`mmseg_bisenet.upsampling.taps` as the kernel reads them; for ``nearest`` all of the first."""
     found = np.empty(large, dict(names=('first', 'second', 'part'), formats=('i4', 'i4', 'f4')))
-    found['first'], found['second'], found['part'] = taps(small, large, align_corners)
+    if resizing == 'nearest':
+        found['first'] = found['second'] = np.arange(large) * small // large
+        found['part'] = 0
+    else:
+        found['first'], found['second'], found['part'] = taps(small, large, resizing == 'corners')
     return found

@@ -8,7 +8,7 @@ import numpy as np
 from mmseg_bisenet.deploy.int8 import packing
 from mmseg_bisenet.deploy.int8.maps import aligned, padded
 from mmseg_bisenet.deploy.int8.run import Run
-from mmseg_bisenet.deploy.int8.steps import Convolution, Linear, Nearest, Plan, Pool
+from mmseg_bisenet.deploy.int8.steps import Bilinear, Convolution, Linear, Nearest, Plan, Pool
 from mmseg_bisenet.errors import InputError
 
 Packed = tuple[str, dict[str, np.ndarray]]  # a kernel, and values of the fields of its layer
@@ -63,7 +63,7 @@ class Int8Network:
     def _scales(self) -> dict[str, tuple[np.ndarray, int]]:
         """The scale of each channel, and the zero, of every value that is stored in bytes."""
         found: dict[str, tuple[np.ndarray, int]] = {}
-        copies = {step.output: step.source for step in self.plan.steps if isinstance(step, Pool | Nearest)}
+        copies = {step.output: step.source for step in self.plan.steps if isinstance(step, Pool | Nearest | Bilinear)}
         for name in self.plan.stored:
             value = self.plan.values[name]
             if name == self.plan.image:

@@ -13,6 +13,7 @@ from torch.fx import Node
 
 from mmseg_bisenet.deploy.int8.maps import LANES
 from mmseg_bisenet.deploy.int8.steps import (
+    Bilinear,
     Convolution,
     Gate,
     Linear,
@@ -24,7 +25,7 @@ from mmseg_bisenet.deploy.int8.steps import (
     Step,
     Value,
 )
-from mmseg_bisenet.deploy.int8.trace import Traced, aten, is_vector, shape_of
+from mmseg_bisenet.deploy.int8.trace import Traced, aten, copied, is_vector, resizing, shape_of
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.inference.fold import CONSTANT
 
@@ -54,7 +55,8 @@ class _Planner:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.positive: set[Node] = set()
         self._kinds: list[Callable[[Node], Step | None]] = [
-            *(self._convolution, self._behind_convolution, self._pool, self._nearest, self._gate, self._gated),
+            *(self._convolution, self._behind_convolution, self._pool, self._nearest, self._bilinear),
+            *(self._gate, self._gated),
             *(self._mean, self._linear, self._behind_linear, self._scaled, self._behind_scaled),
         ]
 
@@ -157,22 +159,27 @@ class _Planner:
             return None
         return Nearest(node.name, _node(node.args[0]).name, *copied(node))
 
+    def _bilinear(self, node: Node) -> Bilinear | None:
+        if resizing(node) not in ('bilinear', 'corners') or is_vector(node.args[0]):
+            return None
+        return Bilinear(node.name, _node(node.args[0]).name, resizing(node))
+
     def _gate(self, node: Node) -> Gate | None:
         if node.target is aten.mul.Tensor:
             for value, gate in map(_node, (node.args, node.args[::-1])):
                 if not isinstance(gate, Node) or gate.target is not aten.sigmoid.default or len(gate.users) > 1:
                     continue
                 resized = _node(gate.args[0])
-                small = self._resized(resized)
+                small = self._small(resized)
                 if small and isinstance(value, Node) and shape_of(value) == shape_of(node):
                     del self.steps[gate], self.steps[resized]
-                    return Gate(node.name, value.name, small.name, resized.args[2])
+                    return Gate(node.name, value.name, small.name, resizing(resized))
         if node.target in ADD:
             for value, other in map(_node, (node.args, node.args[::-1])):
-                step, small = self.steps.get(value), self._resized(other)
+                step, small = self.steps.get(value), self._small(other)
                 if not isinstance(step, Gate) or not small or step.summand or len(value.users) > 1:
                     continue
-                if other.args[2] == step.align_corners and shape_of(small)[2:] == self.shapes[step.gate][2:]:
+                if resizing(other) == step.resizing and shape_of(small)[2:] == self.shapes[step.gate][2:]:
                     del self.steps[value], self.steps[other]
                     step.summand, step.output = small.name, node.name
                     return step
@@ -264,25 +271,16 @@ class _Planner:
         step = self.steps.get(node) if isinstance(node, Node) else None
         return step if isinstance(step, Convolution) and len(node.users) == 1 else None
 
-    def _resized(self, node: Any) -> Node | None:
-        """What is resized bilinearly to give a value that nothing else reads: results of a convolution."""
-        if not isinstance(node, Node) or node.target is not aten.upsample_bilinear2d.vec or len(node.users) > 1:
+    def _small(self, node: Any) -> Node | None:
+        """What is resized to give a value that nothing else reads: results of a convolution."""
+        if not isinstance(node, Node) or not resizing(node) or len(node.users) > 1:
             return None
-        small: Any = node.args[0]
-        return small if node.args[3:] in ((), (None,)) and self._alone(small) else None
+        return _node(node.args[0]) if self._alone(node.args[0]) else None
 
 
 def _node(argument: Any) -> Any:
     """For the type checker: an argument of a node that is known to be what is wanted."""
     return argument
-
-
-def copied(node: Node) -> tuple[np.ndarray, np.ndarray]:
-    """Which row and column of its input an operator of nearest neighbours copies, for each of its output."""
-    height, width = shape_of(node.args[0])[2:]
-    places = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij'))
-    of = _node(node.target)(places[None].float(), *node.args[1:], **node.kwargs)[0].long()
-    return of[0, :, 0].numpy().copy(), of[1, 0].numpy().copy()
 
 
 def _refuse(node: Node) -> None:

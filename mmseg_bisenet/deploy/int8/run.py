@@ -11,7 +11,7 @@ from mmseg_bisenet.deploy.int8 import layers, library
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, aligned, padded
 from mmseg_bisenet.deploy.int8.memory import Memory
-from mmseg_bisenet.deploy.int8.steps import Convolution, Gate, Linear, Mean, Nearest, Pool, Scaled, Step
+from mmseg_bisenet.deploy.int8.steps import Bilinear, Convolution, Gate, Linear, Mean, Nearest, Pool, Scaled, Step
 
 if TYPE_CHECKING:
     from mmseg_bisenet.deploy.int8.network import Int8Network
@@ -56,6 +56,7 @@ class Run:
         make: dict[type, Callable[[Any], Callable[[], None]]] = {
             Pool: self._pool,
             Nearest: self._nearest,
+            Bilinear: self._bilinear,
             Gate: self._gate,
             Mean: self._mean,
             Linear: self._linear,
@@ -132,12 +133,22 @@ class Run:
         layers.point(layer, dict(row_of=step.row_of, column_of=step.column_of))
         return self._call('nearest', layer)
 
+    def _bilinear(self, step: Bilinear) -> Callable[[], None]:
+        source, out = self._map(step.source), self._map(step.output)
+        layer = layers.to_map(layers.from_map(source, 0), out)
+        arrays = dict(
+            rows=layers.between(source.height, out.height, step.resizing),
+            columns=layers.between(source.width, out.width, step.resizing),
+        )
+        layers.point(layer, arrays)
+        return self._call('bilinear', layer, arrays)
+
     def _gate(self, step: Gate) -> Callable[[], None]:
         source, out = self._map(step.source), self._map(step.output)
         _, *small = self._plan.values[step.gate].shape
         arrays = layers.rescaling(source, out) | dict(
-            rows=layers.between(small[0], out.height, step.align_corners),
-            columns=layers.between(small[1], out.width, step.align_corners),
+            rows=layers.between(small[0], out.height, step.resizing),
+            columns=layers.between(small[1], out.width, step.resizing),
             gate=self._floats[step.gate],
         )
         if step.summand is not None:

@@ -46,13 +46,25 @@ class Nearest:
 
 
 @dataclass
+class Bilinear:
+    """``source`` resized; ``resizing``: ``bilinear``, or ``corners`` for the same with aligned corners."""
+
+    output: str
+    source: str
+    resizing: str
+
+
+@dataclass
 class Gate:
-    """``source * sigmoid(resized gate) + resized summand``; the last two are results of convolutions, in float32."""
+    """``source * sigmoid(resized gate) + resized summand``; the last two are results of convolutions, in float32.
+
+    ``resizing`` may also be ``nearest``, by a whole factor.
+    """
 
     output: str
     source: str
     gate: str
-    align_corners: bool
+    resizing: str
     summand: str | None = None
 
 
@@ -91,7 +103,7 @@ class Scaled:
     shortcut: str | None = None
 
 
-Step = Convolution | Pool | Nearest | Gate | Mean | Linear | Scaled
+Step = Convolution | Pool | Nearest | Bilinear | Gate | Mean | Linear | Scaled
 INPUTS = ('source', 'shortcut', 'gated', 'gate', 'factor', 'summand')
 
 
@@ -137,7 +149,7 @@ class Plan:
         """
         read = {self.image, *(step.source for step in self.steps if not isinstance(step, Linear))}
         read |= {step.shortcut for step in self.steps if isinstance(step, Convolution | Scaled) and step.shortcut}
-        read |= {step.output for step in self.steps if isinstance(step, Pool | Nearest | Gate | Scaled)}
+        read |= {step.output for step in self.steps if isinstance(step, Pool | Nearest | Bilinear | Gate | Scaled)}
         for name in reversed(self.values):
             if name in read:
                 read |= {*self.values[name].parts}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, Node
@@ -55,6 +56,24 @@ def shape_of(node: Any) -> tuple[int, ...]:
 def is_vector(node: Any) -> bool:
     """Whether a value has the shape (1, C, 1, 1)."""
     return isinstance(node, Node) and len(shape_of(node)) == 4 and shape_of(node)[2:] == (1, 1)
+
+
+def resizing(node: Any) -> str:
+    """How a node resizes a map, as a gate names it; '' if it does not."""
+    if node.target is aten.upsample_bilinear2d.vec and node.args[3:] in ((), (None,)):
+        return 'corners' if node.args[2] else 'bilinear'
+    if node.target is aten.upsample_nearest2d.vec:
+        sides = zip(shape_of(node)[2:], shape_of(node.args[0])[2:], strict=True)
+        return '' if any(large % small for large, small in sides) else 'nearest'
+    return ''
+
+
+def copied(node: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Which row and column of its input an operator of nearest neighbours copies, for each of its output."""
+    height, width = shape_of(node.args[0])[2:]
+    places = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij'))
+    of = node.target(places[None].float(), *node.args[1:], **node.kwargs)[0].long()
+    return of[0, :, 0].numpy().copy(), of[1, 0].numpy().copy()
 
 
 def _drop_nothing(graph: Graph) -> None:
