@@ -7,7 +7,10 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+SYSTEM = 'libgomp.so.1'  # which a compiler brings
 
 
 def parallel() -> Callable[[int | None, int, int, int], None] | Any:
@@ -23,13 +26,21 @@ def parallel() -> Callable[[int | None, int, int, int], None] | Any:
 def _parallel(with_torch: bool) -> Callable[[int | None, int, int, int], None] | Any:
     if sys.platform != 'linux':
         return None
-    try:
-        # PyTorch brings its own; a compiler brings the system's.
-        library = ctypes.CDLL(None if with_torch else 'libgomp.so.1')
-    except OSError:
-        return None
-    found = getattr(library, 'GOMP_parallel', None)
+    found = next(filter(None, map(_function, _pytorchs() if with_torch else [SYSTEM])), None)
     if found is not None:
         found.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
         found.restype = None
     return found
+
+
+def _pytorchs() -> list[str | None]:
+    """Where PyTorch's OpenMP may be: in the whole process, or in a library that only PyTorch sees, as on AArch64."""
+    mapped = {line.split()[-1] for line in Path('/proc/self/maps').read_text().splitlines()}
+    return [None, *sorted(path for path in mapped if 'torch' in path and Path(path).name.startswith('libgomp'))]
+
+
+def _function(library: str | None) -> Any:
+    try:
+        return getattr(ctypes.CDLL(library), 'GOMP_parallel', None)
+    except OSError:
+        return None
