@@ -239,6 +239,14 @@ def edited(path: Path, folder: Path, edit: Callable[[dict], None]) -> Path:
     return target
 
 
+def gate(file: dict) -> dict:
+    return next(step for step in file['plan']['steps'] if step['kind'] == 'Gate')
+
+
+def joined(file: dict) -> str:
+    return next(name for name, value in file['plan']['values'].items() if value['parts'])
+
+
 @needs_kernels
 @pytest.mark.parametrize(
     ('edit', 'text'),
@@ -248,7 +256,13 @@ def edited(path: Path, folder: Path, edit: Callable[[dict], None]) -> Path:
         (lambda file: file['plan']['steps'][0].update(kind='Other'), "'Other'"),
         (lambda file: file['plan']['steps'][0].update(dilation=2), 'unexpected keyword argument'),
         (lambda file: file['plan']['steps'][3].update(source='nothing'), "'nothing'"),
-        (lambda file: file['plan']['steps'].pop(), ''),
+        (lambda file: file['plan']['steps'].pop(), 'nothing gives conv2d'),
+        (lambda file: file['plan']['steps'][-1].update(stride=2), 'does not fit what it reads'),
+        (lambda file: file['plan']['steps'][-1].update(groups=8), 'does not fit what it reads'),
+        (lambda file: gate(file).update(gate=gate(file)['source']), 'does not fit what it reads'),
+        (lambda file: gate(file).update(resizing='bicubic'), 'does not fit what it reads'),
+        (lambda file: file['plan'].update(image=file['plan']['logits']), 'is no image'),
+        (lambda file: file['plan']['values'][joined(file)]['shape'].insert(0, 99), 'does not fit its parts'),
         (lambda file: file['metadata'].update(shape=[64, 256]), r'its network is for \[64, 128\] and 19 classes'),
         (
             lambda file: file['metadata'].update(num_classes=2, classes=['a', 'b'], palette=[]),

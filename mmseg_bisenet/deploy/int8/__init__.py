@@ -6,7 +6,7 @@ How it works, in the order of the files:
   takes the addition and the ReLU behind it into itself, a gate its resizing and its sigmoid. A network is refused if it
   has anything that no kernel computes.
 - ``ranges`` measures on images how large each value becomes.
-- ``file`` writes and reads a plan. Only what comes before this needs PyTorch.
+- ``file`` writes and reads a plan, and ``shapes`` checks it. Only what comes before this needs PyTorch.
 - ``packing`` quantizes weights, and orders them as the kernels read them; ``maps`` says how feature maps lie in memory,
   and ``memory`` lets large ones share it.
 - ``network`` has the packed weights, which all threads share, and ``run`` the maps and the calls of one thread;

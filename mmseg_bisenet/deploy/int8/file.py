@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mmseg_bisenet.deploy.int8 import shapes
 from mmseg_bisenet.deploy.int8.steps import (
     Bilinear,
     Convolution,
@@ -56,7 +57,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def read(path: Path) -> Plan:
     """Raises:
-    ValueError: the file is of another version.
+    ValueError: the file is of another version, or its parts do not fit each other.
     """
     from safetensors.numpy import load
 
@@ -69,4 +70,6 @@ def read(path: Path) -> Plan:
     for i, fields in enumerate(content['steps']):
         fields |= {name: tensors[f'{i}.{name}'] for name in fields.pop('arrays')}
         steps.append(KINDS[fields.pop('kind')](**fields))
-    return Plan(content['image'], content['logits'], values, steps)
+    plan = Plan(content['image'], content['logits'], values, steps)
+    shapes.require(plan)
+    return plan
