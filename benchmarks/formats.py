@@ -29,7 +29,7 @@ from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.scene import draw_scene
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ('onnx:fp32', 'onnx:int8', 'openvino:fp32', 'openvino:bf16', 'openvino:int8')
+FILES = ('onnx:fp32', 'onnx:int8', 'openvino:fp32', 'openvino:bf16', 'openvino:int8', 'vnni:int8')
 FILES += ('litert:fp32', 'litert:fp16', 'litert:int8', 'executorch:fp32', 'ncnn:fp32')
 FIGURES = dict(size_mb='.1f', same_labels='.3f', ms='.1f')
 
@@ -61,7 +61,7 @@ def measure(model: str, shape: tuple[int, int], names: Sequence[str], rounds: in
             arguments += ['--calibration', str(streets)] if precision == 'int8' else []
             done = call(format, *arguments)
             file = read(Path(found(r'^(.+)  [\d.]+ MB$', done.stdout)))
-            runtime = file.backend.packages[0]
+            runtime = 'mmseg_bisenet' if format == 'vnni' else file.backend.packages[0]
             rows.append(
                 dict(format=format, precision=precision, runtime=f'{runtime} {file.metadata["versions"][runtime]}')
                 | dict(size_mb=sum(part.stat().st_size for part in file.backend.parts(file.path)) / 1e6)

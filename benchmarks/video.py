@@ -2,7 +2,8 @@
 
 The video is H.264, made of the images of a folder. All methods run the shipped model on the same frames, in turns:
 
-- ``network alone``: :class:`mmseg_bisenet.Predictor` on frames that are in memory.
+- ``network alone``: :class:`mmseg_bisenet.Predictor` on frames that are in memory. In int8 it runs a file, which is
+  exported first and calibrated with the frames.
 - ``predict``: what ``mmseg-bisenet predict`` does, which also decodes, draws the overlay and encodes it as H.264.
 - ``stock loop``: the steps of MMSegmentation's ``demo/video_demo.py`` with stock's network and the same weights:
   OpenCV decodes, ``inference_model``, the visualizer draws, OpenCV encodes Motion JPEG.
@@ -33,6 +34,9 @@ from mmseg_bisenet import Predictor, model_index
 from mmseg_bisenet.benchmark import latency, machine
 from mmseg_bisenet.benchmark.stock import stock
 from mmseg_bisenet.benchmark.tables import markdown
+from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend
+from mmseg_bisenet.deploy.export import export
+from mmseg_bisenet.deploy.quantize import MOST
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict.image import read_image
 from mmseg_bisenet.predict.pipeline import Pipeline
@@ -40,6 +44,7 @@ from mmseg_bisenet.predict.predictor import SHIPPED
 from mmseg_bisenet.predict.sinks import SINKS, Folder
 from mmseg_bisenet.predict.sources import find_sources
 from mmseg_bisenet.predict.video import require_av
+from mmseg_bisenet.zoo import get_model
 
 FPS = 30
 STOCK_FRAMES = 10  # of the video, a round: its loop takes up to seconds a frame
@@ -125,39 +130,64 @@ def stock_model(predictor: Predictor) -> nn.Module:
     return model
 
 
+def load(runtime: str | None, precision: str | None, frames: Sequence[np.ndarray], folder: str | Path) -> Predictor:
+    """The shipped model in a runtime.
+
+    Raises:
+        InputError: the runtime does not run here, has no file for int8, or there are too few frames to calibrate it.
+    """
+    height, width = frames[0].shape[:2]
+    if precision != 'int8':
+        return Predictor(runtime=runtime, precision=precision, height=height)
+    backend = RUNTIMES.get(str(runtime))
+    if not isinstance(backend, FileBackend) or 'int8' not in backend.precisions:
+        names = [name for name, backend in RUNTIMES.items() if 'int8' in backend.precisions]
+        raise InputError(f'--precision int8 needs --runtime, and {runtime} has no int8; choose from {", ".join(names)}')
+    images = list({id(frame): frame for frame in frames}.values())[:MOST]  # they repeat
+    segmentor = get_model(SHIPPED, pretrained=True)
+    return Predictor(export(segmentor, backend.format, 'int8', (height, width), folder, calibration=images))
+
+
 def measure(
-    folder: str, shape: tuple[int, int], seconds: float, rounds: int, runtime: str | None, precision: str | None
+    folder: str,
+    shape: tuple[int, int],
+    seconds: float,
+    rounds: int,
+    runtimes: Sequence[str | None],
+    precision: str | None,
 ) -> list[dict[str, object]]:
     """Run all methods in turns.
 
     Returns:
-        A row for each: frames a second (median of the rounds), and their ratios to the network alone and to stock.
+        A row for each: frames a second (median of the rounds), and their ratios to the network alone in that runtime
+        and to stock.
 
     Raises:
-        InputError: the folder has no image, or the runtime does not run here.
+        InputError: the folder has no image, or as :func:`load`.
     """
     frames = read_frames(folder, shape, round(FPS * seconds))
-    predictor = Predictor(runtime=runtime, precision=precision, height=shape[0])
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         video = Path(name, 'drive.mp4')
         write_video(video, frames)
-        works = {
-            'network alone': partial(network_alone, predictor, frames),
-            'predict': partial(predict, predictor, video, Path(name, 'predicted')),
-            'stock loop': partial(stock_loop, in_thread(stock_model, predictor), video, Path(name, 'stock.avi')),
-        }
-        in_thread(network_alone, predictor, frames[:5])  # warm
-        speeds: dict[str, list[float]] = {name: [] for name in works}
+        predictors = [in_thread(load, runtime, precision, frames, name) for runtime in runtimes]
+        model = in_thread(stock_model, predictors[0])
+        works: dict[tuple[str, str, str], Callable[[], int]] = {}
+        for predictor in predictors:
+            runtime, computed = predictor.runtime, predictor.precision
+            works['network alone', runtime, computed] = partial(network_alone, predictor, frames)
+            works['predict', runtime, computed] = partial(predict, predictor, video, Path(name, 'predicted'))
+            in_thread(network_alone, predictor, frames[:5])  # warm
+        works['stock loop', 'stock', 'fp32'] = partial(stock_loop, model, video, Path(name, 'stock.avi'))
+        speeds: dict[tuple[str, str, str], list[float]] = {key: [] for key in works}
         for _ in range(rounds):
-            for method, work in works.items():
-                speeds[method].append(in_thread(speed, work))
-    fps = {method: median(found) for method, found in speeds.items()}
-    about = dict(runtime=predictor.runtime, precision=predictor.precision)
+            for key, work in works.items():
+                speeds[key].append(in_thread(speed, work))
+    fps = {key: median(found) for key, found in speeds.items()}
     return [
-        dict(method=method)
-        | (dict(runtime='stock', precision='fp32') if method == 'stock loop' else about)
-        | dict(fps=value, to_network=value / fps['network alone'], to_stock=value / fps['stock loop'])
-        for method, value in fps.items()
+        dict(method=method, runtime=runtime, precision=computed, fps=value)
+        | dict(to_network=value / fps.get(('network alone', runtime, computed), next(iter(fps.values()))))
+        | dict(to_stock=value / fps['stock loop', 'stock', 'fp32'])
+        for (method, runtime, computed), value in fps.items()
     ]
 
 
@@ -173,8 +203,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--seconds', type=float, default=20, help=f'of video, at {FPS} fps (default: %(default)s)')
     parser.add_argument('--rounds', type=int, default=3, help='runs of each method (default: %(default)s)')
-    parser.add_argument('--runtime', help='default: the fastest that is installed')
-    parser.add_argument('--precision', help='default: fp32')
+    parser.add_argument('--runtime', nargs='+', default=[None], help='default: the fastest that is installed')
+    parser.add_argument('--precision', help='default: fp32; in int8 files are exported, calibrated with the images')
 
 
 def run(args: argparse.Namespace) -> list[dict]:
@@ -190,6 +220,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     print(markdown([*names, 'fps', 'to network alone', 'to stock loop'], 'lllrrr', cells))
     height, width = args.shape
     about = dict(height=height, width=width, seconds=args.seconds, rounds=args.rounds)
+    about['asked_precision'] = args.precision or ''
     return [about | setting | row for row in rows]
 
 

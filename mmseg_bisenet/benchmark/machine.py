@@ -10,8 +10,12 @@ import torch
 
 from mmseg_bisenet.deploy.backends import BACKENDS
 
-# Each runtime's own package, and two that the networks' int8 and convolutions use.
-LIBRARIES = (*(backend.packages[0] for backend in BACKENDS if backend.packages), 'nncf', 'numba')
+# Each runtime's own package, and two that the networks' int8 and convolutions use. That of vnni is this one.
+LIBRARIES = (
+    *(backend.packages[0] for backend in BACKENDS if backend.packages and backend.name != 'vnni'),
+    'nncf',
+    'numba',
+)
 
 
 def name(device: str) -> str:

@@ -1,12 +1,9 @@
 """Engines from a config or a segmentor: built in this process, or by way of a temporary file."""
 
 import copy
-import ctypes
-import gc
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +29,7 @@ def build(
     device: str | torch.device,
     throughput: bool,
     threads: int | None,
-    calibration: Iterable[np.ndarray] | str | Path,
+    calibration: Iterable[np.ndarray],
 ) -> tuple[Engine, dict]:
     """The engine and its metadata; the arguments are those of :func:`mmseg_bisenet.deploy.load`."""
     device = torch.device(device)
@@ -43,15 +40,8 @@ def build(
         model_index.require_name(source, wanted)
     if threads and backend.needs_torch:
         forks.set_threads(threads)
-    images: Any = []
-    if isinstance(calibration, str | Path):
-        if (backend.name, precision) != ('compile', 'int8'):
-            text = f'runtime {backend.name} in {precision} takes no file of ranges; take compile in int8'
-            raise InputError(f'calibration {calibration}: {text}')
-        images = Path(calibration)
-    else:
-        quantize.require_int8(precision, calibration)
-        images = quantize.checked(calibration, shape) if precision == 'int8' else []
+    quantize.require_int8(precision, calibration)
+    images = quantize.checked(calibration, shape) if precision == 'int8' else []
     backend.require_build(precision, device)
     switch_tf32_off(precision, device)
     if isinstance(source, BiSeNetSegmentor):
@@ -64,13 +54,6 @@ def build(
         return _through_file(segmentor, backend, precision, shape, device, throughput, threads, images)
     engine = backend.build(segmentor, precision, shape, device, images)
     return engine, dict(precision=precision, shape=shape, dynamic=backend.any_shape) | describe(segmentor)
-
-
-def release_memory() -> None:
-    """Return what only building took to the system. glibc would keep it, half of the process's memory."""
-    gc.collect()  # graphs refer to themselves
-    if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):
-        trim(0)
 
 
 def _through_file(

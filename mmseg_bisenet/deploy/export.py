@@ -73,6 +73,8 @@ def export(
     own = next(segmentor.parameters()).device
     device = own if backend.traced_on_device else torch.device(backend.devices[0])
     quantize.require_int8(precision, calibration, keep_float)
+    if keep_float and not backend.keeps_float:
+        raise InputError(f'format {format} has all convolutions in int8; leave --keep-float out, or take openvino')
     backend.require_build(precision, device)
     images = quantize.checked(calibration, shape) if precision == 'int8' else []
     target = checked_target(output, _config_name(segmentor), backend, precision, shape, overwrite)
@@ -92,7 +94,7 @@ def export(
         )
         fix = 'take another precision or format, and report it'
         if precision == 'int8':
-            fix = 'name layers with --keep-float, or calibrate with other images'
+            fix = ('name layers with --keep-float, or ' if backend.keeps_float else '') + 'calibrate with other images'
         with quiet():
             run = backend.run_plainly(exported, device)
         batches = verify.batches(images, shape, dynamic)

@@ -8,6 +8,8 @@ is faster than any runtime's own resizing and argmax. On CUDA ``compile`` does b
 do not need PyTorch are loaded without it.
 """
 
+import ctypes
+import gc
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,7 +49,7 @@ def load(
     channel_order: str = 'bgr',
     threads: int | None = None,
     throughput: bool = False,
-    calibration: Iterable[np.ndarray] | str | Path = (),
+    calibration: Iterable[np.ndarray] = (),
 ) -> Predictor:
     """A network that is ready to label images, warmed up.
 
@@ -72,8 +74,7 @@ def load(
             use one of PyTorch's threads, which do not survive a fork; spawned ones use as many as they ask for.
         throughput: run images of a batch at the same time, each in few threads, if the runtime gains by it (if its
             backend is ``parallel``).
-        calibration: for ``int8`` of a config: images (H, W, 3) uint8 BGR of ``shape``, which set its ranges; for
-            ``compile`` also a file that ``segment.engine.ranges.save(FILE)`` wrote, with the ranges of these weights.
+        calibration: for ``int8`` of a config: images (H, W, 3) uint8 BGR of ``shape``, which set its ranges.
 
     Raises:
         InputError: options contradict each other or the file; this machine lacks what they need; a package is not
@@ -97,11 +98,7 @@ def load(
         file = config_or_exported
         if checkpoint is not None:
             raise InputError(f'exported file {config_or_exported} has its weights; leave checkpoint {checkpoint} out')
-        if (
-            isinstance(calibration, str | Path)
-            or not isinstance(calibration, Iterable)
-            or any(True for _ in calibration)
-        ):
+        if not isinstance(calibration, Iterable) or any(True for _ in calibration):
             raise InputError(f'exported file {config_or_exported} has its ranges; leave calibration out')
         with install.needing('openmmlab', f'exported file {config_or_exported}'):
             backend, engine, metadata = _from_file(
@@ -125,7 +122,7 @@ def load(
             threads,
             calibration,
         )
-        building.release_memory()
+    release_memory()
     threads = threads or default_threads()
     workers = threads if throughput and backend.parallel else None
     arguments = engine, backend, metadata, channel_order, threads, workers
@@ -148,6 +145,13 @@ def load(
         reason = ' '.join(str(error).split())[:200]
         raise InputError(f'exported file {file} does not run in {backend.name} ({reason}); export it again') from error
     return predictor
+
+
+def release_memory() -> None:
+    """Return what only building took to the system. glibc would keep it, half of the process's memory."""
+    gc.collect()  # graphs refer to themselves
+    if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):
+        trim(0)
 
 
 def _checked(shape: Sequence[int]) -> tuple[int, int]:

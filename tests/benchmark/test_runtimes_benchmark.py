@@ -138,14 +138,14 @@ def without_the_plain_route(monkeypatch) -> None:
 
 def test_which_methods_are_compared(monkeypatch):
     monkeypatch.setattr(comparison, '_missing', lambda name, quantized: [])
-    pairs, left_out = comparison.choose(['compile', 'eager'], ['fp32', 'int8'], 'stock', 'cpu')
+    pairs, left_out = comparison.choose(['openvino', 'eager'], ['fp32', 'int8'], 'stock', 'cpu')
     assert pairs == [
         ('stock', 'fp32'),
         ('plain-onnxruntime', 'fp32'),
         ('plain-openvino', 'fp32'),
         ('plain-openvino', 'int8'),
-        ('compile', 'fp32'),
-        ('compile', 'int8'),
+        ('openvino', 'fp32'),
+        ('openvino', 'int8'),
         ('eager', 'fp32'),
     ]
     assert [line.split(':')[0] for line in left_out] == ['eager int8 left out']

@@ -42,8 +42,31 @@ def test_a_row_for_each_method(tmp_path, photos, monkeypatch, capsys):
     ]
     assert float(rows[0]['to_network']) == 1 and float(rows[2]['to_stock']) == 1
     assert kinds.command(*kinds.read(csv_file)) == (
-        'python -m benchmarks.video IMAGES --shape 64 96 --seconds 0.1 --rounds 1'
+        'python -m benchmarks.video IMAGES --shape 64 96 --seconds 0.1 --rounds 1 --runtime eager'
     )
+
+
+def test_files_in_int8_in_turns(tmp_path, photos, monkeypatch, capsys):
+    """Each file is exported once, with every image once; rows are told apart by the runtime."""
+    exported = []
+
+    def without_files(segmentor, format, precision, shape, folder, calibration):
+        exported.append((format, precision, shape, len(calibration)))
+        return dict(vnni='torch', openvino='eager')[format]
+
+    predictor = video.Predictor
+    monkeypatch.setattr(video, 'export', without_files)
+    monkeypatch.setattr(video, 'Predictor', lambda runtime: predictor(runtime=runtime, height=64))
+    csv_file = tmp_path / 'video.csv'
+    options = ['--shape', '64', '96', '--seconds', '0.1', '--rounds', '1', '--precision', 'int8']
+    assert video.main([photos, *options, '--runtime', 'vnni', 'openvino', '--csv', str(csv_file)]) == 0
+    assert exported == [('vnni', 'int8', (64, 96), 2), ('openvino', 'int8', (64, 96), 2)]
+    with csv_file.open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    methods = [(method, runtime) for runtime in ('torch', 'eager') for method in ('network alone', 'predict')]
+    assert [(row['method'], row['runtime']) for row in rows] == [*methods, ('stock loop', 'stock')]
+    assert float(rows[0]['to_network']) == float(rows[2]['to_network']) == 1
+    assert kinds.command(*kinds.read(csv_file)).endswith('--rounds 1 --runtime torch eager --precision int8')
 
 
 def test_frames_repeat(photos):
@@ -55,7 +78,14 @@ def test_frames_repeat(photos):
 
 @pytest.mark.parametrize(
     ('options', 'problem'),
-    [(['--shape', '65', '96'], 'even'), (['--rounds', '0'], '--rounds 1'), (['--runtime', 'tflite'], 'tflite')],
+    [
+        (['--shape', '65', '96'], 'even'),
+        (['--rounds', '0'], '--rounds 1'),
+        (['--runtime', 'tflite'], 'tflite'),
+        (['--precision', 'int8'], 'needs --runtime, and None has no int8; choose from onnxruntime, openvino, vnni'),
+        (['--precision', 'int8', '--runtime', 'pt2'], 'pt2 has no int8; choose from'),
+        (['--precision', 'int8', '--runtime', 'openvino'], 'int8: 2 images to calibrate with'),
+    ],
 )
 def test_wrong_video_options(photos, options, problem, capsys):
     assert video.main([photos, *options]) == 2

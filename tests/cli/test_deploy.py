@@ -19,6 +19,9 @@ from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.test import use_exported
 from mmseg_bisenet.deploy import load, metadata, segmentor
+from mmseg_bisenet.deploy.int8 import library
+from mmseg_bisenet.errors import InputError
+from mmseg_bisenet.miniscapes.scene import draw_scene
 from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.zoo import get_model
 
@@ -117,6 +120,36 @@ def test_a_file_of_one_size_says_that_it_squeezes_images(monkeypatch):
     assert line.startswith('images of 90x120 are squeezed to the 60x120 of some.onnx, which lowers the scores; export')
 
 
+def test_a_file_of_our_kernels_in_each_command(drawn, checkpoint, tmp_path, monkeypatch, capsys):
+    try:
+        library.require()
+    except InputError as error:
+        pytest.skip(str(error))
+    monkeypatch.setenv('MMSEG_BISENET_DATA', str(drawn))
+    (tmp_path / 'streets').mkdir()
+    for seed in range(10):
+        cv2.imwrite(str(tmp_path / 'streets' / f'{seed}.png'), draw_scene(seed, (64, 128))[0])
+    arguments = [NAME, str(checkpoint), '--format', 'vnni', '--shape', '64', '128', '--output', str(tmp_path)]
+    int8 = ['--precision', 'int8', '--calibration', str(tmp_path / 'streets')]
+    assert main(['export', *arguments]) == 2
+    assert "format vnni has no precision 'fp32'; choose int8, or fp32 in onnx, openvino, pt2" in capsys.readouterr().err
+    assert main(['export', *arguments, *int8, '--keep-float', 'decode_head']) == 2
+    assert 'format vnni has all convolutions in int8; leave --keep-float out' in capsys.readouterr().err
+    assert main(['export', *arguments, *int8]) == 0
+    file = tmp_path / f'{NAME}_int8_64x128.vnni'
+    assert capsys.readouterr().out.startswith(f'{file}  ')
+    assert main(['verify', str(file)]) == 0
+    assert capsys.readouterr().out.startswith(f'{file}: vnni in int8, 64x128')
+    image, out = tmp_path / 'streets' / '3.png', tmp_path / 'out'
+    assert main(['predict', str(image), '--model', str(file), '--save', 'labels', '--output', str(out)]) == 0
+    assert capsys.readouterr().out.startswith(f'{file}: runtime vnni, int8, height 64')
+    labels = cv2.imread(str(next(out.iterdir())), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(labels, load(file)(cv2.imread(str(image))))
+    assert main(['test', NAME, str(file), '--work-dir', str(tmp_path / 'test'), *OPTIONS]) == 0
+    found = json.loads((tmp_path / 'test' / 'evaluation' / 'scores.json').read_text())
+    assert found['checkpoint'] == str(file) and 0 < found['summary']['aAcc'] < 100
+
+
 @pytest.mark.parametrize(
     ('said', 'device'),
     [
@@ -124,6 +157,7 @@ def test_a_file_of_one_size_says_that_it_squeezes_images(monkeypatch):
         (dict(format='pt2', device='cuda'), 'cuda'),
         (dict(format='pt2', device='cpu'), 'cpu'),
         (dict(format='onnx'), 'cpu'),
+        (dict(format='vnni'), 'cpu'),
     ],
 )
 def test_an_exported_file_runs_where_it_was_made_for(monkeypatch, said, device):

@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from mmseg_bisenet.deploy.int8 import library, packing
-from mmseg_bisenet.deploy.int8.layers import between, copied
+from mmseg_bisenet.deploy.int8.layers import between
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map, padded
+from mmseg_bisenet.deploy.int8.plan import copied
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.models.inference.fold import CONSTANT
 
 try:
     library.require()
@@ -119,7 +119,7 @@ def of_image(source: Map, weight: np.ndarray, stride: int) -> tuple[dict, torch.
     packed, unit, starts, row_of, column_of = packing.of_image(weight, stride, (source.height, source.width))
     whole = torch.from_numpy(packing._rounded(weight[:, :3] / unit[: len(weight), None, None, None]))
     left = torch.from_numpy(weight / unit[: len(weight), None, None, None])
-    constant = left[:, 3:] * CONSTANT + packing.GREY * (left[:, :3] - whole).sum(1, keepdim=True)
+    constant = left[:, 3:] + packing.GREY * (left[:, :3] - whole).sum(1, keepdim=True)
     pixels = F.pad(numbers(source), (0, 0, 0, 0, 0, 1), value=1)
     exact = F.conv2d(pixels, torch.cat([whole, constant], 1), stride=stride, padding=weight.shape[-1] // 2)
     size = weight.shape[-1]
@@ -177,7 +177,7 @@ def test_weights_of_an_image_that_are_zero(constant):
     _, unit, starts, row_of, column_of = packing.of_image(weight, 1, (5, 5))
     for y, x, taps in ((2, 2, 9), (0, 2, 6), (2, 4, 6), (4, 0, 4)):
         of_place = starts.ravel()[row_of[y] + column_of[x] :][:16]
-        np.testing.assert_allclose(of_place * unit, taps * CONSTANT * constant, rtol=1e-6)
+        np.testing.assert_allclose(of_place * unit, taps * constant, rtol=1e-6)
 
 
 @pytest.mark.parametrize('sizes', [((5, 7), (10, 14)), ((5, 7), (13, 16)), ((9, 8), (4, 3)), ((1, 1), (3, 2))], ids=str)
@@ -189,7 +189,8 @@ def test_nearest_copies_the_pixels_that_pytorch_takes(sizes, channels, threads):
     node = graph.call_function(torch.ops.aten.upsample_nearest2d.vec, (source, list(sizes[1]), None))
     source.meta['val'] = torch.empty(1, channels, *sizes[0])
     small, out = random_map(channels, *sizes[0]), Map((*sizes[1], channels), 1, 0, np.ones(channels))
-    got = compute('nearest', small, out, threads, padding=0, **copied(node))
+    row_of, column_of = copied(node)
+    got = compute('nearest', small, out, threads, padding=0, row_of=row_of, column_of=column_of)
     np.testing.assert_array_equal(got, to_bytes(F.interpolate(numbers(small), sizes[1])))
 
 
@@ -334,20 +335,37 @@ def test_nothing_is_written_around_a_map():
     assert (around == 3).all() and (out.bytes != 3).any()
 
 
-@pytest.mark.parametrize('align_corners', [False, True])
+def interpolated(small: torch.Tensor, size: tuple[int, int], resizing: str) -> torch.Tensor:
+    if resizing == 'nearest':
+        return F.interpolate(small, size)
+    return F.interpolate(small, size, mode='bilinear', align_corners=resizing == 'corners')
+
+
+@pytest.mark.parametrize('resizing', ['bilinear', 'corners'])
+@pytest.mark.parametrize('case', [(24, 5, 7, 11, 15), (64, 10, 9, 7, 4), (8, 1, 2, 3, 8)], ids=str)
+@pytest.mark.parametrize('threads', [1, 3])
+def test_bilinear(case, resizing, threads):
+    channels, height, width, *size = case
+    source, out = random_map(channels, height, width), Map((*size, channels), 1, 0, np.ones(channels))
+    arrays = dict(rows=between(height, size[0], resizing), columns=between(width, size[1], resizing))
+    got = compute('bilinear', source, out, threads, padding=0, **arrays)
+    want = interpolated(numbers(source), size, resizing)[0].permute(1, 2, 0).numpy()
+    assert np.abs(got - want).max() < 0.5 + 1e-3
+
+
+@pytest.mark.parametrize('resizing', ['bilinear', 'corners', 'nearest'])
 @pytest.mark.parametrize('with_summand', [False, True])
-def test_gate(align_corners, with_summand):
-    source, out = random_map(24, 9, 14, zero=128), Map((9, 14, 24), 1, 128, np.ones(24))
+def test_gate(resizing, with_summand):
+    source, out = random_map(24, 9, 15, zero=128), Map((9, 15, 24), 1, 128, np.ones(24))
     gate, summand = torch.randn(2, 3, 5, 32)
 
     def resized(small: torch.Tensor) -> torch.Tensor:
-        small = small.double().permute(2, 0, 1)[None, :24]
-        return F.interpolate(small, (9, 14), mode='bilinear', align_corners=align_corners)
+        return interpolated(small.double().permute(2, 0, 1)[None, :24], (9, 15), resizing)
 
     want = 0.5 * numbers(source) * torch.sigmoid(3 * resized(gate)) + 128
     fields = dict(gate=(3 * gate).numpy(), small_width=5, scale=np.full(32, 0.5, np.float32))
     fields |= dict(bias=np.full(32, 128, np.float32), shortcut_scale=np.full(32, 20, np.float32))
-    fields |= dict(rows=between(3, 9, align_corners), columns=between(5, 14, align_corners))
+    fields |= dict(rows=between(3, 9, resizing), columns=between(5, 15, resizing))
     if with_summand:
         want = want + 20 * resized(summand)
         fields |= dict(summand=summand.numpy())

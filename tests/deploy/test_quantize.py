@@ -2,22 +2,24 @@
 
 import json
 import logging
-import math
-import os
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 import mmseg_bisenet
 from mmseg_bisenet.deploy import load, quantize, verify
-from mmseg_bisenet.deploy.backends.compile import Compile
+from mmseg_bisenet.deploy.backends import FORMATS
+from mmseg_bisenet.deploy.backends.base import KEY
 from mmseg_bisenet.deploy.export import export
-from mmseg_bisenet.deploy.int8 import library, ranges
-from mmseg_bisenet.deploy.metadata import read_metadata
+from mmseg_bisenet.deploy.int8 import file, library, ranges
+from mmseg_bisenet.deploy.metadata import UNSEALED, read_metadata, seal
 from mmseg_bisenet.deploy.network import DeployNetwork
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.scene import draw_scene
@@ -156,12 +158,13 @@ def test_arguments_of_a_wrong_type(segmentor, streets, tmp_path):
 
 # -- our own kernels ---------------------------------------------------------------------------------------------------
 
-INT8 = dict(runtime='compile', precision='int8', shape=SHAPE)
+INT8 = dict(runtime='vnni', precision='int8', shape=SHAPE)
 
 
 def kernels_run() -> bool:
     try:
-        Compile().require_build('int8', torch.device('cpu'))
+        library.require()
+        library._library()
     except InputError:
         return False
     return True
@@ -171,24 +174,24 @@ needs_kernels = pytest.mark.skipif(not kernels_run(), reason='a CPU without AVX-
 
 
 @pytest.fixture(scope='module')
-def in_int8(segmentor, streets):
-    return load(segmentor, **INT8, calibration=streets)
+def vnni_file(segmentor, streets, tmp_path_factory) -> Path:
+    return export(segmentor, 'vnni', 'int8', SHAPE, tmp_path_factory.mktemp('vnni'), calibration=streets)
 
 
 @needs_kernels
-def test_compile_in_int8_gives_the_labels_of_the_network(in_int8, segmentor, streets):
-    exact = load(segmentor, runtime='torch', shape=SHAPE)
-    assert (in_int8.runtime, in_int8.precision, in_int8.dynamic) == ('compile', 'int8', False)
+def test_our_kernels_give_the_labels_of_the_network(vnni_file, segmentor, streets):
+    in_int8, exact = load(vnni_file), load(segmentor, runtime='torch', shape=SHAPE)
+    assert (in_int8.runtime, in_int8.precision, in_int8.dynamic) == ('vnni', 'int8', False)
     images = np.stack(streets)
     agreement = np.mean(in_int8(images) == exact(images))
-    assert 0.97 < agreement < 1  # `load` has verified 98 %, ties aside
+    assert 0.97 < agreement < 1  # `export` has verified 98 %, ties aside
     kinds = [kind for kind, _ in in_int8.engine.packed.values()]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == dict(direct=25, winograd=14, depthwise=17, linear=1)
 
 
 @needs_kernels
-def test_load_keeps_nothing_that_only_building_needs(segmentor, streets, monkeypatch):
-    """Neither the images nor the network in float32."""
+def test_a_segmentor_in_our_kernels_gives_what_its_file_gives(vnni_file, segmentor, streets, monkeypatch):
+    """And nothing stays that only building needs: neither the images nor the network in float32."""
     images, networks = [street.copy() for street in streets], []
     kept = [weakref.ref(image) for image in images]
     require = verify.require
@@ -202,89 +205,12 @@ def test_load_keeps_nothing_that_only_building_needs(segmentor, streets, monkeyp
     del images
     found = load(segmentor, **INT8, calibration=given)
     assert [ref() for ref in (*kept, *networks)] == [None] * (len(streets) + 1)
-    assert found(streets[0]).shape == SHAPE
+    np.testing.assert_array_equal(found.engine(streets[3][None]), load(vnni_file).engine(streets[3][None]))
 
 
 @needs_kernels
-def test_ranges_are_saved_and_loaded_without_images(in_int8, segmentor, streets, tmp_path):
-    path = tmp_path / 'ranges.json'
-    in_int8.engine.ranges.save(path)
-    with pytest.raises(InputError, match=r'ranges.json exists'):
-        in_int8.engine.ranges.save(path)
-    again = load(segmentor, **INT8, calibration=path)
-    image = torch.from_numpy(streets[3])[None]
-    assert torch.equal(in_int8.engine(image), again.engine(image))
-    with pytest.raises(InputError, match=r'ranges.json has the ranges of other weights; calibrate these with images'):
-        load(mmseg_bisenet.get_model(CONFIG), **INT8, calibration=path)
-    found = in_int8.engine.ranges
-    older = {name: value for name, value in found.largest.items() if name != 'relu_7'}
-    other = tmp_path / 'older.json'
-    ranges.Ranges(older, found.weights).save(other)
-    with pytest.raises(InputError, match=r'older.json is not for shape .*: the range of relu_7 is missing'):
-        load(segmentor, **INT8, calibration=other)
-    with pytest.raises(InputError, match=r'runtime openvino in int8 takes no file of ranges; take compile'):
-        load(segmentor, None, 'openvino', 'int8', SHAPE, calibration=path)
-    path.write_text('[]')
-    with pytest.raises(InputError, match=r'ranges.json cannot be read as ranges of int8; give one that segment.engine'):
-        load(segmentor, **INT8, calibration=path)
-
-
-@needs_kernels
-def test_ranges_that_are_not_as_they_were_saved(in_int8, segmentor, tmp_path):
-    path = tmp_path / 'ranges.json'
-    in_int8.engine.ranges.save(path)
-    whole = json.loads(path.read_text())
-    layers = whole['largest']
-    first, second = min(layers, key=layers.get), max(layers, key=layers.get)
-    for largest in (
-        layers | {first: layers[second], second: layers[first]},
-        layers | {second: 1.5 * layers[second]},
-        {name: value for name, value in layers.items() if name != first},
-        layers | {first: -1.0},
-        layers | {first: math.nan},
-    ):
-        path.write_text(json.dumps(whole | dict(largest=largest)))
-        with pytest.raises(InputError, match=r'ranges.json is damaged, was edited, or is of another version'):
-            load(segmentor, **INT8, calibration=path)
-    for content in (b'', path.read_bytes()[:-40], b'\xff\xfe', b'[' * 100_000, b'{"checksum": 1}', b'null'):
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=r'ranges.json cannot be read as ranges of int8; give one that'):
-            load(segmentor, **INT8, calibration=path)
-    for key in whole:
-        path.write_text(json.dumps({name: value for name, value in whole.items() if name != key}))
-        with pytest.raises(InputError, match=r'ranges.json (cannot be read as ranges|is damaged, was edited)'):
-            load(segmentor, **INT8, calibration=path)
-
-
-@needs_kernels
-def test_ranges_that_no_measurement_gives(in_int8, tmp_path):
-    found = in_int8.engine.ranges
-    name = next(iter(found.largest))
-    for value in (-1.0, math.nan, math.inf, True, 'a', None):
-        path = tmp_path / f'{value}.json'
-        ranges.Ranges(found.largest | {name: value}, found.weights).save(path)
-        with pytest.raises(InputError, match=rf'json: {name} is {value}; calibrate with images again'):
-            ranges.Ranges.load(path)
-
-
-@needs_kernels
-def test_ranges_of_other_layers_or_of_a_pipe(in_int8, segmentor, tmp_path):
-    found = in_int8.engine.ranges
-    more = found.largest | dict(another=1.0)
-    less = dict(list(found.largest.items())[1:])
-    for number, largest in enumerate((more, less)):
-        ranges.Ranges(largest, found.weights).save(tmp_path / f'{number}.json')
-        with pytest.raises(InputError, match=r'json is not for shape .*: the range of .* is missing'):
-            load(segmentor, **INT8, calibration=tmp_path / f'{number}.json')
-    os.mkfifo(tmp_path / 'pipe.json')
-    with pytest.raises(InputError, match=r'pipe.json is a pipe or a device; save what it gives to a file'):
-        load(segmentor, **INT8, calibration=tmp_path / 'pipe.json')
-    with pytest.raises(InputError, match='path=None: give a path'):
-        found.save(None)
-
-
-@needs_kernels
-def test_several_images_and_threads_at_a_time(in_int8, streets):
+def test_several_images_and_threads_at_a_time(vnni_file, streets):
+    in_int8 = load(vnni_file)
     one_by_one = np.stack([in_int8(image) for image in streets])
     np.testing.assert_array_equal(in_int8(np.stack(streets)), one_by_one)
     with ThreadPoolExecutor(3) as pool:
@@ -292,30 +218,112 @@ def test_several_images_and_threads_at_a_time(in_int8, streets):
 
 
 @needs_kernels
-def test_ranges_that_lose_the_labels_are_refused(segmentor, streets, monkeypatch):
-    measure = ranges.measure
+def test_ranges_that_lose_the_labels_are_refused(segmentor, streets, monkeypatch, tmp_path):
+    monkeypatch.setattr(ranges, '_quantile', lambda x: 1e-3 * float(x.abs().max()))
+    share = r'int8_64x128\.vnni: \d+\.\d\d% of the labels are those of PyTorch in fp32, and 98\.00% are'
+    with pytest.raises(InputError, match=rf'{share} needed; it was removed; calibrate with other images$'):
+        export(segmentor, 'vnni', 'int8', SHAPE, tmp_path, calibration=streets)
+    assert not list(tmp_path.iterdir())
 
-    def small(plan, images):
-        found = measure(plan, images)
-        return ranges.Ranges({name: 1e-3 * value for name, value in found.largest.items()}, found.weights)
 
-    monkeypatch.setattr(ranges, 'measure', small)
+def edited(path: Path, folder: Path, edit: Callable[[dict], None]) -> Path:
+    """A file with another plan, and the checksum that belongs to it."""
+    tensors, texts = safetensors.numpy.load_file(path), file.read_metadata(path)
+    metadata = json.loads(texts[KEY]) | dict(checksum=UNSEALED)
+    content = dict(plan=json.loads(tensors['plan'].tobytes()), metadata=metadata)
+    edit(content)
+    tensors['plan'] = np.frombuffer(json.dumps(content['plan']).encode(), np.uint8)
+    target = folder / 'edited.vnni'
+    safetensors.numpy.save_file(tensors, target, {KEY: json.dumps(content['metadata'])})
+    seal(FORMATS['vnni'], target)
+    return target
+
+
+def gate(file: dict) -> dict:
+    return next(step for step in file['plan']['steps'] if step['kind'] == 'Gate')
+
+
+def joined(file: dict) -> str:
+    return next(name for name, value in file['plan']['values'].items() if value['parts'])
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ('edit', 'text'),
+    [
+        (lambda file: file['plan'].update(version=2), 'version 2'),
+        (lambda file: file['plan'].pop('steps'), "'steps'"),
+        (lambda file: file['plan']['steps'][0].update(kind='Other'), "'Other'"),
+        (lambda file: file['plan']['steps'][0].update(dilation=2), 'unexpected keyword argument'),
+        (lambda file: file['plan']['steps'][3].update(source='nothing'), "'nothing'"),
+        (lambda file: file['plan']['steps'].pop(), 'nothing gives conv2d'),
+        (lambda file: file['plan']['steps'][-1].update(stride=2), 'does not fit what it reads'),
+        (lambda file: file['plan']['steps'][-1].update(groups=8), 'does not fit what it reads'),
+        (lambda file: gate(file).update(gate=gate(file)['source']), 'does not fit what it reads'),
+        (lambda file: gate(file).update(resizing='bicubic'), 'does not fit what it reads'),
+        (lambda file: file['plan'].update(image=file['plan']['logits']), 'is no image'),
+        (lambda file: file['plan']['values'][joined(file)]['shape'].insert(0, 99), 'does not fit its parts'),
+        (lambda file: file['metadata'].update(shape=[64, 256]), r'its network is for \[64, 128\] and 19 classes'),
+        (
+            lambda file: file['metadata'].update(num_classes=2, classes=['a', 'b'], palette=[]),
+            r'its network is for \[64, 128\] and 19 classes, unlike its metadata',
+        ),
+    ],
+)
+def test_a_file_of_our_kernels_that_was_edited(vnni_file, tmp_path, edit, text):
+    path = edited(vnni_file, tmp_path, edit)
     with pytest.raises(
-        InputError, match=r'compile in int8: \d+\.\d\d% of the labels are those of PyTorch in fp32, and 98\.00% are'
+        InputError, match=rf'edited.vnni does not load in vnni \(.*{text}.*\); it is damaged, or'
+    ) as caught:
+        load(path)
+    assert '\n' not in str(caught.value)
+
+
+@needs_kernels
+def test_damaged_files_of_our_kernels(vnni_file, tmp_path):
+    whole, path = vnni_file.read_bytes(), tmp_path / 'a.vnni'
+    for content in (b'', b'12345678', whole[:1000], whole[:-1], whole[:5000] + b'x' + whole[5001:], whole + b'x'):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r'a.vnni is cut short or damaged; copy it again, or export it again$'):
+            read_metadata(path)
+    safetensors.numpy.save_file(dict(weight=np.zeros(3, np.float32)), path)
+    with pytest.raises(InputError, match=r'a.vnni has no metadata of mmseg_bisenet: another program wrote it'):
+        load(path)
+
+
+def test_our_kernels_where_they_cannot_run(segmentor, streets, monkeypatch, tmp_path):
+    with pytest.raises(
+        InputError, match=r"^runtime compile does not compute in 'int8'; .*int8 is of onnxruntime, .*vnni"
     ):
-        load(segmentor, **INT8, calibration=streets)
-
-
-def test_compile_in_int8_where_it_cannot_run(segmentor, streets, monkeypatch):
-    with pytest.raises(InputError, match='int8: 0 images to calibrate with'):
-        load(segmentor, **INT8)
-    with pytest.raises(InputError, match=r'int8 runs on CPUs; give device='):
-        Compile().require_build('int8', torch.device('cuda'))
+        load(segmentor, **INT8 | dict(runtime='compile'), calibration=streets)
+    with pytest.raises(
+        InputError, match=r"format vnni has no precision 'fp32'; choose int8, or fp32 in onnx, openvino, pt"
+    ):
+        export(segmentor, 'vnni', 'fp32', SHAPE, tmp_path)
     monkeypatch.setattr(library, 'cpu_flags', lambda: {'avx2'})
-    with pytest.raises(
-        InputError, match=r'runtime compile: int8 needs Linux and a CPU with AVX-512-VNNI .*; choose a ru'
+    lacking = (
+        r'^runtime vnni needs Linux, a CPU with AVX-512-VNNI .* missing here; choose another, such as onnxruntime$'
+    )
+    for call in (
+        lambda: load(segmentor, **INT8, calibration=streets),
+        lambda: export(segmentor, 'vnni', 'int8', SHAPE, tmp_path, calibration=streets),
     ):
-        load(segmentor, **INT8, calibration=streets)
+        with pytest.raises(InputError, match=lacking):
+            call()
+    monkeypatch.undo()
+    monkeypatch.setenv('CXX', 'no-compiler')
+    if kernels_run() or library.cpu_flags() >= library.INSTRUCTIONS:
+        with pytest.raises(
+            InputError, match=r'needs a compiler for C\+\+, and there is no no-compiler; install g\+\+, or s'
+        ):
+            load(segmentor, **INT8, calibration=streets)
+
+
+@needs_kernels
+def test_opening_a_file_where_the_kernels_cannot_run(vnni_file, monkeypatch):
+    monkeypatch.setattr(library, 'cpu_flags', lambda: {'avx2'})
+    with pytest.raises(InputError, match=r'^runtime vnni needs Linux, a CPU with AVX-512-VNNI'):
+        load(vnni_file)
 
 
 @needs_kernels
@@ -323,7 +331,7 @@ def test_a_compiler_that_fails(monkeypatch, tmp_path):
     compiler = tmp_path / 'c++'
     compiler.write_text('#!/bin/sh\necho "error: no such CPU" >&2\nexit 1\n')
     compiler.chmod(0o755)
-    monkeypatch.setattr('torch._inductor.cpp_builder.get_cpp_compiler', lambda: str(compiler))
+    monkeypatch.setenv('CXX', str(compiler))
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     with pytest.raises(InputError, match=r'does not compile the kernels of int8 \(error: no such CPU\); set CXX to g'):
         library._library.__wrapped__()

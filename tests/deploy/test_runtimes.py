@@ -23,7 +23,7 @@ from torch import nn
 import mmseg_bisenet
 from mmseg_bisenet import install, model_index
 from mmseg_bisenet.benchmark.memory import resident_bytes
-from mmseg_bisenet.deploy import building, load, precision
+from mmseg_bisenet.deploy import building, load, loading, precision
 from mmseg_bisenet.deploy.backends import FORMATS
 from mmseg_bisenet.deploy.backends import torch as torch_backend
 from mmseg_bisenet.deploy.backends.compile import require_compiler
@@ -489,5 +489,5 @@ def test_the_memory_that_building_took_is_returned():
     blocks.append(blocks)
     before = resident_bytes()
     del blocks
-    building.release_memory()
+    loading.release_memory()
     assert resident_bytes() < before - 80e6 and last.all()

@@ -174,7 +174,7 @@ def test_no_image_gives_none():
 def test_where_it_cannot_run_nothing_is_replaced(change, monkeypatch):
     change(monkeypatch)
     monkeypatch.setattr(winograd, '_parallel', winograd._parallel.__wrapped__)
-    monkeypatch.setattr(openmp, 'parallel', openmp.parallel.__wrapped__)
+    monkeypatch.setattr(openmp, '_parallel', openmp._parallel.__wrapped__)
     network = nn.Sequential(make(32, 64))
     assert use_winograd(network) == 0 and type(network[0]) is nn.Conv2d
 

@@ -13,6 +13,7 @@ from mmseg_bisenet.deploy.backends.openvino import OpenVINO
 from mmseg_bisenet.deploy.backends.pt2 import AOTInductor
 from mmseg_bisenet.deploy.backends.tensorrt import TensorRT
 from mmseg_bisenet.deploy.backends.torch import Torch
+from mmseg_bisenet.deploy.backends.vnni import Vnni
 from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ BACKENDS = (
     Compile(),
     ONNXRuntime(),
     OpenVINO(),
+    Vnni(),
     AOTInductor(),
     TensorRT(),
     LiteRT(),

@@ -130,6 +130,7 @@ class FileBackend(Backend):
         free_shapes: whether a file may take batches and images of every shape.
         write_packages: modules that writing needs besides ``packages``.
         quantize_packages: those that writing needs for int8, if the file may be in it.
+        keeps_float: whether modules may stay float in int8.
         traced_on_device: whether the graph is traced on the device that will run it, otherwise on the CPU.
         cast_by_float: whether the graph converts between bytes and other types through float32 only.
     """
@@ -141,6 +142,7 @@ class FileBackend(Backend):
     free_shapes = True
     write_packages: tuple[str, ...] = ()
     quantize_packages: tuple[str, ...] = ('nncf',)
+    keeps_float = True
     traced_on_device = False
     cast_by_float = False
 

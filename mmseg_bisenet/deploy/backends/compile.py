@@ -5,13 +5,9 @@ Settings (https://docs.pytorch.org/docs/stable/generated/torch.compile.html):
 - Freezing makes the weights constants, which Inductor then packs for the kernels of the processor.
 - On CUDA network and labels are one CUDA graph (:mod:`mmseg_bisenet.deploy.cuda_graph`). Mode ``max-autotune`` compiles
   for minutes, and mostly finds cuDNN's convolutions to be the fastest.
-
-int8 is another path: kernels of this package, which the compiler translates for this machine's CPU
-(:mod:`mmseg_bisenet.deploy.int8`).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING
 
@@ -19,14 +15,12 @@ import numpy as np
 
 from mmseg_bisenet.deploy.backends.base import Engine
 from mmseg_bisenet.deploy.backends.torch import Torch
-from mmseg_bisenet.deploy.int8 import library
 from mmseg_bisenet.deploy.packages import require_torch
 from mmseg_bisenet.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from mmseg_bisenet.deploy.int8.network import Int8Network
     from mmseg_bisenet.models import BiSeNetSegmentor
 
 
@@ -34,15 +28,10 @@ class Compile(Torch):
     """The same through ``torch.compile``, frozen; on CUDA as a CUDA graph that gives labels."""
 
     name = 'compile'
-    precisions = (*Torch.precisions, 'int8')
     any_shape = False
 
     def require_build(self, precision: str, device: 'torch.device') -> None:
         super().require_build(precision, device)
-        if precision == 'int8':
-            if device.type != 'cpu':
-                raise InputError("runtime compile: int8 runs on CPUs; give device='cpu', or choose runtime tensorrt")
-            library.require()
         require_torch('runtime compile')
         require_compiler()
 
@@ -52,10 +41,8 @@ class Compile(Torch):
         precision: str,
         shape: tuple[int, int],
         device: 'torch.device',
-        images: Sequence[np.ndarray] | Path,
+        images: Sequence[np.ndarray],
     ) -> Engine:
-        if precision == 'int8':
-            return in_int8(segmentor, shape, images)
         run = compiled(super().build(segmentor, precision, shape, device, ()), shape, device)
         if device.type == 'cpu':
             return run
@@ -68,39 +55,6 @@ class Compile(Torch):
             return upsample_argmax(run(images), shape, align_corners)
 
         return CudaGraph(labels, _images(shape, device))
-
-
-def in_int8(
-    segmentor: 'BiSeNetSegmentor', shape: tuple[int, int], images: Sequence[np.ndarray] | Path
-) -> 'Int8Network':
-    """The network in int8, verified as exported files are, unless its ranges come from a file: they were, then.
-
-    Args:
-        images: to measure ranges on, or the file that they were saved in.
-
-    Raises:
-        InputError: the file has other ranges, or too few labels are those of float32.
-    """
-    import torch
-
-    from mmseg_bisenet.deploy import verify
-    from mmseg_bisenet.deploy.int8 import ranges
-    from mmseg_bisenet.deploy.int8.network import Int8Network
-    from mmseg_bisenet.deploy.int8.plan import plan
-    from mmseg_bisenet.deploy.network import DeployNetwork
-
-    exact = DeployNetwork(segmentor)
-    with torch.inference_mode(False), torch.no_grad():
-        steps = plan(exact, shape)
-    if isinstance(images, Path):
-        network = Int8Network(steps, ranges.Ranges.load(images).require(steps, images))
-    else:
-        network = Int8Network(steps, ranges.measure(steps, images))
-        fix = 'calibrate with other images, or take another precision'
-        metadata = dict(precision='int8', output_kind='logits')
-        run = Compile().on_arrays(network, 'cpu')
-        verify.require(run, exact, verify.batches(images, shape), metadata, 'runtime compile in int8', fix)
-    return network
 
 
 def compiled(network: Engine, shape: tuple[int, int], device: 'torch.device') -> Engine:

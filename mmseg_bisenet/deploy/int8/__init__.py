@@ -2,11 +2,11 @@
 
 How it works, in the order of the files:
 
-- ``plan`` reads the network's graph from torch.export and makes a list of ``steps``. A convolution takes the addition
-  and the ReLU behind it into itself, a gate its resizing and its sigmoid. What no kernel computes, PyTorch computes in
-  float32: nothing of V2, nor of V1 with ResNet. An operator of PyTorch takes 0.1 ms even on a small map, because
-  its code is no longer in the caches when its turn comes.
-- ``ranges`` measures on images how large each value becomes. They are a small file, which loads without images.
+- ``trace`` gets the network's graph from torch.export, and ``plan`` makes a list of ``steps`` of it. A convolution
+  takes the addition and the ReLU behind it into itself, a gate its resizing and its sigmoid. A network is refused if it
+  has anything that no kernel computes.
+- ``ranges`` measures on images how large each value becomes.
+- ``file`` writes and reads a plan, and ``shapes`` checks it. Only what comes before this needs PyTorch.
 - ``packing`` quantizes weights, and orders them as the kernels read them; ``maps`` says how feature maps lie in memory,
   and ``memory`` lets large ones share it.
 - ``network`` has the packed weights, which all threads share, and ``run`` the maps and the calls of one thread;
@@ -24,12 +24,12 @@ The kernels, each called by all threads at the same time, which take rows or til
   The head's kernel multiplies each tile by the classifier's weights at once, and keeps only the scores: its 1024
   channels would take 8 MB at 512x1024.
 - ``mean``, ``linear`` and ``scaled``: attention over channels, of which only the map is bytes.
-- ``depthwise``, ``max_pool``, ``nearest``, ``gate``, and ``pixels``, which copies the image.
+- ``depthwise``, ``max_pool``, ``nearest``, ``bilinear``, ``gate``, and ``pixels``, which copies the image.
 
 Weights have one byte, and one scale for each output channel. Those of convolutions on the image are rounded with care
 (``packing.of_image``), because their filters are differences of pixels that are nearly equal. On photographs the error
 of their outputs is then 0.05 of a unit of the bytes that store them, whose own rounding has an error of 0.29. If
 each weight is rounded alone, with the constant channel beside the colours, it is 0.4 to 0.75.
 
-What is assumed: Linux, AVX-512 with VNNI and VBMI, GCC's OpenMP in PyTorch, and a compiler. ``library.require`` checks.
+What is assumed: Linux, AVX-512 with VNNI and VBMI, GCC's OpenMP, and a compiler. ``library.require`` checks.
 """

@@ -1,14 +1,9 @@
 """Fields of layers that follow from the maps alone, and how the work is divided."""
 
-from typing import Any
-
 import numpy as np
-import torch
-from torch.fx import Node
 
 from mmseg_bisenet.deploy.int8.library import Layer
 from mmseg_bisenet.deploy.int8.maps import Map
-from mmseg_bisenet.deploy.int8.steps import shape_of
 from mmseg_bisenet.upsampling import taps
 
 TILES, GROUP = 48, 6  # of a block at most, and of those that are multiplied together, as in kernels/winograd.h
@@ -46,16 +41,6 @@ def rescaling(source: Map, out: Map) -> dict[str, np.ndarray]:
     )
 
 
-def copied(node: Node) -> dict[str, np.ndarray]:
-    """Which row and column of its input an operator of nearest neighbours copies, for each of its output."""
-    source: Any = node.args[0]
-    height, width = shape_of(source)[2:]
-    places = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij'))
-    resize: Any = node.target
-    of = resize(places[None].float(), *node.args[1:], **node.kwargs)[0].long()
-    return dict(row_of=of[0, :, 0].numpy().copy(), column_of=of[1, 0].numpy().copy())
-
-
 def point(layer: Layer, arrays: dict[str, np.ndarray]) -> None:
     """Let the fields of a layer point to arrays, which the caller keeps."""
     for name, value in arrays.items():
@@ -80,8 +65,12 @@ def tiles_of_block(tiles: int, threads: int) -> int:
     return min(range(most, 0, -GROUP), key=longest)
 
 
-def between(small: int, large: int, align_corners: bool) -> np.ndarray:
-    """:func:`mmseg_bisenet.upsampling.taps` as the kernel reads them."""
+def between(small: int, large: int, resizing: str) -> np.ndarray:
+    """:func:`mmseg_bisenet.upsampling.taps` as the kernel reads them; for ``nearest`` all of the first."""
     found = np.empty(large, dict(names=('first', 'second', 'part'), formats=('i4', 'i4', 'f4')))
-    found['first'], found['second'], found['part'] = taps(small, large, align_corners)
+    if resizing == 'nearest':
+        found['first'] = found['second'] = np.arange(large) * small // large
+        found['part'] = 0
+    else:
+        found['first'], found['second'], found['part'] = taps(small, large, resizing == 'corners')
     return found

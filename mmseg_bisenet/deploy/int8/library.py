@@ -1,8 +1,10 @@
-"""The kernels: compiled once for this machine's CPU, loaded, and run in PyTorch's threads."""
+"""The kernels: compiled once for this machine's CPU, loaded, and run in OpenMP's threads."""
 
 import ctypes
 import functools
 import hashlib
+import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -38,9 +40,21 @@ def require() -> None:
     """
     if not cpu_flags() >= INSTRUCTIONS or parallel() is None:
         raise InputError(
-            'runtime compile: int8 needs Linux and a CPU with AVX-512-VNNI and AVX-512-VBMI, and one of these is '
-            'missing here; choose a runtime of exported files, such as onnxruntime'
+            "runtime vnni needs Linux, a CPU with AVX-512-VNNI and AVX-512-VBMI, and GCC's OpenMP, and one of these is "
+            'missing here; choose another, such as onnxruntime'
         )
+    _compiler()
+
+
+def _compiler() -> str:
+    """Raises:
+    InputError: there is none.
+    """
+    name = os.environ.get('CXX') or 'g++'
+    found = shutil.which(name)
+    if found is None:
+        raise InputError(f'runtime vnni needs a compiler for C++, and there is no {name}; install g++, or set CXX')
+    return found
 
 
 def run(kernel: str, layer: Layer, threads: int) -> None:
@@ -57,9 +71,7 @@ def _function(kernel: str) -> int | None:
 @functools.cache
 def _library() -> ctypes.CDLL:
     """From the user's cache, where a file is compiled once for each compiler, CPU and text of the kernels."""
-    from torch._inductor import cpp_builder
-
-    compiler = cpp_builder.get_cpp_compiler()
+    compiler = _compiler()
     parts = [path.read_text() for path in sorted(SOURCES.iterdir())] + [compiler, *FLAGS, *sorted(cpu_flags())]
     name = f'int8_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so'
     folder = cache_folder()
@@ -73,7 +85,7 @@ def _library() -> ctypes.CDLL:
             lines = [line for line in done.stderr.splitlines() if 'error' in line] or done.stderr.splitlines() or ['']
             raise InputError(
                 f'{compiler} does not compile the kernels of int8 ({lines[0].strip()[:200]}); set CXX to g++ 11 or '
-                'newer, or choose a runtime of exported files, such as onnxruntime'
+                'newer, or choose another runtime, such as onnxruntime'
             )
         if writable:
             built = built.replace(folder / name)

@@ -25,6 +25,13 @@ def size(height: int, width: int, stored: int, halo: int) -> int:
     return (height + 2 * halo + ROWS) * row_bytes(width, stored, halo) + PIXELS * stored
 
 
+def aligned(shape: tuple[int, ...] | int, dtype: str) -> np.ndarray:
+    """Zeros in whole cache lines: a vector that lies in two of them takes twice the time to read."""
+    length = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(length + 64, np.uint8)
+    return memory[-memory.ctypes.data % 64 :][:length].view(dtype).reshape(shape)
+
+
 class Map:
     """Bytes b that stand for ``scale * (b - zero)``, with a scale for each channel.
 

@@ -1,10 +1,9 @@
 """Large maps that are not needed at the same time share memory, which then stays in the cache."""
 
 import numpy as np
-from torch.fx import Node
 
 from mmseg_bisenet.deploy.int8.maps import padded, size
-from mmseg_bisenet.deploy.int8.steps import Plan, shape_of
+from mmseg_bisenet.deploy.int8.steps import Plan, inputs_of
 
 SMALL = 2**18  # bytes; smaller maps have memory of their own, whose surroundings are prepared once
 
@@ -20,31 +19,31 @@ class Memory:
         shared: the values that lie in it.
     """
 
-    def __init__(self, plan: Plan, wholes: dict[Node, Node], halo: int) -> None:
-        first: dict[Node, int] = {}
-        last: dict[Node, int] = {}
+    def __init__(self, plan: Plan, wholes: dict[str, str], halo: int) -> None:
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
         for i, step in enumerate(plan.steps):
             if step.output in wholes:
                 first.setdefault(wholes[step.output], i)
-            for node in (step.output, *_read(step)):
-                if node in wholes:
-                    last[wholes[node]] = i
-        self._places: dict[Node, tuple[int, int]] = {}
-        for node in sorted(first, key=first.__getitem__):
-            _, channels, height, width = shape_of(node)
+            for name in (step.output, *inputs_of(step)):
+                if name in wholes:
+                    last[wholes[name]] = i
+        self._places: dict[str, tuple[int, int]] = {}
+        for name in sorted(first, key=first.__getitem__):
+            channels, height, width = plan.values[name].shape
             length = -(-size(height, width, padded(channels), halo) // 64) * 64
             if length >= SMALL:
-                taken = [self._places[other] for other in self._places if last[other] >= first[node]]
-                self._places[node] = _lowest(sorted(taken), length), length
+                taken = [self._places[other] for other in self._places if last[other] >= first[name]]
+                self._places[name] = _lowest(sorted(taken), length), length
         self.shared = set(self._places)
         total = max((start + length for start, length in self._places.values()), default=0)
         self._bytes = np.empty(total, np.uint8)
 
-    def of(self, node: Node) -> np.ndarray | None:
+    def of(self, name: str) -> np.ndarray | None:
         """The memory of a map; None if it is small."""
-        if node not in self._places:
+        if name not in self._places:
             return None
-        start, length = self._places[node]
+        start, length = self._places[name]
         return self._bytes[start : start + length]
 
 
@@ -55,10 +54,3 @@ def _lowest(taken: list[tuple[int, int]], length: int) -> int:
             break
         start = max(start, other + size_of)
     return start
-
-
-def _read(step: object) -> list[Node]:
-    """What a step reads."""
-    nodes = [getattr(step, name, None) for name in ('source', 'shortcut', 'gate', 'summand')]
-    output: Node = step.output  # type: ignore[attr-defined]
-    return [node for node in (*nodes, *output.all_input_nodes) if node is not None]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmseg_bisenet.deploy.int8.maps import LANES, padded
-from mmseg_bisenet.models.inference.fold import CONSTANT
 
 if TYPE_CHECKING:
     from mmseg_bisenet.deploy.int8.steps import Convolution
@@ -53,7 +52,7 @@ def _in_blocks(whole: np.ndarray) -> np.ndarray:
 def of_image(
     weight: np.ndarray, stride: int, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Weights (K, 4, k, k) of images (H, W) of three colours and a constant, which is 0 around the image.
+    """Weights (K, 4, k, k) of images (H, W) of three colours and a constant 1, which is 0 around the image.
 
     The sums start with what the constant adds, so that the range of the weights is that of the colours alone. They are
     rounded so that errors cancel where neighbours and colours are alike, as they are in photographs.
@@ -63,7 +62,7 @@ def of_image(
         the output, where its kind begins there.
     """
     weight = _padded(weight, 4, padded(len(weight)))
-    colours, constant = weight[:, :3], CONSTANT * weight[:, 3]
+    colours, constant = weight[:, :3], weight[:, 3]
     size = weight.shape[-1]
     most = np.abs(constant).sum(axis=(1, 2)) / 2**30  # starts have 32 bits
     unit = np.maximum(_unit(colours, (1, 2, 3), 127), most)
@@ -123,8 +122,10 @@ def depthwise(weight: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray, 
 def winograd(weight: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """weight: (K, C, 3, 3) -> units (K / 64, 36, 64), and -128 times the sums, of that shape."""
     weight = _padded(weight, inputs, len(weight))
-    points = np.einsum('pi,ocij,qj->opqc', FILTER, weight, FILTER).reshape(-1, COLUMNS, POINTS, inputs)
-    points = np.ascontiguousarray(points.transpose(0, 2, 3, 1))  # (K / 64, 36, C, 64)
+    points = np.kron(FILTER, FILTER) @ weight.reshape(-1, COLUMNS, inputs, 9).transpose(0, 3, 2, 1).reshape(
+        -1, 9, inputs * COLUMNS
+    )
+    points = points.reshape(-1, POINTS, inputs, COLUMNS)
     unit = _unit(points, 2, 127)
     whole = np.rint(points / unit[:, :, None])
     packed = whole.reshape(*whole.shape[:2], inputs // 4, 4, COLUMNS).swapaxes(3, 4).astype(np.int8)

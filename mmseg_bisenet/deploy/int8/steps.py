@@ -1,80 +1,89 @@
-"""What a plan is made of: each step gives the value of one node of the network's graph."""
+"""What a plan is made of: each step gives one value, a feature map or a vector, named as in the network's graph."""
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
-from torch import Tensor
-from torch.fx import Node
-
-from mmseg_bisenet.deploy.int8.maps import LANES
-
-aten = torch.ops.aten
+import numpy as np
 
 
 @dataclass
 class Convolution:
-    """``output`` is the last node that it computes.
+    """Weights (K, C / groups, k, k) and bias (K,) in float32.
 
-    With ``gated``, results of another convolution, that is ``gated * sigmoid(result)``, in float32.
+    Those of the image have four channels: blue, green, red, and 1 on the image and 0 around it. With ``gated``, results
+    of another convolution, it gives ``gated * sigmoid(result)`` in float32.
     """
 
-    output: Node
-    source: Node
-    weight: Tensor
-    bias: Tensor
+    output: str
+    source: str
+    weight: np.ndarray
+    bias: np.ndarray
     stride: int
     groups: int
     relu: bool = False
-    shortcut: Node | None = None
-    gated: Node | None = None
+    shortcut: str | None = None
+    gated: str | None = None
 
 
 @dataclass
 class Pool:
     """The largest of a square."""
 
-    output: Node
-    source: Node
+    output: str
+    source: str
     kernel: int
     stride: int
 
 
 @dataclass
 class Nearest:
-    """``source`` resized by nearest neighbour."""
+    """``source`` resized by nearest neighbour: which of its rows and columns each of the output copies, int64."""
 
-    output: Node
-    source: Node
+    output: str
+    source: str
+    row_of: np.ndarray
+    column_of: np.ndarray
+
+
+@dataclass
+class Bilinear:
+    """``source`` resized; ``resizing``: ``bilinear``, or ``corners`` for the same with aligned corners."""
+
+    output: str
+    source: str
+    resizing: str
 
 
 @dataclass
 class Gate:
-    """``source * sigmoid(resized gate) + resized summand``."""
+    """``source * sigmoid(resized gate) + resized summand``; the last two are results of convolutions, in float32.
 
-    output: Node
-    source: Node
-    gate: Node
-    align_corners: bool
-    summand: Node | None = None
+    ``resizing`` may also be ``nearest``, by a whole factor.
+    """
+
+    output: str
+    source: str
+    gate: str
+    resizing: str
+    summand: str | None = None
 
 
 @dataclass
 class Mean:
-    """Of each channel, in float32, (1, C, 1, 1)."""
+    """Of each channel, in float32."""
 
-    output: Node
-    source: Node
+    output: str
+    source: str
 
 
 @dataclass
 class Linear:
-    """A 1x1 convolution of values of the shape (1, C, 1, 1), in float32, and what follows it."""
+    """A vector in float32 by weights (K, C), and what follows."""
 
-    output: Node
-    source: Node
-    weight: Tensor
-    bias: Tensor
+    output: str
+    source: str
+    weight: np.ndarray
+    bias: np.ndarray
     relu: bool = False
     sigmoid: bool = False
 
@@ -86,22 +95,33 @@ class Scaled:
     ``shortcut`` is another map that is added.
     """
 
-    output: Node
-    source: Node
-    factor: Node | None = None
-    summand: Node | None = None
+    output: str
+    source: str
+    factor: str | None = None
+    summand: str | None = None
     more: bool = False
-    shortcut: Node | None = None
+    shortcut: str | None = None
+
+
+Step = Convolution | Pool | Nearest | Bilinear | Gate | Mean | Linear | Scaled
+INPUTS = ('source', 'shortcut', 'gated', 'gate', 'factor', 'summand')
 
 
 @dataclass
-class Other:
-    """By PyTorch, in float32."""
+class Value:
+    """What a step gives, or a concatenation.
 
-    output: Node
+    Args:
+        shape: (channels, height, width).
+        positive: it is never negative.
+        parts: of a concatenation, which are written in their places in it.
+        largest: absolute value on calibration images, for values that are stored in bytes.
+    """
 
-
-Step = Convolution | Pool | Nearest | Gate | Mean | Linear | Scaled | Other
+    shape: tuple[int, ...]
+    positive: bool = False
+    parts: list[str] = field(default_factory=list)
+    largest: float = 0.0
 
 
 @dataclass
@@ -109,57 +129,44 @@ class Plan:
     """The steps for one image.
 
     Args:
-        image, logits: the nodes of the pixels (1, 4, H, W) and of the result.
-        constants: weights and other tensors, by their nodes.
-        positive: values that are never negative.
+        image, logits: the names of the pixels and of the result.
+        values: by name, in the order in which they are computed.
     """
 
-    image: Node
-    logits: Node
-    constants: dict[Node, Tensor]
-    positive: set[Node] = field(default_factory=set)
-    steps: list[Step] = field(default_factory=list)
+    image: str
+    logits: str
+    values: dict[str, Value]
+    steps: list[Step]
 
     @property
     def convolutions(self) -> list[Convolution]:
         return [step for step in self.steps if isinstance(step, Convolution)]
 
     @property
-    def stored(self) -> list[Node]:
-        """The values that lie in maps of bytes, in order: what kernels read, what all but convolutions and means
+    def stored(self) -> list[str]:
+        """The values that lie in maps of bytes, in order: what kernels read, what all but convolutions and vectors
         give, and the parts of what is joined.
         """
-        read = {self.image, *(step.source for step in self.steps if not isinstance(step, Linear | Other))}
-        read |= {step.shortcut for step in self.convolutions if step.shortcut is not None}
-        read |= {step.shortcut for step in self.steps if isinstance(step, Scaled) and step.shortcut is not None}
-        read |= {step.output for step in self.steps if isinstance(step, Pool | Nearest | Gate | Scaled)}
-        nodes = [self.image, *(step.output for step in self.steps)]
-        for node in reversed(nodes):
-            if node in read and self.joins(node):
-                read |= set(parts_of(node))
-        return [node for node in nodes if node in read]
+        read = {self.image, *(step.source for step in self.steps if not isinstance(step, Linear))}
+        read |= {step.shortcut for step in self.steps if isinstance(step, Convolution | Scaled) and step.shortcut}
+        read |= {step.output for step in self.steps if isinstance(step, Pool | Nearest | Bilinear | Gate | Scaled)}
+        for name in reversed(self.values):
+            if name in read:
+                read |= {*self.values[name].parts}
+        return [name for name in self.values if name in read]
 
-    def joins(self, node: Node) -> bool:
-        """Whether a value can be joined from maps that are written in their places in it."""
-        if node.target is not aten.cat.default or list(node.args[1:]) != [1]:
-            return False
-        parts = parts_of(node)
-        alone = all(sum(user.target is aten.cat.default for user in part.users) == 1 for part in parts)
-        aligned = all(shape_of(part)[1] % LANES == 0 for part in parts[:-1])
-        return alone and aligned and len({*parts}) == len(parts) and len({part in self.positive for part in parts}) == 1
+    @property
+    def reads(self) -> Counter[str]:
+        """How often each value is read."""
+        found = Counter(name for step in self.steps for name in inputs_of(step))
+        found.update(part for value in self.values.values() for part in value.parts)
+        return found
 
-
-def shape_of(node: Node) -> tuple[int, ...]:
-    """Of the value, (1, C, H, W)."""
-    return tuple(node.meta['val'].shape)
+    def whole(self, name: str) -> str | None:
+        """The concatenation that a value is a part of."""
+        return next((whole for whole, value in self.values.items() if name in value.parts), None)
 
 
-def is_vector(node: Any) -> bool:
-    """Whether a value has the shape (1, C, 1, 1)."""
-    return isinstance(node, Node) and len(shape_of(node)) == 4 and shape_of(node)[2:] == (1, 1)
-
-
-def parts_of(node: Node) -> list[Node]:
-    """What a concatenation joins."""
-    parts: Any = node.args[0]
-    return list(parts)
+def inputs_of(step: Step) -> list[str]:
+    """What a step reads."""
+    return [name for key in INPUTS if (name := getattr(step, key, None))]

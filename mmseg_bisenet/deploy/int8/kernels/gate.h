@@ -3,9 +3,10 @@
 
 #include "layer.h"
 
+inline __m512 between(__m512 a, __m512 b, __m512 part) { return _mm512_fmadd_ps(_mm512_sub_ps(b, a), part, a); }
+
 inline __m512 between(const float *a, const float *b, __m512 part) {
-    const __m512 from = _mm512_loadu_ps(a);
-    return _mm512_fmadd_ps(_mm512_sub_ps(_mm512_loadu_ps(b), from), part, from);
+    return between(_mm512_loadu_ps(a), _mm512_loadu_ps(b), part);
 }
 
 // gate, summand: (small height, small width, outputs) float32, or null for no summand.

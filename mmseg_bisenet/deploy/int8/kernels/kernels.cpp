@@ -1,5 +1,6 @@
 // The kernels of ../library.py, each a function that all threads call at the same time.
 #include "attention.h"
+#include "bilinear.h"
 #include "depthwise.h"
 #include "direct.h"
 #include "frame.h"
