@@ -13,7 +13,7 @@ int8 is another path: kernels of this package, which the compiler translates for
 from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,7 +56,10 @@ class Compile(Torch):
     ) -> Engine:
         if precision == 'int8':
             return in_int8(segmentor, shape, images)
-        run = compiled(super().build(segmentor, precision, shape, device, ()), shape, device)
+        network: Any = super().build(segmentor, precision, shape, device, ())
+        if device.type == 'cpu':
+            _prepare(network)
+        run = compiled(network, shape, device)
         if device.type == 'cpu':
             return run
         from mmseg_bisenet.deploy.cuda_graph import CudaGraph
@@ -68,6 +71,19 @@ class Compile(Torch):
             return upsample_argmax(run(images), shape, align_corners)
 
         return CudaGraph(labels, _images(shape, device))
+
+
+def _prepare(network: 'torch.nn.Module') -> None:
+    """What makes Inductor's code for CPUs faster."""
+    import torch
+
+    from mmseg_bisenet.models.inference import tiling
+
+    tiling.enable_compiled(network)
+    if hasattr(torch.library, 'custom_op'):  # from PyTorch 2.4 on
+        from mmseg_bisenet.deploy.max_pool import keep_max_pools
+
+        keep_max_pools(network)
 
 
 def in_int8(
