@@ -28,6 +28,7 @@ from mmseg_bisenet.deploy.winograd.vectors import (
     HALVES,
     INT,
     LANES,
+    LINE,
     VECTOR,
     constant,
     from_bfloat16,
@@ -59,7 +60,7 @@ def scratch_bytes(block: int, channels: int, size: int, classes: int = 0) -> int
 
 
 @intrinsic
-def _fetch_and_add(context, address, amount):
+def fetch_and_add(context, address, amount):
     """Add to a counter that all threads share, and return what it was."""
 
     def emit(context, builder, signature, args):
@@ -167,12 +168,12 @@ def kernel(bfloat16: bool, factor_size: int) -> Any:
         depth = inputs * factor_size // 4  # of the matrices; a value, or a pair of them, has four bytes
         down, across = (height + TILE - 1) // TILE, (width + TILE - 1) // TILE
         patch_step, product_step = steps(block, inputs, factor_size)
-        patches = scratch + _fetch_and_add(arguments.ctypes.data, 1) * scratch_bytes
+        patches = scratch + fetch_and_add(arguments.ctypes.data, 1) * scratch_bytes
         products = patches + PATCH * PATCH * patch_step
         tile = products + PATCH * PATCH * product_step  # also takes what lies off the image
         scores = tile + TILE * TILE * COLUMNS * 4
         while True:
-            first = _fetch_and_add(arguments.ctypes.data + 8, block)
+            first = fetch_and_add(arguments.ctypes.data + 8, block)
             if first >= tiles:
                 break
             count = min(block, tiles - first)
@@ -197,10 +198,12 @@ def kernel(bfloat16: bool, factor_size: int) -> Any:
             for panel in range(outputs // COLUMNS):
                 for point in range(PATCH * PATCH):
                     column = panel * PATCH * PATCH + point
+                    b = weight + column * depth * COLUMNS * 4
+                    ahead = b + depth * COLUMNS * 4  # the next point's, of which each call fetches a part
                     for t in range(0, count, ROWS):
-                        a = patches + point * patch_step + t * depth * 4
-                        b = weight + column * depth * COLUMNS * 4
-                        multiply(a, depth * 4, b, products + point * product_step + t * COLUMNS * 4, depth)
+                        a, to = patches + point * patch_step + t * depth * 4, products + point * product_step
+                        multiply(a, depth * 4, b, to + t * COLUMNS * 4, depth, ahead)
+                        ahead += depth * LINE
                 for t in range(count):
                     y, x = (first + t) // across % down * TILE, (first + t) % across * TILE
                     n = (first + t) // (across * down)
@@ -231,7 +234,7 @@ def kernel(bfloat16: bool, factor_size: int) -> Any:
                         for p in range(0, TILE * TILE, PIXELS):
                             a = tile + p * COLUMNS * factor_size
                             to = scores + ((t * classes + k) * TILE * TILE + p * CLASSES) * 4
-                            classify(a, COLUMNS * factor_size, b, to, COLUMNS * factor_size // 4)
+                            classify(a, COLUMNS * factor_size, b, to, COLUMNS * factor_size // 4, b)
             if classes:
                 for t in range(count):
                     y, x = (first + t) // across % down * TILE, (first + t) % across * TILE

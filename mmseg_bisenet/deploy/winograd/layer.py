@@ -40,15 +40,17 @@ def use_winograd(module: nn.Module) -> int:
     """
     if _parallel() is None:
         return 0
+    from mmseg_bisenet.deploy.winograd import depthwise
     from mmseg_bisenet.deploy.winograd.head import use_winograd_head
 
     count = 0
     for parent in list(module.modules()):
         for name, conv in list(parent.named_children()):
-            if not _is_fit(conv):
+            if not _is_fit(conv) and not depthwise.is_fit(conv):
                 continue
             relu = isinstance(parent, ConvModule) and _ends_in_relu(parent)
-            setattr(parent, name, WinogradConv2d(conv, relu=relu))
+            kind = WinogradConv2d if conv.groups == 1 else depthwise.DepthwiseConv2d
+            setattr(parent, name, kind(conv, relu=relu))
             if relu:
                 parent.activate = nn.Identity()
             count += 1

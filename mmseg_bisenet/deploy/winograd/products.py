@@ -7,7 +7,19 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from mmseg_bisenet.deploy.winograd.vectors import FLOAT, INT, LANES, VECTOR, broadcast, constant, dot, fma, pointer
+from mmseg_bisenet.deploy.winograd.vectors import (
+    FLOAT,
+    INT,
+    LANES,
+    LINE,
+    VECTOR,
+    broadcast,
+    constant,
+    dot,
+    fma,
+    pointer,
+    prefetch,
+)
 
 
 @functools.cache
@@ -21,11 +33,14 @@ def multiplication(factor_size: int, height: int, width: int, onto: bool) -> Any
     product = {4: fma, 2: dot}[factor_size]
 
     @intrinsic
-    def multiply(context, left, row, right, result, depth):
-        """(height, depth) matrix with ``row`` bytes a row, times (depth, width) -> (height, width), all dense."""
+    def multiply(context, left, row, right, result, depth, ahead):
+        """(height, depth) matrix with ``row`` bytes a row, times (depth, width) -> (height, width), all dense.
+
+        Meanwhile ``depth`` lines from ``ahead`` on are brought into the second cache.
+        """
 
         def emit(context, builder, signature, args):
-            left, row, right, result, depth = args
+            left, row, right, result, depth, ahead = args
             rows = [left]
             for _ in range(height - 1):
                 rows.append(builder.add(rows[-1], row))
@@ -40,6 +55,7 @@ def multiplication(factor_size: int, height: int, width: int, onto: bool) -> Any
             at = builder.add(right, builder.mul(k, ir.Constant(INT, width * LANES * 4)))
             factors = [builder.load(pointer(builder, at, j * LANES * 4, to=vector), align=4) for j in range(width)]
             offset = builder.mul(k, ir.Constant(INT, 4))
+            prefetch(builder, builder.add(ahead, builder.mul(k, ir.Constant(INT, LINE))))
             new = []
             for i, address in enumerate(rows):
                 value = builder.load(pointer(builder, builder.add(address, offset), to=element), align=4)
@@ -59,6 +75,6 @@ def multiplication(factor_size: int, height: int, width: int, onto: bool) -> Any
                 builder.store(value, place, align=4)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 5), emit
+        return types.void(*[types.int64] * 6), emit
 
     return multiply
