@@ -16,8 +16,11 @@ pytest.importorskip('numba')
 if winograd._parallel() is None:
     pytest.skip('PyTorch runs without libgomp', allow_module_level=True)
 
-from mmseg_bisenet.deploy.winograd.kernel import FILTER, INPUT, OUTPUT
+from mmseg_bisenet.deploy.winograd.head import WinogradHead, winograd_logits
 from mmseg_bisenet.deploy.winograd.layer import WinogradConv2d, use_winograd
+from mmseg_bisenet.deploy.winograd.transforms import FILTER, INPUT, INPUT_STEPS, OUTPUT, OUTPUT_STEPS
+from mmseg_bisenet.models.head import BiSeNetHead, BoosterHead
+from mmseg_bisenet.models.inference import tiling
 
 needs_bfloat16 = pytest.mark.skipif(not winograd._has_bfloat16(), reason='a CPU without AVX-512-BF16')
 SHAPES = [(1, 32, 64, 1, 1), (1, 64, 64, 8, 16), (2, 32, 128, 19, 30), (3, 128, 64, 33, 7), (1, 96, 192, 61, 90)]
@@ -38,6 +41,10 @@ def test_transforms_are_an_identity_in_one_dimension():
     products = (FILTER @ taps) * (INPUT @ signal)
     direct = [signal[i : i + 3] @ taps for i in range(4)]
     assert OUTPUT @ products == pytest.approx(direct, rel=1e-12, abs=1e-12)
+
+
+def test_steps_of_transforms_are_the_transforms():
+    assert (INPUT_STEPS[1] @ INPUT_STEPS[0] == INPUT).all() and (OUTPUT_STEPS[1] @ OUTPUT_STEPS[0] == OUTPUT).all()
 
 
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
@@ -253,3 +260,94 @@ def test_other_layers_are_left_alone(layer):
     network = nn.Sequential(layer)
     assert use_winograd(network) == 0
     assert network[0] is layer
+
+
+def make_head(classes: int = 19, channels: int = 128, kind: type = BiSeNetHead, **options) -> BiSeNetHead:
+    torch.manual_seed(1)
+    head = kind(32, channels, classes, norm_cfg=None, **options).eval()
+    nn.init.normal_(head.conv_seg.weight)
+    nn.init.normal_(head.conv_seg.bias)
+    return head
+
+
+@pytest.mark.parametrize('classes', [2, 19, 32, 33, 100])
+@pytest.mark.parametrize('size', [(1, 1), (19, 30), (64, 33)], ids=str)
+@torch.no_grad()
+def test_logits_of_a_head_in_one_kernel(classes, size):
+    head = tiling.enable(make_head(classes, num_convs=2))
+    keys, x = list(head.state_dict()), torch.randn(2, 32, *size)
+    want = copy.deepcopy(head).double()([x.double()])
+    assert use_winograd(nn.Sequential(head)) == 2
+    assert type(head) is WinogradHead and list(head.state_dict()) == keys
+    got = head([x])
+    assert got.dtype == torch.float32 and got.shape == want.shape
+    assert (got - want).abs().max() < 5e-6 * want.abs().max()
+    assert torch.equal(copy.deepcopy(head)([x]), got)
+
+
+@torch.no_grad()
+def test_logits_of_bfloat16_err_by_no_more_than_those_of_two_layers():
+    head, x = make_head(channels=256), torch.randn(1, 32, 21, 34).bfloat16()
+    want = copy.deepcopy(head).double()([x.double()])
+    use_winograd(nn.Sequential(head))
+    got = head.bfloat16()([x])
+    two = head.cls_seg(head.convs(x))
+    assert got.dtype == torch.float32 and two.dtype == torch.bfloat16
+    assert (got - want).square().mean() < (two - want).square().mean()
+    assert (got - want).abs().max() < 0.05 * want.abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_not_a_number_reaches_only_the_logits_near_it(dtype):
+    head, x = make_head(), torch.ones(1, 32, 16, 16, dtype=dtype)
+    x[0, 3, 0, 0] = float('nan')
+    use_winograd(nn.Sequential(head))
+    got = head.to(dtype)([x])
+    assert got[0, :, :2, :2].isnan().all() and not got[0, :, 4:].isnan().any() and not got[0, :, :, 4:].isnan().any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_any_number_of_threads_gives_the_same_logits(dtype):
+    head, x = make_head(), torch.randn(1, 32, 37, 45, dtype=dtype)
+    use_winograd(nn.Sequential(head))
+    head, before, results = head.to(dtype), torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(head([x]))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(results[0], result) for result in results[1:])
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_the_operator_of_logits_has_a_right_fake(dtype):
+    head, rounded = make_head(), dtype == torch.bfloat16
+    use_winograd(nn.Sequential(head))
+    conv = head.convs[0].conv
+    weights = (conv.rounded if rounded else conv.transformed), head.class_factors[rounded]
+    arguments = torch.randn(1, 32, 9, 8).to(dtype), *weights, conv.summand, head.class_summand, True, 19
+    torch.library.opcheck(winograd_logits, arguments)
+    with pytest.raises(TypeError, match=r'give \(N, 32, H, W\) in float32 or bfloat16'):
+        winograd_logits(arguments[0].half(), *arguments[1:])
+
+
+@pytest.mark.parametrize(
+    'head',
+    [
+        lambda: make_head(kind=BoosterHead),
+        lambda: make_head(act_cfg=dict(type='LeakyReLU')),
+        lambda: make_head(num_convs=0, channels=32),
+        lambda: make_head(channels=40),
+    ],
+    ids=['booster', 'leaky', 'no convolution', 'narrow'],
+)
+@torch.no_grad()
+def test_other_heads_stay_what_they_are(head):
+    head, x = head(), torch.randn(1, 32, 9, 8)
+    want, kind = head([x]), type(head)
+    use_winograd(nn.Sequential(head))
+    assert type(head) is kind
+    torch.testing.assert_close(head([x]), want, rtol=1e-4, atol=1e-4)

@@ -29,26 +29,33 @@ CACHE_BYTES = 1.25 * 2**20  # of a core's second cache, for the patches and prod
 
 
 def use_winograd(module: nn.Module) -> int:
-    """Replace each 3x3 convolution that is faster this way, with the ReLU that follows it in a ``ConvModule``.
+    """Replace each 3x3 convolution that is faster this way, with the ReLU that follows it in a ``ConvModule``, and the
+    classifier of a head.
 
     For inference on a CPU in float32 or bfloat16 by PyTorch, eager or compiled; not for training, nor for export. Needs
     Numba, and PyTorch's builds for Linux, whose threads it uses.
 
     Returns:
-        How many were replaced; 0 if it cannot run here.
+        How many 3x3 convolutions were replaced; 0 if it cannot run here.
     """
     if _parallel() is None:
         return 0
+    from mmseg_bisenet.deploy.winograd import depthwise
+    from mmseg_bisenet.deploy.winograd.head import use_winograd_head
+
     count = 0
     for parent in list(module.modules()):
         for name, conv in list(parent.named_children()):
-            if not _is_fit(conv):
+            if not _is_fit(conv) and not depthwise.is_fit(conv):
                 continue
             relu = isinstance(parent, ConvModule) and _ends_in_relu(parent)
-            setattr(parent, name, WinogradConv2d(conv, relu=relu))
+            kind = WinogradConv2d if conv.groups == 1 else depthwise.DepthwiseConv2d
+            setattr(parent, name, kind(conv, relu=relu))
             if relu:
                 parent.activate = nn.Identity()
             count += 1
+    for head in module.modules():
+        use_winograd_head(head)
     return count
 
 
@@ -63,16 +70,14 @@ class WinogradConv2d(nn.Conv2d):
 
     def __init__(self, conv: nn.Conv2d, relu: bool = False) -> None:
         super().__init__(conv.in_channels, conv.out_channels, 3, padding=1, device='meta')
-        from mmseg_bisenet.deploy.winograd.kernel import COLUMNS, FILTER
+        from mmseg_bisenet.deploy.winograd.kernel import COLUMNS
+        from mmseg_bisenet.deploy.winograd.transforms import FILTER
 
         self.weight, self.bias = conv.weight, conv.bias
         transformed = np.einsum('pi,ocij,qj->opqc', FILTER, conv.weight.detach().double().numpy(), FILTER)
-        panels = transformed.reshape(-1, COLUMNS, FILTER.shape[0] ** 2, conv.in_channels // 2, 2)
-        panels = torch.from_numpy(panels).permute(0, 2, 3, 4, 1)  # two input channels after each other
+        panels = torch.from_numpy(transformed.reshape(-1, COLUMNS, FILTER.shape[0] ** 2, conv.in_channels))
         # Not buffers: `.bfloat16()` must not round them.
-        self.transformed = panels.flatten(2, 3).unsqueeze(-1).float().contiguous()
-        # For inputs of bfloat16: the two input channels beside each other.
-        self.rounded = panels.mT.bfloat16().contiguous() if _has_bfloat16() else self.transformed
+        self.transformed, self.rounded = factors(panels.permute(0, 2, 3, 1))
         self.summand = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().float().clone()
         self.relu = relu
 
@@ -95,26 +100,9 @@ def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tens
     Raises:
         TypeError: x is of another type or shape.
     """
-    from mmseg_bisenet.deploy.winograd.kernel import COLUMNS, ROWS, kernel, scratch_bytes
-
-    inputs, factor_size = weight.shape[2] * weight.shape[4], weight.element_size()
-    if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() != 4 or x.shape[1] != inputs:
-        raise TypeError(f'{x.dtype} {tuple(x.shape)}: give (N, {inputs}, H, W) in float32 or bfloat16')
-    x = x.contiguous(memory_format=torch.channels_last)
-    n, channels, height, width = x.shape
+    check(x, weight)
     out = _empty_output(x, weight, bias, relu)
-    count = torch.get_num_threads()
-    tiles = n * -(-height // 4) * -(-width // 4)
-    # Each thread gets the same number of blocks; the memory of a block is about as large as the cache.
-    rounds = max(1, round(tiles / count * scratch_bytes(1, channels, factor_size) / CACHE_BYTES))
-    block = -(-tiles // (count * rounds * ROWS)) * ROWS
-    size = scratch_bytes(block, channels, factor_size)
-    scratch = torch.empty(count, size, dtype=torch.uint8)
-    zeros = torch.zeros(max(channels, COLUMNS))
-    addresses = [t.data_ptr() for t in (x, weight, bias, out, zeros, scratch)]
-    values = [0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu]
-    arguments = np.array(values, np.int64)
-    _parallel()(kernel(x.dtype == torch.bfloat16, factor_size).address, arguments.ctypes.data, count, 0)
+    run(x, weight, bias, relu, out)
     return out
 
 
@@ -123,6 +111,57 @@ def _empty_output(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor
     n, _, height, width = x.shape
     shape = n, len(bias), height, width
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+def factors(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrices (…, depth, columns) as the kernel reads them, for inputs of float32 and of bfloat16.
+
+    Returns:
+        (…, depth, columns, 1) in float32; and (…, depth / 2, columns, 2) in bfloat16, or the same if the CPU does not
+        multiply bfloat16.
+    """
+    exact = matrix.float().unsqueeze(-1).contiguous()
+    return exact, matrix.unflatten(-2, (-1, 2)).mT.bfloat16().contiguous() if _has_bfloat16() else exact
+
+
+def check(x: Tensor, weight: Tensor) -> None:
+    """Raises:
+    TypeError: x is of another type or shape than the weight is for.
+    """
+    inputs = weight.shape[2] * weight.shape[4]
+    if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() != 4 or x.shape[1] != inputs:
+        raise TypeError(f'{x.dtype} {tuple(x.shape)}: give (N, {inputs}, H, W) in float32 or bfloat16')
+
+
+def run(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    relu: bool,
+    out: Tensor,
+    class_weight: Tensor | None = None,
+    class_bias: Tensor | None = None,
+) -> None:
+    """Call the kernel in PyTorch's threads; with a classifier ``out`` takes its sums, else the convolution's."""
+    from mmseg_bisenet.deploy.winograd.kernel import COLUMNS, ROWS, kernel, scratch_bytes
+
+    factor_size = weight.element_size()
+    x = x.contiguous(memory_format=torch.channels_last)
+    n, channels, height, width = x.shape
+    classes = 0 if class_bias is None else len(class_bias)
+    count = torch.get_num_threads()
+    tiles = n * -(-height // 4) * -(-width // 4)
+    # Each thread gets the same number of blocks; the memory of a block is about as large as the cache.
+    rounds = max(1, round(tiles / count * scratch_bytes(1, channels, factor_size) / CACHE_BYTES))
+    block = -(-tiles // (count * rounds * ROWS)) * ROWS
+    size = scratch_bytes(block, channels, factor_size, classes)
+    scratch = torch.empty(count, size, dtype=torch.uint8)
+    zeros = torch.zeros(max(channels, COLUMNS))
+    addresses = [t.data_ptr() for t in (x, weight, bias, out, zeros, scratch)]
+    values = [0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu, classes]
+    values += [0 if t is None else t.data_ptr() for t in (class_weight, class_bias)]
+    arguments = np.array(values, np.int64)
+    _parallel()(kernel(x.dtype == torch.bfloat16, factor_size).address, arguments.ctypes.data, count, 0)
 
 
 def _is_fit(conv: nn.Module) -> TypeGuard[nn.Conv2d]:

@@ -7,6 +7,7 @@ from numba.core import cgutils
 initialize_native_asmparser()  # Numba does not, and the instructions given by name need it
 
 LANES = 16 if get_host_cpu_features().get('avx512f') else 8  # float32 values a vector register
+LINE = 64  # bytes of a line of the caches
 
 
 def has_bfloat16() -> bool:
@@ -26,6 +27,12 @@ def constant(value: float) -> ir.Constant:
 
 def pointer(builder: ir.IRBuilder, address: ir.Value, offset: int = 0, to: ir.Type = VECTOR) -> ir.Value:
     return builder.inttoptr(builder.add(address, ir.Constant(INT, offset)), to.as_pointer())
+
+
+def prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
+    """Start to bring a line into the second cache. Any address is allowed."""
+    instruction = 'prefetcht1 ($0)' if get_host_cpu_features().get('fma') else 'prfm pldl2keep, [$0]'
+    builder.asm(ir.FunctionType(ir.VoidType(), [INT]), instruction, 'r', [address], True)
 
 
 def broadcast(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:

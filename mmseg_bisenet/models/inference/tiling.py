@@ -4,12 +4,13 @@ The first layers of a network hold most of its memory: maps at half the image's 
 prediction only the last of these maps must be complete. :func:`enable` gives known modules a subclass of their class
 whose ``forward`` computes that map strip by strip, so that everything between fits into caches. Each output row is
 computed from the same input rows as before. Training, gradients, other devices and traced graphs (``torch.compile``,
-``torch.export``, ``torch.jit``) run the whole map at once.
+``torch.export``, ``torch.jit``) run the whole map at once. After :func:`enable_compiled`, graphs of ``torch.compile``
+have few strips, if maps are large.
 
 The swap of classes leaves module names, parameters and hooks alone, and copies and pickles of a network keep it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +30,9 @@ from mmseg_bisenet.models.head import BiSeNetHead
 
 Module = TypeVar('Module', bound=nn.Module)
 
+# glibc returns blocks above 32 MB to the system at once, and clearing new pages takes longer than most layers.
+LARGE = 2**24
+
 
 def enable(network: Module) -> Module:
     """Tile the modules of ``network`` that this file knows, in place, and return it.
@@ -40,6 +44,13 @@ def enable(network: Module) -> Module:
             module.conv1.__class__ = TiledConvModule
         module.__class__ = TILED.get(type(module), type(module))
     return network
+
+
+def enable_compiled(network: nn.Module) -> None:
+    """Let ``torch.compile`` cut maps of more than ``LARGE`` bytes, for a network on a CPU and images of one size."""
+    modules: Iterable[Any] = network.modules()
+    for module in modules:
+        module.cut_when_compiled = True
 
 
 class TiledSpatialPath(SpatialPath):
@@ -137,9 +148,14 @@ def in_strips(
         reach: output row ``y`` depends on no input row above ``stride * y - reach``, as :func:`span` counts.
         rows: output rows in a strip; the maps between the layers should fit into caches.
     """
+    if torch.compiler.is_compiling() and getattr(module, 'cut_when_compiled', False):
+        count = -(-_bytes_of_first_map(layers if isinstance(layers, nn.Module) else module, x) // LARGE)
+        rows = -(-x.shape[2] // (stride * count))
+    elif not in_prediction_on_cpu(module, x):
+        return layers(x)
     height, step = x.shape[2], rows * stride
     # The size comes last: an export with dynamic shapes must not depend on it.
-    if not in_prediction_on_cpu(module, x) or height <= step or not _is_local(module):
+    if height <= step or not _is_local(module):
         return layers(x)
     above, below = -(-reach // stride) * stride, max(reach - stride + 1, 0)
     result: Any = None
@@ -171,6 +187,12 @@ def in_prediction_on_cpu(module: nn.Module, x: Tensor) -> bool:
     """Whether only the result is needed: no gradients, and no graph of the operations."""
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     return not (module.training or torch.is_grad_enabled() or traced) and x.device.type == 'cpu'
+
+
+def _bytes_of_first_map(layers: nn.Module, x: Tensor) -> int:
+    """Of the output of the first convolution, which is the largest."""
+    conv = next(layer for layer in layers.modules() if isinstance(layer, nn.Conv2d))
+    return conv.out_channels * (x.numel() // x.shape[1]) // _first(conv.stride) ** 2 * x.element_size()
 
 
 def _first(value: int | tuple[int, ...] | Any) -> int:

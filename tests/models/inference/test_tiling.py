@@ -133,6 +133,32 @@ def test_norms_of_the_whole_map_see_the_whole_map(configs, cut):
     assert set(cut) == {1}
 
 
+@pytest.mark.parametrize('cfg', BACKBONES)
+@torch.no_grad()
+def test_compiled_networks_cut_large_maps_if_asked_to(cfg, monkeypatch):
+    model, x = tiling.enable(randomise(build(cfg)).eval()).double(), images(1, (391, 64)).double()
+    with torch.enable_grad():
+        expected = model(x)
+    convolutions = []
+
+    def run():
+        torch._dynamo.reset()
+        nodes = []
+        outputs = torch.compile(
+            model, backend=lambda graph, _: nodes.extend(graph.graph.nodes) or graph, fullgraph=True
+        )(x)
+        torch.testing.assert_close(outputs, expected, rtol=1e-12, atol=1e-12)
+        convolutions.append(sum('conv2d' in str(node.target) for node in nodes))
+
+    monkeypatch.setattr(tiling, 'LARGE', 8 * 64 * 196 * 32 // 2)  # half of the first map
+    run()
+    tiling.enable_compiled(model)
+    run()
+    monkeypatch.setattr(tiling, 'LARGE', 2**24)
+    run()
+    assert convolutions[0] == convolutions[2] < convolutions[1] < 2 * convolutions[0]
+
+
 def test_training_and_gradients_take_the_whole():
     seen, layer = [], nn.Conv2d(3, 4, 3, padding=1)
     for training, grad, calls in [(True, True, 1), (True, False, 1), (False, True, 1), (False, False, 2)]:
