@@ -287,7 +287,7 @@ def test_loading_reads_and_opens_a_file_once(backend, segmentor, tmp_path, monke
     load(path)
     assert calls == ['read', 'open']
     calls.clear()
-    images = [np.zeros((*SHAPE, 3), np.uint8)] * 10 if precision == 'int8' else []
+    images = [np.eye(*SHAPE, dtype=np.uint8)[..., None].repeat(3, 2)] * 10 if precision == 'int8' else []
     load(segmentor, runtime=backend.name, precision=precision, shape=SHAPE, calibration=images)
     assert calls == ['write', 'open', 'verify']
 

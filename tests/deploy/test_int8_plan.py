@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -149,15 +150,19 @@ class Plain(nn.Module):
 
 GATED = dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1)
 CASES = dict(
-    joined=(Joined(), 16, dict(Convolution=5, Pool=1)),
-    gated=(Gated(mode='bilinear'), 32, GATED),
-    corners=(Gated(mode='bilinear', align_corners=True), 32, GATED),
-    gated_by_nearest=(Gated(mode='nearest'), 32, GATED),
-    attended=(Attended(), 24, dict(Convolution=5, Mean=3, Linear=5, Scaled=2)),
-    upsampled=(Upsampled(), 24, dict(Convolution=5, Mean=1, Linear=1, Scaled=1, Nearest=2)),
-    bilinear=(Upsampled(mode='bilinear'), 24, dict(Convolution=5, Mean=1, Linear=1, Scaled=1, Nearest=1, Bilinear=1)),
-    narrow=(Narrow(), 4, dict(Convolution=4)),
-    plain=(Plain(), 16, dict(Convolution=6)),
+    joined=(Joined, 16, dict(Convolution=5, Pool=1)),
+    gated=(partial(Gated, mode='bilinear'), 32, GATED),
+    corners=(partial(Gated, mode='bilinear', align_corners=True), 32, GATED),
+    gated_by_nearest=(partial(Gated, mode='nearest'), 32, GATED),
+    attended=(Attended, 24, dict(Convolution=5, Mean=3, Linear=5, Scaled=2)),
+    upsampled=(Upsampled, 24, dict(Convolution=5, Mean=1, Linear=1, Scaled=1, Nearest=2)),
+    bilinear=(
+        partial(Upsampled, mode='bilinear'),
+        24,
+        dict(Convolution=5, Mean=1, Linear=1, Scaled=1, Nearest=1, Bilinear=1),
+    ),
+    narrow=(Narrow, 4, dict(Convolution=4)),
+    plain=(Plain, 16, dict(Convolution=6)),
 )
 
 
@@ -175,7 +180,7 @@ def planned(network: nn.Module, images: np.ndarray | None = None) -> Plan:
 def test_it_is_nearly_the_network(name, monkeypatch, tmp_path):
     backbone, channels, kinds = CASES[name]
     torch.manual_seed(0)
-    network = Network(backbone, channels).eval()
+    network = Network(backbone(), channels).eval()
     for part in network.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight)

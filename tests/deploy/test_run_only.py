@@ -41,6 +41,7 @@ TORCH = {
     'int8/plan',
     'int8/ranges',
     'int8/trace',
+    'max_pool',
     'network',
     'segmentor',
     'serving',
