@@ -149,13 +149,14 @@ class Plain(nn.Module):
 
 
 GATED = dict(Convolution=7, Gate=1, Mean=1, Linear=1, Scaled=1)
+ATTENDED = dict(Convolution=5, Mean=1, Linear=1, Scaled=1)
 CASES = dict(
     joined=(Joined, 16, dict(Convolution=5, Pool=1)),
     gated=(partial(Gated, mode='bilinear'), 32, GATED),
     corners=(partial(Gated, mode='bilinear', align_corners=True), 32, GATED),
     gated_by_nearest=(partial(Gated, mode='nearest'), 32, GATED),
     attended=(Attended, 24, dict(Convolution=5, Mean=3, Linear=5, Scaled=2)),
-    upsampled=(Upsampled, 24, dict(Convolution=5, Mean=1, Linear=1, Scaled=1, Nearest=2)),
+    upsampled=(Upsampled, 24, ATTENDED | dict(Nearest=2)),
     bilinear=(
         partial(Upsampled, mode='bilinear'),
         24,
