@@ -77,7 +77,7 @@ class DeployNetwork(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the network and of its logits."""
+        """The precision of the network and of its logits, which the kernels of ``winograd.head`` give in float32."""
         return self.decode_head.conv_seg.weight.dtype
 
     def forward(self, images: Tensor) -> Tensor:

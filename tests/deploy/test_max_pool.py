@@ -5,9 +5,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-if not hasattr(torch.library, 'custom_op'):
-    pytest.skip('PyTorch before 2.4', allow_module_level=True)
-
 from mmseg_bisenet.deploy.max_pool import KeptMaxPool2d, keep_max_pools, max_pool2d
 from mmseg_bisenet.models.inference import tiling
 

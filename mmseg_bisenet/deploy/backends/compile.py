@@ -62,15 +62,11 @@ class Compile(Torch):
 
 def _prepare(network: 'torch.nn.Module') -> None:
     """What makes Inductor's code for CPUs faster."""
-    import torch
-
+    from mmseg_bisenet.deploy.max_pool import keep_max_pools
     from mmseg_bisenet.models.inference import tiling
 
     tiling.enable_compiled(network)
-    if hasattr(torch.library, 'custom_op'):  # from PyTorch 2.4 on
-        from mmseg_bisenet.deploy.max_pool import keep_max_pools
-
-        keep_max_pools(network)
+    keep_max_pools(network)
 
 
 def compiled(network: Engine, shape: tuple[int, int], device: 'torch.device') -> Engine:

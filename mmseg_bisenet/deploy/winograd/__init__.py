@@ -1,4 +1,10 @@
-"""Winograd's convolutions for inference on CPUs: ``layer`` replaces modules, ``kernel`` and ``vectors`` compute.
+"""Convolutions for inference on CPUs in float32 and bfloat16.
+
+- ``layer`` replaces modules. Its convolutions are Winograd's: ``kernel`` computes them, with ``transforms`` and
+  ``products``.
+- ``head`` adds the classifier to the head's Winograd convolution, whose many channels are then never stored.
+- ``depthwise`` and ``depthwise_kernel`` compute depthwise convolutions with several outputs a channel.
+- ``vectors`` has what they all need of LLVM.
 
 Why Numba. A C++ extension needs a compiler on the user's machine, or a wheel for each version of PyTorch. Numba brings
 LLVM as an ordinary package, compiles for the machine's CPU when a network is loaded, and stays in this process. The
@@ -23,10 +29,10 @@ inputs and outputs are bfloat16, ``factor_size`` is the bytes of a factor (4: fl
 
 When a new release breaks it:
 
-- Numba or llvmlite: only ``vectors`` and the ``@intrinsic`` functions of ``kernel`` use their interfaces. Instructions
-  have their names of assembly if LLVM's own names change between releases. If a release cannot be supported at once,
-  let ``layer._parallel`` return None for it: everything then works, more slowly.
-- PyTorch: only ``layer`` uses it, through ``torch.library.custom_op`` and libgomp. Run
+- Numba or llvmlite: only ``vectors``, ``transforms``, ``products`` and the ``@intrinsic`` functions use their
+  interfaces. Instructions have their names of assembly if LLVM's own names change between releases. If a release cannot
+  be supported at once, let ``layer._parallel`` return None for it: everything then works, more slowly.
+- PyTorch: only ``layer``, ``head`` and ``depthwise`` use it, through ``torch.library.custom_op`` and libgomp. Run
   ``test_the_operator_has_a_right_fake`` for the operator, and ``test_any_number_of_threads_gives_the_same`` for the
   threads.
 """

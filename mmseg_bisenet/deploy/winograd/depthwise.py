@@ -24,7 +24,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def __init__(self, conv: nn.Conv2d, relu: bool = False) -> None:
         channels, outputs = conv.in_channels, conv.out_channels
-        super().__init__(channels, outputs, 3, conv.stride, 1, groups=channels, device='meta')
+        super().__init__(channels, outputs, 3, conv.stride[0], 1, groups=channels, device='meta')
         from mmseg_bisenet.deploy.winograd.vectors import LANES
 
         self.weight, self.bias = conv.weight, conv.bias

@@ -1,4 +1,4 @@
-"""The head's last 3x3 convolution and the 1x1 classifier behind it in one kernel.
+"""The head's last 3x3 convolution and the 1x1 classifier after it in one kernel.
 
 The 1024 channels of a head at 512x1024 take 34 MB in float32, more than the caches hold. Here each tile of them is
 multiplied by the classifier's weights while it is in the first cache, and only the logits are stored.
