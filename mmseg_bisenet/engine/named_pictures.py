@@ -49,4 +49,4 @@ class NamedVisualizationHook(SegVisualizationHook):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._visualizer = _Named(self._visualizer)
+        self._visualizer: Any = _Named(Visualizer.get_current_instance())
