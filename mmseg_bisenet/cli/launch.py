@@ -28,6 +28,7 @@ from mmseg_bisenet.checkpoints.fit import completed, require_channels, require_o
 from mmseg_bisenet.cli.preflight import DataSets, check_resumed, replace_leaves
 from mmseg_bisenet.config_errors import as_written, building, explained, frames, path_of_type, running
 from mmseg_bisenet.config_rules import class_of
+from mmseg_bisenet.engine.named_pictures import NamedVisualizationHook
 from mmseg_bisenet.engine.vis_backend import AnyNameVisBackend
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import write_text
@@ -100,6 +101,9 @@ def build_runner(
     for backend in visualizer.get('vis_backends') or ():
         if backend.get('type') == 'LocalVisBackend':
             backend['type'] = AnyNameVisBackend
+    drawing = (given.get('default_hooks') or {}).get('visualization') or {}
+    if drawing.get('type') == 'SegVisualizationHook':
+        drawing['type'] = NamedVisualizationHook
     if model is not None:
         given['model'] = _with_views(cfg, model)
     for name in DATALOADERS:

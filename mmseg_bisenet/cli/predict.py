@@ -77,15 +77,16 @@ def _run(args: argparse.Namespace, stop: Event) -> int:
     from mmseg_bisenet.predict.pipeline import Pipeline
     from mmseg_bisenet.predict.predictor import check_height
     from mmseg_bisenet.predict.sinks import Folder, check_outputs
-    from mmseg_bisenet.predict.sources import find_sources
+    from mmseg_bisenet.predict.sources import LeftOut, find_sources
 
     check_height(args.height)
     require_writable('--output', args.output)
     sources = find_sources(args.sources, but=Path(args.output))
-    inputs = [source.path for source in sources] + [args.model, args.checkpoint]
+    searched = [source for source in sources if not isinstance(source, LeftOut)]
+    inputs = [source.path for source in searched] + [args.model, args.checkpoint]
     folder = Folder(Path(args.output), args.overwrite, filter(None, inputs))
-    sinks = _sinks(args, sources, folder, stop)
-    check_outputs(folder, sinks, sources)
+    sinks = _sinks(args, searched, folder, stop)
+    check_outputs(folder, sinks, searched)
     model = find_model(args.model, args.checkpoint)
     pipeline = Pipeline(sources, stop)
     with logged():

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from mmengine.config import Config, ConfigDict
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
@@ -28,6 +27,7 @@ from mmseg_bisenet.checkpoints.fit import (
 from mmseg_bisenet.config_errors import building
 from mmseg_bisenet.config_rules import metrics
 from mmseg_bisenet.data.agreement import check_agreement
+from mmseg_bisenet.display import require_window
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import Identity, check_input, check_output, require_writable
 from mmseg_bisenet.palette import fault_of_names
@@ -35,6 +35,13 @@ from mmseg_bisenet.registry import DATASETS
 
 METRIC = 'mmseg_bisenet.SegmentationMetric'
 KEEP_GOING = 'mmseg_bisenet.SkipUnreadableDataset'
+# What has no toolkit draws into memory, without a word.
+OPENS = """
+from matplotlib import pyplot
+if not pyplot.figure().canvas.required_interactive_framework:
+    backend = pyplot.get_backend()
+    sys.exit(f'Matplotlib uses {backend}, which opens none: it needs a display, and a toolkit such as tkinter')
+"""
 # By its key in the config, such as ``test_dataloader.dataset``.
 DataSets = dict[str, BaseSegDataset]
 
@@ -57,10 +64,7 @@ def require_checkpoint(path: str) -> None:
 
 def require_display() -> None:
     """Refuse to show pictures if Matplotlib, which mmengine's visualizer uses, cannot open windows."""
-    if matplotlib.get_backend().lower() == 'agg':
-        raise InputError(
-            '--show needs a display, and a toolkit that Matplotlib can open windows with; use --show-dir DIR'
-        )
+    require_window(OPENS, 'use --show-dir DIR')
 
 
 # -- data sets ---------------------------------------------------------------------------------------------------------

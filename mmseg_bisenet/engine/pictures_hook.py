@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 
+from mmseg_bisenet.engine.named_pictures import PictureNames
 from mmseg_bisenet.engine.only_warn import only_warn
 from mmseg_bisenet.palette import paint
 from mmseg_bisenet.registry import HOOKS
@@ -36,6 +37,7 @@ class ValidationPicturesHook(Hook):
 
     def __init__(self, count: int = 4) -> None:
         self.count = count
+        self.names = PictureNames()
         self.wanted: set[int] = set()  # positions in the validation set; empty unless training
 
     @master_only
@@ -68,8 +70,8 @@ class ValidationPicturesHook(Hook):
         ratio = LONGEST_SIDE / max(picture.shape[0], picture.shape[1] // 3)
         if ratio < 1:
             picture = cv2.resize(picture, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
-        # MLflow needs the suffix.
-        runner.visualizer.add_image(f'val_{Path(sample.img_path).stem}.png', picture, runner.iter)
+        name = self.names.name(sample.img_path, Path(sample.img_path).stem)
+        runner.visualizer.add_image(f'val_{name}.png', picture, runner.iter)  # MLflow needs the suffix
 
 
 def side_by_side(

@@ -26,7 +26,7 @@ TORCH_NEEDS = ('torch', 'mmseg', 'numba')
 # Steps of a test pipeline whose work is done here or not needed, with the values that their arguments must have.
 STEPS: dict[str, dict] = {
     'LoadImageFromFile': dict(color_type='color', to_float32=False),
-    'Resize': dict(scale_factor=None, interpolation='bilinear'),
+    'Resize': dict(scale_factor=None, interpolation='bilinear', backend='cv2'),
     'LoadAnnotations': {},
     'PackSegInputs': {},
 }

@@ -22,6 +22,7 @@ from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
 from mmseg_bisenet.pixels import SUFFIXES
 from mmseg_bisenet.predict import image, video
+from mmseg_bisenet.predict.walk import EVERYTHING, find_files
 
 SCHEMES = 'rtsp', 'rtsps', 'rtmp', 'rtmps', 'http', 'https', 'udp', 'tcp', 'srt'
 URL = re.compile(rf'({"|".join(SCHEMES)})://', re.IGNORECASE)
@@ -113,6 +114,17 @@ class ImageFile(Source):
         yield image.read_image(self.path), None
 
 
+class LeftOut(ImageFile):
+    """A folder inside of a folder or a glob that is not searched. As a source it is listed, as wrong files are."""
+
+    def __init__(self, path: Path, name: str, reason: str) -> None:
+        super().__init__(path, name)
+        self.reason = reason
+
+    def images(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        raise InputError(self.reason)
+
+
 class VideoFile(Source):
     """A video file."""
 
@@ -172,6 +184,8 @@ class Camera(Source):
 def find_sources(texts: Sequence[str | Path | int], but: Path | None = None) -> list[Source]:
     """The sources that the texts name, in order; files of a folder by name. No file is read but lists.
 
+    A file of a folder is one source, whatever linked folders lead to it. So is a folder that is not searched.
+
     Args:
         texts: paths of images, videos, folders and ``.txt`` files with a path or an address on each line; globs;
             addresses; numbers of cameras.
@@ -211,7 +225,7 @@ def _single(text: str, but: Path | None) -> list[Source]:
         return [Stream(text)]
     check_input(path)
     if path.is_dir():
-        return _files(path, sorted(path.rglob('*')), but, f'folder {text}')
+        return _files(path, EVERYTHING, but, f'folder {text}')
     if not os.path.lexists(path):
         if text.isdecimal() and int(text) <= LAST_CAMERA:
             return [Camera(int(text))]
@@ -222,33 +236,36 @@ def _single(text: str, but: Path | None) -> list[Source]:
                 f'{video.masked(text)}: streams are read from {", ".join(SCHEMES)}; give one of these, or a path'
             )
         if glob.has_magic(text):
-            found = sorted(map(Path, glob.glob(text, recursive=True)))
             parts = path.parts
             magic = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-            return _files(Path(*parts[:magic]), found, but, f'glob {text}')
+            return _files(Path(*parts[:magic]), parts[magic:], but, f'glob {text}')
     return [_file(path, path.stem)]
 
 
-def _files(root: Path, paths: list[Path], but: Path | None, what: str) -> list[Source]:
+def _files(root: Path, patterns: Sequence[str], but: Path | None, what: str) -> list[Source]:
     """What has the name of an image or a video, named relative to ``root``: what cannot be read is reported then."""
     known = SUFFIXES | video.SUFFIXES
     found: list[Source] = []
+    paths, left_out = find_files(root, patterns)
     for path in paths:
         inner = path.relative_to(root)
         hidden = any(part.startswith('.') for part in inner.parts)
-        if path.suffix.lower() in known and not hidden and not path.is_dir() and not _is_output(path, root, but):
+        if path.suffix.lower() in known and not hidden and not os.path.isdir(path) and not _is_output(path, root, but):
             found.append(_file(path, inner.with_suffix('').as_posix()))
+    if not found and left_out:
+        raise InputError(next(iter(left_out.values())))
     if not found:
         raise InputError(f'{what} has no image and no video ({" ".join(sorted(known))}); give another')
-    return found
+    # No file has a name that ends in a slash.
+    return [*found, *(LeftOut(path, f'{path.relative_to(root)}/', reason) for path, reason in left_out.items())]
 
 
 def _is_output(path: Path, root: Path, outputs: Path | None) -> bool:
-    """Whether the file lies in the folder of the outputs, and that inside of ``root``."""
+    """Whether the file lies in the folder of the outputs, unless ``root`` does too."""
     if outputs is None:
         return False
     place, above, file = (Path(os.path.realpath(name)) for name in (outputs, root, path))
-    return above in place.parents and place in file.parents
+    return place in file.parents and place not in (above, *above.parents)
 
 
 def _file(path: Path, name: str) -> Source:

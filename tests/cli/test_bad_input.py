@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from pathlib import Path
 from threading import Thread
 
 import cv2
-import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -412,9 +412,15 @@ def test_an_empty_folder(refused, checkpoint, data):
     assert 'miniscapes/leftImg8bit/val is empty; make or link' in refused('test', NAME, checkpoint())
 
 
-def test_no_window_to_show_in(refused, checkpoint, monkeypatch):
-    monkeypatch.setitem(matplotlib.rcParams, 'backend', 'agg')
-    assert '--show needs a display' in refused('test', NAME, checkpoint(), '--show')
+@pytest.mark.parametrize('backend', ['svg', 'tkagg'])
+def test_no_window_to_show_in(refused, checkpoint, monkeypatch, backend):
+    """Matplotlib takes agg instead of a toolkit that has no display, and shows nothing."""
+    monkeypatch.setenv('MPLBACKEND', backend)
+    monkeypatch.setenv('DISPLAY', ':99')
+    monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
+    reason = 'Matplotlib uses (svg|agg), which opens none: it needs a display, and a toolkit such as tkinter'
+    line = refused('test', NAME, checkpoint(), '--show')
+    assert re.search(rf'--show cannot open a window \({reason}\); use --show-dir DIR$', line)
 
 
 @pytest.mark.parametrize('option', ['--out', '--show-dir'])

@@ -83,6 +83,20 @@ def test_a_wrong_file_among_others(here, small_onnx, capsys):
     assert len(written('predicted')) == 14
 
 
+def test_a_folder_that_is_not_searched_among_others(here, small_onnx, capsys):
+    cv2.imwrite('in/top.png', picture(64, 128, 3))
+    (here / 'in/top').symlink_to('..')
+    command = ['predict', 'in', '--model', str(small_onnx), '--save', 'labels', 'json']
+    reason = 'in/top is a link to a folder above, which is not followed; give that folder instead'
+    assert main(command) == 1
+    assert capsys.readouterr().err == f'mmseg-bisenet: error: {reason}\n'
+    assert {'a_labels.png', 'deep/a_labels.png', 'top_labels.png', 'predictions.json'} < set(written('predicted'))
+    for path in ('in/a.png', 'in/top.png', 'in/deep/a.png', 'in/v.mp4'):
+        (here / path).unlink()
+    assert main([*command, '--overwrite']) == 2
+    assert capsys.readouterr().err == f'mmseg-bisenet: error: {reason}\n'
+
+
 @pytest.mark.parametrize(
     'arguments, reason',
     [

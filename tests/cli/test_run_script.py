@@ -1,6 +1,7 @@
 """``mmseg-bisenet run``: finds stock's scripts, starts them as Python would, and takes 0.x's spellings of test.py."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -140,9 +141,16 @@ def test_stocks_test_tests_ours_as_in_0x(small, capsys):
     assert pictures('pictures') == 3
 
 
-def test_our_test_draws_every_image_of_any_config(small):
+def test_our_test_draws_every_image_of_any_config(small, drawn):
+    """Also of images that have one name, in three folders."""
+    for kind, ending in [('leftImg8bit', 'leftImg8bit'), ('gtFine', 'gtFine_labelTrainIds')]:
+        for city, path in zip('abc', sorted((drawn / f'miniscapes/{kind}/val').rglob(f'*_{ending}.png')), strict=True):
+            Path(f'data/{kind}/val/{city}').mkdir(parents=True)
+            shutil.copy(path, f'data/{kind}/val/{city}/x_{ending}.png')
     line = (
-        'small.py small.pth --show-dir pictures --work-dir work --cfg-options default_hooks.visualization.interval=50'
+        'small.py small.pth --show-dir pictures --work-dir work --cfg-options default_hooks.visualization.interval=50 '
+        'test_dataloader.dataset.data_root=data'
     )
     assert main(['test', *line.split()]) == 0
-    assert pictures('pictures') == 3
+    names = {path.name.rpartition('_')[0] for path in Path('pictures').rglob('*.png')}  # without the number
+    assert names == {f'test_{folder}x_leftImg8bit.png' for folder in ('', 'b_', 'c_')}

@@ -1,10 +1,14 @@
 import importlib.util
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.structures import PixelData
 from mmseg.datasets import CityscapesDataset
+from mmseg.structures import SegDataSample
 
 from mmseg_bisenet.engine import ValidationPicturesHook
 from mmseg_bisenet.engine.pictures_hook import side_by_side
@@ -53,6 +57,26 @@ def test_each_evaluation_of_a_training_is_shown(drawn, trained):
             picture = read(folder / f'val_{photo.stem}.png_{step}.png')
             np.testing.assert_array_equal(picture[:, :256], truth)
             assert set(map(tuple, picture[:, 256:].reshape(-1, 3))) <= set(map(tuple, PALETTE[:, ::-1]))
+
+
+def test_images_of_one_name_have_a_picture_each():
+    names = []
+    runner = SimpleNamespace(
+        visualizer=SimpleNamespace(add_image=lambda name, picture, step: names.append((name, step))),
+        val_dataloader=SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(palette=PALETTE))),
+    )
+    labels = PixelData(data=torch.zeros(1, 4, 4, dtype=torch.long))
+    paths = ['/a/x.png', '/b/x.png', '/a/x.jpg', '/a/y.png']
+    samples = [SegDataSample(metainfo=dict(img_path=path)) for path in paths]
+    for sample in samples:
+        sample.gt_sem_seg = sample.pred_sem_seg = labels
+    hook = ValidationPicturesHook()
+    hook.wanted = {0, 1, 2, 3}
+    for runner.iter in (2, 4):
+        hook.before_val_epoch(runner)
+        hook.after_val_iter(runner, 0, dict(inputs=torch.zeros(4, 3, 4, 4)), samples)
+    each = ['val_x.png', 'val_b_x.png', 'val_a_x.png', 'val_y.png']
+    assert names == [(name, step) for step in (2, 4) for name in each]
 
 
 def test_a_backend_that_fails_costs_no_training(train, tmp_path, monkeypatch):

@@ -249,6 +249,7 @@ def size_of(*pipelines: list[dict], **cfg) -> tuple[tuple[int, int], bool]:
         (dict(type='RandomFlip', prob=1.0), 'RandomFlip()'),
         (dict(type='Resize', scale_factor=0.5, keep_ratio=True), 'Resize(scale_factor=0.5)'),
         (dict(RESIZE, interpolation='nearest'), "Resize(interpolation='nearest')"),
+        (dict(RESIZE, backend='pillow'), "Resize(backend='pillow')"),
     ],
 )
 def test_a_test_pipeline_that_does_more(step, text):

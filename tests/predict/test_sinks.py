@@ -197,3 +197,45 @@ def test_a_window_needs_a_display(folder, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match='--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set'):
         Window(folder, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ('environment', 'reason'),
+    [
+        (dict(DISPLAY=':99'), 'qt.qpa.xcb: could not connect to display :99'),
+        (dict(WAYLAND_DISPLAY='none'), 'qt.qpa.xcb: could not connect to display '),
+        (dict(DISPLAY=':99', QT_QPA_PLATFORM='none'), 'qt.qpa.plugin: Could not find the Qt platform plugin "none" in'),
+    ],
+)
+def test_a_display_that_does_not_answer(folder, monkeypatch, environment, reason):
+    """Qt would end this process with SIGABRT."""
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY', 'QT_QPA_PLATFORM'):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError) as caught:
+        Window(folder, lambda: None)
+    assert str(caught.value).startswith(f'--show cannot open a window ({reason}')
+    assert str(caught.value).endswith('); use --save')
+
+
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        ('The function is not implemented. Rebuild', 'this OpenCV is headless: install opencv-python instead'),
+        ('no GTK', 'no GTK'),
+    ],
+)
+def test_an_opencv_that_opens_no_window(folder, monkeypatch, tmp_path, text, reason):
+    (tmp_path / 'cv2.py').write_text(
+        'WINDOW_NORMAL = 0\n'
+        'class error(Exception):\n'
+        f'    err = {text!r}\n'
+        'def namedWindow(name, flags):\n'
+        '    raise error\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('DISPLAY', ':99')
+    with pytest.raises(InputError) as caught:
+        Window(folder, lambda: None)
+    assert str(caught.value) == f'--show cannot open a window ({reason}); use --save'

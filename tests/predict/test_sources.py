@@ -80,6 +80,78 @@ def test_what_a_folder_holds_besides_files_is_a_source_that_cannot_be_read(here)
         assert refusal(sources[name]) == reason
 
 
+def test_linked_folders_are_searched_once(here, tmp_path_factory):
+    other = tmp_path_factory.mktemp('other')
+    (other / 'deep').mkdir()
+    (other / 'deep/e.png').touch()
+    (here / 'in/again').symlink_to('deep')
+    (here / 'in/day2').symlink_to(other)
+    (here / 'in/day3').symlink_to(other / 'deep')
+    (other / 'back').symlink_to(here / 'in')
+    for name in ('self', 'deep/self'):
+        (here / 'in' / name).symlink_to('.')
+    (here / 'in/c.png').symlink_to('b.png')  # a link to a file is a file of its own
+    own = [(ImageFile, 'a'), (ImageFile, 'b'), (ImageFile, 'c')]
+    linked = [(ImageFile, 'day2/deep/e'), (ImageFile, 'deep/a')]
+    assert named('in') == named('in/**/*') == named('in/**') == [*own, *linked, (VideoFile, 'v')]
+    assert named('in/**/**/*.png') == named('in/**/*.png') == [*own[1:], linked[0]]
+    assert named('in/**/deep/*') == linked
+    assert named('in/day2') == [(ImageFile, 'back/a'), *((kind, f'back/{name}') for kind, name in own[1:]),
+                                (ImageFile, 'back/deep/a'), (VideoFile, 'back/v'), (ImageFile, 'deep/e')]  # fmt: skip
+    assert named('in/again/*') == [(ImageFile, 'a')]
+    assert named('in/aga*/*') == [(ImageFile, 'again/a')]
+    assert named('in/*/a.jpg') == [(ImageFile, 'deep/a')]  # not again/a too
+    assert named('in', but=other / 'deep') == [*own, (ImageFile, 'deep/a'), (VideoFile, 'v')]
+
+
+def test_a_link_to_a_folder_above_is_listed(here):
+    (here / 'in/deep/top').symlink_to(here)
+    (here / 'in/deep/root').symlink_to('/')
+    for text in ('in', 'in/**/*.jpg'):
+        *_, first, second = find_sources([text])
+        for source, name in [(first, 'root'), (second, 'top')]:
+            assert refusal(source) == (
+                f'in/deep/{name} is a link to a folder above, which is not followed; give that folder instead'
+            )
+            assert (source.name, str(source)) == (f'deep/{name}/', f'in/deep/{name}')
+
+
+@pytest.fixture
+def closed(here):
+    """The folder ``in/deep`` cannot be listed, and ``in/listed`` not be entered, by this process."""
+    (here / 'in/listed/inner').mkdir(parents=True)
+    (here / 'in/open').mkdir()
+    (here / 'in/open/o.png').touch()
+    os.chmod(here / 'in/deep', 0o111)
+    os.chmod(here / 'in/listed', 0o444)
+    root = os.geteuid() == 0
+    above = [folder for folder in here.parents if not folder.stat().st_mode & 0o001]
+    for folder in above if root else ():
+        folder.chmod(folder.stat().st_mode | 0o001)
+    if root:
+        here.chmod(0o755)
+        os.seteuid(65534)
+    yield
+    if root:
+        os.seteuid(0)
+    for folder in ('in/deep', 'in/listed'):
+        os.chmod(here / folder, 0o755)
+
+
+@pytest.mark.parametrize('text', ['in', 'in/**/*', 'in/*/*'])
+def test_folders_that_cannot_be_read_are_listed(here, closed, text):
+    sources = find_sources([text])
+    refusals = [refusal(source) for source in sources if source.name.endswith('/')]
+    fix = 'cannot be read (Permission denied); make it readable, or move it elsewhere'
+    inner = ['listed/inner'] if text != 'in/*/*' else []
+    assert refusals == [f'folder in/{name} {fix}' for name in ('deep', *inner)]
+    assert (ImageFile, 'open/o') in [(type(source), source.name) for source in sources]
+    with pytest.raises(InputError) as caught:
+        find_sources(['in/deep'])
+    assert str(caught.value) == f'folder in/deep {fix}'
+    assert named('in/deep/a.jpg') == [(ImageFile, 'a')]  # its name is known
+
+
 def test_other_sources(here):
     assert named(0, '7') == [(Camera, 'camera0'), (Camera, 'camera7')]
     assert named('3') == [(ImageFile, '3')]  # because the file exists

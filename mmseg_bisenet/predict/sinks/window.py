@@ -7,10 +7,20 @@ from typing import Any
 
 import cv2
 
+from mmseg_bisenet.display import require_window
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict.result import Result
 from mmseg_bisenet.predict.sinks.base import Folder, Sink
 from mmseg_bisenet.predict.sources import Source
+
+OPENS = """
+import cv2
+try:
+    cv2.namedWindow('mmseg-bisenet', cv2.WINDOW_NORMAL)
+except cv2.error as error:
+    headless = 'not implemented' in error.err
+    sys.exit('this OpenCV is headless: install opencv-python instead' if headless else error.err)
+"""
 
 
 class Window(Sink):
@@ -22,13 +32,10 @@ class Window(Sink):
     def __init__(self, folder: Folder, stop: Callable[[], None]) -> None:
         super().__init__(folder)
         displays = ('DISPLAY', 'WAYLAND_DISPLAY')
-        try:
-            # Without a display, Qt would end the process.
-            if sys.platform.startswith('linux') and not any(map(os.environ.get, displays)):
-                raise InputError(f'--show needs a display, and neither {" nor ".join(displays)} is set; use --save')
-            cv2.namedWindow(self.title, cv2.WINDOW_NORMAL)
-        except cv2.error as error:
-            raise InputError('--show: this OpenCV is headless; install opencv-python instead, or use --save') from error
+        if sys.platform.startswith('linux') and not any(map(os.environ.get, displays)):
+            raise InputError(f'--show needs a display, and neither {" nor ".join(displays)} is set; use --save')
+        require_window(OPENS, 'use --save')
+        cv2.namedWindow(self.title, cv2.WINDOW_NORMAL)
         self._open.callback(cv2.destroyAllWindows)
         self._stop = stop
 
