@@ -167,9 +167,9 @@ def measure(
     """
     frames = read_frames(folder, shape, round(FPS * seconds))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        predictors = [in_thread(load, runtime, precision, frames, name) for runtime in runtimes]
         video = Path(name, 'drive.mp4')
         write_video(video, frames)
-        predictors = [in_thread(load, runtime, precision, frames, name) for runtime in runtimes]
         model = in_thread(stock_model, predictors[0])
         works: dict[tuple[str, str, str], Callable[[], int]] = {}
         for predictor in predictors:
