@@ -110,13 +110,8 @@ KINDS = (
             'to_stock': ('to stock loop', '.2f'),
         },
         'python -m benchmarks.video IMAGES',
-        {
-            '--shape': 'height width',
-            '--seconds': 'seconds',
-            '--rounds': 'rounds',
-            '--runtime': 'runtime',
-            '--precision': 'asked_precision',
-        },
+        {'--shape': 'height width', '--seconds': 'seconds', '--rounds': 'rounds'}
+        | {'--runtime': 'runtime', '--precision': 'asked_precision'},
     ),
     Kind(
         {

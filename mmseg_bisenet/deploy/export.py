@@ -74,7 +74,9 @@ def export(
     device = own if backend.traced_on_device else torch.device(backend.devices[0])
     quantize.require_int8(precision, calibration, keep_float)
     if keep_float and not backend.keeps_float:
-        raise InputError(f'format {format} has all convolutions in int8; leave --keep-float out, or take openvino')
+        raise InputError(
+            f'format {format} has all convolutions in int8; leave --keep-float out, or take another format'
+        )
     backend.require_build(precision, device)
     images = quantize.checked(calibration, shape) if precision == 'int8' else []
     target = checked_target(output, _config_name(segmentor), backend, precision, shape, overwrite)

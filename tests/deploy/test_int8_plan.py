@@ -251,7 +251,7 @@ class Layer(nn.Module):
 )
 def test_what_no_kernel_computes_is_refused(layer, channels, operator):
     with pytest.raises(
-        InputError, match=rf'^backbone.1 computes {operator}, for which there is no kernel; take runtime'
+        InputError, match=rf'^backbone.1 computes {operator}, for which vnni has no kernel; take another'
     ):
         planned(of_map(layer, channels))
 
@@ -261,12 +261,12 @@ def test_convolutions_that_no_kernel_computes_are_refused():
         network = of_map(lambda x: x)
         network.backbone[1] = getattr(network.backbone[1], name)
         with pytest.raises(
-            InputError, match=r'^backbone.1 computes conv2d, for which there is no kernel; take runtime'
+            InputError, match=r'^backbone.1 computes conv2d, for which vnni has no kernel; take another'
         ):
             planned(network)
     network = of_map(lambda x: x)
     network.decode_head = nn.Sequential(network.decode_head, nn.Upsample(scale_factor=2))
-    with pytest.raises(InputError, match=r'^decode_head.1 computes upsample_nearest2d, for which there is no kernel'):
+    with pytest.raises(InputError, match=r'^decode_head.1 computes upsample_nearest2d, for which vnni has no kernel'):
         planned(network)
 
 

@@ -290,4 +290,4 @@ def _refuse(node: Node) -> None:
     modules = [name for name, _ in node.meta.get('nn_module_stack', {}).values()]
     path = (modules or [''])[-1] or 'the network'
     operator = str(node.target).removeprefix('aten.').partition('.')[0]
-    raise InputError(f'{path} computes {operator}, for which there is no kernel; take runtime openvino or onnxruntime')
+    raise InputError(f'{path} computes {operator}, for which vnni has no kernel; take another runtime')
