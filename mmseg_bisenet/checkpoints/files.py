@@ -97,6 +97,7 @@ def _read(path: Path) -> Checkpoint:
     meta = content.get('meta') if isinstance(content, dict) else None
     meta = meta if isinstance(meta, dict) else {}
     resumable = {'epoch', 'iter'} <= meta.keys() and isinstance(content.get('message_hub'), dict)
+    resumable = resumable and 'optimizer' in content  # `save_optimizer=False` leaves it out
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

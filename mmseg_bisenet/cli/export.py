@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
     if args.serve:
         print(f'serve it: {args.serve}/README.md')
         return 0
-    print(f'run it: mmseg-bisenet predict IMAGE --model {written}, or as docs/deploy.md shows')
+    command = f'mmseg-bisenet predict IMAGE --model {written}, or '
+    runs = args.precision in FORMATS[args.format].precisions  # ONNX Runtime has no fp16 on CPUs
+    print(f'run it: {command if runs else ""}as docs/deploy.md shows')
     return 0
 
 

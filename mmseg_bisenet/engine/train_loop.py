@@ -4,8 +4,8 @@ Deviations from stock:
 
 - A resumed run starts reading at its next batch. Upstream reads and discards every earlier batch (mmengine#1520), and
   its workers start reading from the beginning before the checkpoint is loaded.
-- The sampler uses the seed of the run. A resumed run has its seed from the checkpoint, which is loaded after the
-  sampler is built.
+- The sampler uses the seed of the run, unless the config gives it one. A resumed run has its seed from the checkpoint,
+  which is loaded after the sampler is built.
 - Each sample and each step has its own random numbers, derived from the seed. So no random state has to be saved, and
   nothing depends on the state of a data worker.
 - On a CPU, memory that a step frees is kept for the next step.
@@ -60,6 +60,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         # Upstream's constructor starts the workers of its data loader. This one has none, so nothing is read.
         super().__init__(runner, DataLoader(loader.dataset), max_iters, val_begin, val_interval, dynamic_intervals)
         self.dataloader = loader
+        self._sampler_has_seed = dataloader['sampler'].get('seed') is not None
 
     def run(self) -> nn.Module:
         """Train from the current iteration (0, or that of the checkpoint) to the last. Return the model."""
@@ -68,7 +69,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self.seed = self._shared_seed()
-        self.dataloader.sampler.seed = self.seed
+        if not self._sampler_has_seed:
+            self.dataloader.sampler.seed = self.seed
         self.dataloader.sampler.skip(self._iter * self.dataloader.batch_size)
         self._evaluate_if_due()
         batches = iter(self.dataloader)

@@ -1,6 +1,7 @@
 """The benchmark of runtimes: what each protocol times, which methods are compared, the figures, and the command."""
 
 import csv
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -120,6 +121,12 @@ def test_every_method_has_the_labels_of_stock(job):
     assert len(np.unique(expected)) > 1
     for runtime in ('stock', 'eager', 'torch'):
         np.testing.assert_array_equal(labels_of(job, runtime), expected, err_msg=runtime)
+
+
+def test_labels_are_compared_with_those_of_the_image_alone(job):
+    """Protocol ``stock`` pads it to ``data_preprocessor.size``, and shrinks the labels of the whole."""
+    found = comparison._expected(replace(job, protocol='stock'))
+    np.testing.assert_array_equal(found, labels_of(job, 'eager'))
 
 
 def test_the_plain_route_has_the_labels_of_stock(job):

@@ -5,6 +5,7 @@ import torch
 
 import mmseg_bisenet
 from mmseg_bisenet.cli import main
+from mmseg_bisenet.deploy import export
 from mmseg_bisenet.deploy.metadata import read_metadata
 from mmseg_bisenet.errors import InputError
 
@@ -38,6 +39,18 @@ def test_it_writes_a_file_and_says_how_well_it_agrees(checkpoint, tmp_path, caps
     assert err.strip().endswith('% of the labels equal those of PyTorch in fp32, 100.000% except for ties')
     assert len(err.splitlines()) == 1  # nothing of what the packages print
     assert read_metadata(path)['config'] == CONFIG
+
+
+@pytest.mark.parametrize('precision', ['fp16', 'fp32'])
+def test_it_names_a_command_only_if_that_runs_the_file(checkpoint, tmp_path, capsys, monkeypatch, precision):
+    def write(segmentor, format, precision, shape, output, **others):
+        (tmp_path / 'net.onnx').touch()
+        return tmp_path / 'net.onnx'
+
+    monkeypatch.setattr(export, 'export', write)
+    assert call(checkpoint, '--precision', precision, '--output', tmp_path) == 0
+    command = '' if precision == 'fp16' else f'mmseg-bisenet predict IMAGE --model {tmp_path}/net.onnx, or '
+    assert capsys.readouterr().out.splitlines()[1] == f'run it: {command}as docs/deploy.md shows'
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from mmengine.config import Config
 
 import mmseg_bisenet.zoo
 from mmseg_bisenet.cli import main
-from mmseg_bisenet.cli.launch import _Runner, full_disk
+from mmseg_bisenet.cli.launch import full_disk
+from mmseg_bisenet.cli.runner import CheckedRunner
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import EVALUATION
 from mmseg_bisenet.model_index import find_config
@@ -147,7 +148,8 @@ def test_the_config_of_a_user_stays(tmp_path, own):
     Path(tmp_path, 'log').mkdir()
     path = tmp_path / 'mine.py' if own else shutil.copy(__file__, tmp_path / 'log' / 'mine.py')
     path.write_text('a = 1  # mine\n')
-    _Runner.dump_config(SimpleNamespace(cfg=Config.fromfile(path), work_dir=str(tmp_path), _log_dir=tmp_path / 'log'))
+    runner = SimpleNamespace(cfg=Config.fromfile(path), work_dir=str(tmp_path), _log_dir=tmp_path / 'log')
+    CheckedRunner.dump_config(runner)
     assert path.read_text() == 'a = 1  # mine\n'
     dumped = tmp_path / 'log' / 'mine.py' if own else tmp_path / 'mine.py'
     assert Config.fromfile(dumped).to_dict() == dict(a=1)
@@ -260,7 +262,7 @@ def test_a_full_disk_at_the_start_of_a_training(tmp_path):
     runner = SimpleNamespace(cfg=Config.fromfile(tmp_path / 'mine.py'), work_dir=str(tmp_path / 'work'))
     text = rf'^{tmp_path}/work/mine\.py cannot be written \(File too large\)'
     with largest_file(100), pytest.raises(InputError, match=text):
-        _Runner.dump_config(runner)
+        CheckedRunner.dump_config(runner)
     assert not os.listdir(tmp_path / 'work')
 
 

@@ -55,6 +55,13 @@ WHOLE = {
 }
 
 
+def test_a_seed_of_the_sampler_is_its_own(tmp_path):
+    sampler = dict(type='mmseg_bisenet.ResumableSampler', seed=7)
+    runner = trained(toy(tmp_path, max_iters=3, train_dataloader=dict(sampler=sampler)))
+    expected = [int(draw) for draw in itertools.islice(ResumableSampler(range(SIZE), seed=7), 6)]
+    assert [round(row[0] * SIZE) for rows in runner.model.fed for row in rows] == expected
+
+
 @pytest.mark.parametrize('kind', WHOLE)
 def test_resumed_equals_whole(tmp_path, kind):
     """Resume from an earlier checkpoint of the whole run."""
