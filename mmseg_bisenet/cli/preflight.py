@@ -4,8 +4,10 @@ Data sets and networks are built, and checkpoints read, in order to check them. 
 :func:`mmseg_bisenet.cli.launch.build_runner`, so that nothing is built or read twice.
 """
 
+import inspect
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -25,9 +27,8 @@ from mmseg_bisenet.checkpoints.fit import (
     without_boosters,
 )
 from mmseg_bisenet.config_errors import building
-from mmseg_bisenet.config_rules import metrics
+from mmseg_bisenet.config_rules import class_of, metrics
 from mmseg_bisenet.data.agreement import check_agreement
-from mmseg_bisenet.display import require_window
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import Identity, check_input, check_output, require_writable
 from mmseg_bisenet.palette import fault_of_names
@@ -35,13 +36,6 @@ from mmseg_bisenet.registry import DATASETS
 
 METRIC = 'mmseg_bisenet.SegmentationMetric'
 KEEP_GOING = 'mmseg_bisenet.SkipUnreadableDataset'
-# What has no toolkit draws into memory, without a word.
-OPENS = """
-from matplotlib import pyplot
-if not pyplot.figure().canvas.required_interactive_framework:
-    backend = pyplot.get_backend()
-    sys.exit(f'Matplotlib uses {backend}, which opens none: it needs a display, and a toolkit such as tkinter')
-"""
 # By its key in the config, such as ``test_dataloader.dataset``.
 DataSets = dict[str, BaseSegDataset]
 
@@ -60,11 +54,6 @@ def require_checkpoint(path: str) -> None:
     """Refuse a local checkpoint that does not exist."""
     if '://' not in path:
         checkpoint_files.require_file(path)
-
-
-def require_display() -> None:
-    """Refuse to show pictures if Matplotlib, which mmengine's visualizer uses, cannot open windows."""
-    require_window(OPENS, 'use --show-dir DIR')
 
 
 # -- data sets ---------------------------------------------------------------------------------------------------------
@@ -123,6 +112,22 @@ def find_datasets(cfg: Config, *dataloaders: str) -> DataSets:
             with building(key, cfg):
                 found[key] = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
     return found
+
+
+def check_zero_label(cfg: Config, datasets: DataSets) -> None:
+    """Compare ``reduce_zero_label`` of a test with that of the training, whose data sets are not built.
+
+    Raises:
+        InputError: they differ, so ids are of other classes than those that the weights were trained for.
+    """
+    trained: dict[str, Any] = {}
+    for key, leaf in _leaves(cfg, 'train_dataloader').items() if cfg.get('train_dataloader') else ():
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+            kind = class_of(leaf, DATASETS) or BaseSegDataset
+        default = inspect.signature(kind).parameters.get('reduce_zero_label')
+        value = leaf.get('reduce_zero_label', default.default if default else False)
+        trained[key] = SimpleNamespace(metainfo={}, reduce_zero_label=value)
+    check_agreement(trained | datasets)
 
 
 def _leaves(cfg: Config, *dataloaders: str) -> dict[str, ConfigDict]:

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 
     from mmseg_bisenet.cli.preflight import DataSets
 
+# Opens a window as MMEngine's visualizer does. What has no toolkit draws into memory, without a word.
+OPENS = """
+from matplotlib import pyplot
+if not pyplot.figure().canvas.required_interactive_framework:
+    backend = pyplot.get_backend()
+    sys.exit(f'Matplotlib uses {backend}, which opens none: it needs a display, and a toolkit such as tkinter')
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmseg_bisenet.cli import options
@@ -48,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.checkpoints.fetching import fetch
     from mmseg_bisenet.cli import launch, options, preflight
     from mmseg_bisenet.cli.new_folders import require_new_file, require_new_folders
-    from mmseg_bisenet.data.agreement import check_agreement
     from mmseg_bisenet.deploy.metadata import is_exported
+    from mmseg_bisenet.display import require_window
     from mmseg_bisenet.files import EVALUATION, check_output, require_outside, require_own, require_writable
 
     cfg = options.load(args)
@@ -76,10 +84,9 @@ def run(args: argparse.Namespace) -> int:
         check_output(args.show_dir, folder=True, fix='name a new folder with --show-dir')
     require_own(own)
     if args.show:
-        preflight.require_display()
+        require_window(OPENS, 'use --show-dir DIR')
     datasets = preflight.check_data(cfg, 'test_dataloader')
-    if cfg.get('train_dataloader'):
-        check_agreement({**preflight.find_datasets(cfg, 'train_dataloader'), **datasets})
+    preflight.check_zero_label(cfg, datasets)
     preflight.use_our_loaders(cfg, datasets)
     preflight.drop_boosters(cfg)
     args.checkpoint = fetch(args.checkpoint)

@@ -239,7 +239,7 @@ def test_a_network_that_pads_by_the_size_has_no_free_one(tmp_path):
     [
         ('onnx', 'bf16', 'format onnx has no precision .bf16.; choose fp32, fp16, int8, or bf16 in openvino, pt2'),
         ('pt2', 'int8', 'format pt2 has no precision .int8.; choose fp32, bf16, fp16, or int8 in onnx, openvino'),
-        ('torchscript', 'fp32', 'format .torchscript. is not known; choose one of onnx, openvino, pt2, tensorrt'),
+        ('torchscript', 'fp32', 'format .torchscript. is not known; choose one of onnx, openvino, vnni, pt2, tensorrt'),
     ],
 )
 def test_formats_and_precisions_that_are_not(segmentor, format, precision, text, tmp_path):

@@ -31,7 +31,9 @@ class DepthwiseConv2d(nn.Conv2d):
         # Not buffers: `.bfloat16()` must not round them.
         taps = conv.weight.detach().float().reshape(-1, LANES * outputs // channels, 9)
         self.taps = taps.mT.reshape(channels // LANES, 9, outputs // channels, LANES).contiguous()
-        self.summand = torch.zeros(outputs) if conv.bias is None else conv.bias.detach().float().clone()
+        self.summand = (
+            torch.zeros(outputs, dtype=torch.float32) if conv.bias is None else conv.bias.detach().float().clone()
+        )
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +76,7 @@ def depthwise_conv2d(x: Tensor, taps: Tensor, bias: Tensor, stride: int, relu: b
     x = x.contiguous(memory_format=torch.channels_last)
     out = _empty_output(x, taps, bias, stride, relu)
     down, across = out.shape[2:]
-    zeros = torch.zeros(channels)
+    zeros = torch.zeros(channels, dtype=torch.float32)  # whatever the caller's default
     addresses = [t.data_ptr() for t in (x, taps, bias, out, zeros)]
     values = [0, *addresses, len(x) * down, *x.shape[2:], channels, down, across, stride, relu]
     arguments = np.array(values, np.int64)

@@ -41,7 +41,7 @@ def use_winograd_head(head: Any) -> bool:
     weight = nn.functional.pad(classifier.weight.detach()[:, :, 0, 0], (0, 0, 0, padding))
     # Not buffers: `.bfloat16()` must not round them.
     head.class_factors = factors(weight.view(-1, CLASSES, channels).mT)
-    bias = torch.zeros(classes) if classifier.bias is None else classifier.bias.detach()
+    bias = torch.zeros(classes, dtype=torch.float32) if classifier.bias is None else classifier.bias.detach()
     head.class_summand = nn.functional.pad(bias.float(), (0, padding))
     head.__class__ = WinogradHead
     return True

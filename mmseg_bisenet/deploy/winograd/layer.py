@@ -78,7 +78,11 @@ class WinogradConv2d(nn.Conv2d):
         panels = torch.from_numpy(transformed.reshape(-1, COLUMNS, FILTER.shape[0] ** 2, conv.in_channels))
         # Not buffers: `.bfloat16()` must not round them.
         self.transformed, self.rounded = factors(panels.permute(0, 2, 3, 1))
-        self.summand = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().float().clone()
+        self.summand = (
+            torch.zeros(conv.out_channels, dtype=torch.float32)
+            if conv.bias is None
+            else conv.bias.detach().float().clone()
+        )
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,7 +160,7 @@ def run(
     block = -(-tiles // (count * rounds * ROWS)) * ROWS
     size = scratch_bytes(block, channels, factor_size, classes)
     scratch = torch.empty(count, size, dtype=torch.uint8)
-    zeros = torch.zeros(max(channels, COLUMNS))
+    zeros = torch.zeros(max(channels, COLUMNS), dtype=torch.float32)
     addresses = [t.data_ptr() for t in (x, weight, bias, out, zeros, scratch)]
     values = [0, 0, *addresses, size, height, width, channels, len(bias), tiles, block, relu, classes]
     values += [0 if t is None else t.data_ptr() for t in (class_weight, class_bias)]
