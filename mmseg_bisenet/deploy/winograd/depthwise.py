@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmseg_bisenet import openmp
+from mmseg_bisenet.deploy.winograd.layer import check, summand
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -31,9 +32,7 @@ class DepthwiseConv2d(nn.Conv2d):
         # Not buffers: `.bfloat16()` must not round them.
         taps = conv.weight.detach().float().reshape(-1, LANES * outputs // channels, 9)
         self.taps = taps.mT.reshape(channels // LANES, 9, outputs // channels, LANES).contiguous()
-        self.summand = (
-            torch.zeros(outputs, dtype=torch.float32) if conv.bias is None else conv.bias.detach().float().clone()
-        )
+        self.summand = summand(conv)
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,8 +70,7 @@ def depthwise_conv2d(x: Tensor, taps: Tensor, bias: Tensor, stride: int, relu: b
     from mmseg_bisenet.deploy.winograd.depthwise_kernel import kernel
 
     channels, multiplier = taps.shape[0] * taps.shape[3], taps.shape[2]
-    if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() != 4 or x.shape[1] != channels:
-        raise TypeError(f'{x.dtype} {tuple(x.shape)}: give (N, {channels}, H, W) in float32 or bfloat16')
+    check(x, channels)
     x = x.contiguous(memory_format=torch.channels_last)
     out = _empty_output(x, taps, bias, stride, relu)
     down, across = out.shape[2:]

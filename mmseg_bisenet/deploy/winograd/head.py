@@ -11,7 +11,7 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from mmseg_bisenet.deploy.winograd.layer import WinogradConv2d, check, factors, run
+from mmseg_bisenet.deploy.winograd.layer import WinogradConv2d, check, factors, inputs_of, run, summand
 from mmseg_bisenet.models.head import BiSeNetHead
 from mmseg_bisenet.models.inference.tiling import TiledHead
 
@@ -41,8 +41,7 @@ def use_winograd_head(head: Any) -> bool:
     weight = nn.functional.pad(classifier.weight.detach()[:, :, 0, 0], (0, 0, 0, padding))
     # Not buffers: `.bfloat16()` must not round them.
     head.class_factors = factors(weight.view(-1, CLASSES, channels).mT)
-    bias = torch.zeros(classes, dtype=torch.float32) if classifier.bias is None else classifier.bias.detach()
-    head.class_summand = nn.functional.pad(bias.float(), (0, padding))
+    head.class_summand = nn.functional.pad(summand(classifier), (0, padding))
     head.__class__ = WinogradHead
     return True
 
@@ -83,7 +82,7 @@ def winograd_logits(
     Raises:
         TypeError: x is of another type or shape.
     """
-    check(x, weight)
+    check(x, inputs_of(weight))
     out = _empty_logits(x, weight, class_weight, bias, class_bias, relu, classes)
     run(x, weight, bias, relu, out, class_weight, class_bias)
     return out

@@ -78,11 +78,7 @@ class WinogradConv2d(nn.Conv2d):
         panels = torch.from_numpy(transformed.reshape(-1, COLUMNS, FILTER.shape[0] ** 2, conv.in_channels))
         # Not buffers: `.bfloat16()` must not round them.
         self.transformed, self.rounded = factors(panels.permute(0, 2, 3, 1))
-        self.summand = (
-            torch.zeros(conv.out_channels, dtype=torch.float32)
-            if conv.bias is None
-            else conv.bias.detach().float().clone()
-        )
+        self.summand = summand(conv)
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,7 +100,7 @@ def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tens
     Raises:
         TypeError: x is of another type or shape.
     """
-    check(x, weight)
+    check(x, inputs_of(weight))
     out = _empty_output(x, weight, bias, relu)
     run(x, weight, bias, relu, out)
     return out
@@ -128,13 +124,24 @@ def factors(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return exact, matrix.unflatten(-2, (-1, 2)).mT.bfloat16().contiguous() if _has_bfloat16() else exact
 
 
-def check(x: Tensor, weight: Tensor) -> None:
+def inputs_of(weight: Tensor) -> int:
+    """The channels that a transformed weight is for."""
+    return weight.shape[2] * weight.shape[4]
+
+
+def check(x: Tensor, channels: int) -> None:
     """Raises:
-    TypeError: x is of another type or shape than the weight is for.
+    TypeError: x is of another type or shape than the weights are for.
     """
-    inputs = weight.shape[2] * weight.shape[4]
-    if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() != 4 or x.shape[1] != inputs:
-        raise TypeError(f'{x.dtype} {tuple(x.shape)}: give (N, {inputs}, H, W) in float32 or bfloat16')
+    if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() != 4 or x.shape[1] != channels:
+        raise TypeError(f'{x.dtype} {tuple(x.shape)}: give (N, {channels}, H, W) in float32 or bfloat16')
+
+
+def summand(conv: nn.Conv2d) -> Tensor:
+    """The bias in float32, zeros without one; whatever the default type of the caller."""
+    if conv.bias is None:
+        return torch.zeros(conv.out_channels, dtype=torch.float32)
+    return conv.bias.detach().float().clone()
 
 
 def run(
