@@ -89,7 +89,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         'a list of numbers, 0 or more',
     ),
     'model.**norm_cfg.momentum': SHARE,
-    'model.**.dropout_ratio': (_number(-1, 1), 'a number from 0 to 1'),  # stock switches it off by -1
+    'model.**.dropout_ratio': (_number(-1, 0.999), 'a number from 0 to below 1'),  # stock switches it off by -1
     'model.**.ignore_index': (_number(0, 255, whole=True), 'a whole number from 0 to 255'),
     **dict.fromkeys(('crop_size', 'scale'), SIZE_OR_OTHER),
     '*_dataloader': DICT,

@@ -27,13 +27,15 @@ def check(cfg: Config) -> None:
     """Check fields against each other.
 
     Raises:
-        InputError: a loop would never end or leave out images, a scheduler would never step, a score or a class weight
-            is missing, a field is ignored, two hooks average the weights, or no checkpoint would be written.
+        InputError: a loop would never end or leave out images, a scheduler would never step, or train what is frozen,
+            a score or a class weight is missing, a field is ignored, two hooks average the weights, or no checkpoint
+            would be written.
     """
     scope = cfg.get('default_scope') or 'mmseg'
     with DefaultScope.overwrite_default_scope(scope):
         _check_samplers(cfg)
         _check_schedulers(cfg)
+        _check_frozen(cfg)
         if len(found := averages(cfg)) > 1:
             raise InputError(f'config: {found[1]} averages the weights, and {found[0]} does too; remove one of them')
     _check_saved(cfg)
@@ -114,6 +116,18 @@ def _check_schedulers(cfg: Config) -> None:
             raise InputError(
                 f'config: {path} counts epochs, and this training iterations, so {name_of(scheduler)} would change '
                 f'nothing; set {path}.by_epoch=False'
+            )
+
+
+def _check_frozen(cfg: Config) -> None:
+    """Refuse schedulers that raise a rate of 0 to a smallest rate: what should stay as it is would be trained."""
+    keys = ((cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}).get('custom_keys') or {}
+    frozen = [key for key, rule in keys.items() if isinstance(rule, Mapping) and rule.get('lr_mult') == 0]
+    for path, scheduler in typed('param_scheduler', cfg.get('param_scheduler')):
+        if frozen and scheduler.get('eta_min'):
+            raise InputError(
+                f'config: {path}.eta_min is {scheduler["eta_min"]}, to which {name_of(scheduler)} raises the rate of '
+                f'optim_wrapper.paramwise_cfg.custom_keys.{frozen[0]}, whose lr_mult is 0; set {path}.eta_min=0'
             )
 
 

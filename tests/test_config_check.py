@@ -77,7 +77,7 @@ WRONG = [
     ('model.decode_head.channels', 0, 'model.decode_head.channels is 0; give a whole number, 1 or more'),
     ('model.decode_head.in_channels', -1, 'model.decode_head.in_channels is -1; give a whole number'),
     ('model.decode_head.ignore_index', 256, 'model.decode_head.ignore_index is 256; give a whole number from 0 to 255'),
-    ('model.decode_head.dropout_ratio', 2, 'model.decode_head.dropout_ratio is 2; give a number from 0 to 1'),
+    ('model.decode_head.dropout_ratio', 1, 'model.decode_head.dropout_ratio is 1; give a number from 0 to below 1'),
     (
         'model.decode_head.loss_decode',
         dict(type='CrossEntropy'),

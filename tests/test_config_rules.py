@@ -65,6 +65,12 @@ REFUSED = {
         'param_scheduler.1 counts epochs, and this training iterations, so MultiStepLR would change nothing',
     ),
     'the one schedule by epoch': (dict(param_scheduler=dict(type='PolyLR')), 'param_scheduler counts epochs, and this'),
+    'a frozen part and a smallest rate': (
+        dict(optim_wrapper=dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0)))))
+        | schedule(dict(type='PolyLR', eta_min=1e-4, by_epoch=False)),
+        'param_scheduler.0.eta_min is 0.0001, to which PolyLR raises the rate of '
+        'optim_wrapper.paramwise_cfg.custom_keys.backbone, whose lr_mult is 0; set param_scheduler.0.eta_min=0',
+    ),
     'two sizes': (
         dict(test_pipeline=[dict(type='Resize', scale=(64, 32), scale_factor=0.5)]),
         'test_pipeline.0 has a scale, so scale_factor changes nothing; remove one',

@@ -237,6 +237,8 @@ def _read_pickle(path: Path) -> Any:
             raise ValueError(f'wrong checksum of {damaged}')
         with _training_globals():
             return torch.load(path, map_location='cpu', weights_only=True)
+    except PermissionError as error:
+        raise InputError(f'checkpoint {path} cannot be read: no permission; change its mode, or copy it') from error
     except Exception as error:  # a damaged pickle raises anything
         forbidden = re.search(r'GLOBAL (\S+)', str(error))
         if forbidden:

@@ -11,13 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 from torch import nn
 
 from mmseg_bisenet.checkpoints import files as checkpoint_files
-from mmseg_bisenet.checkpoints.fetching import fetch
 from mmseg_bisenet.checkpoints.files import listed, read
 from mmseg_bisenet.checkpoints.fit import (
     AUXILIARY,
@@ -257,24 +255,6 @@ def load_model(cfg: Config, path: str, datasets: DataSets) -> nn.Module:
     require_same_classes(f'checkpoint {path}', checkpoint.dataset_meta.get('classes') or (), datasets, fix)
     model.load_state_dict(given, strict=False)  # all but auxiliary heads, which a test does not run
     return model
-
-
-def check_resumed(path: str, model: nn.Module) -> None:
-    """Refuse to resume from a checkpoint of another network, or without the state of a training.
-
-    Raises:
-        InputError: the same, or it cannot be read.
-    """
-    checkpoint = read(fetch(path))
-    inner: Any = model.module if is_model_wrapper(model) else model
-    own = inner.state_dict()
-    if text := listed(mismatches(checkpoint.state_dict, own)):
-        raise InputError(f'--resume: checkpoint {path} is not of this config: {text}; give the config that trained it')
-    if not checkpoint.resumable:
-        raise InputError(
-            f'--resume: checkpoint {path} has weights, but not the state of a training; start from it with '
-            f'--from {path} instead'
-        )
 
 
 def require_same_classes(name: str, trained: Sequence[str], datasets: DataSets, fix: str) -> None:

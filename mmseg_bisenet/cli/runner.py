@@ -3,7 +3,6 @@
 import functools
 import os
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.checkpoints.files import listed
 from mmseg_bisenet.checkpoints.fit import completed, require_channels, require_outputs, require_pretrained
-from mmseg_bisenet.cli.preflight import check_resumed
+from mmseg_bisenet.cli.resume import check_resumed, check_state
 from mmseg_bisenet.config_errors import building, frames, path_of_type, running
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import write_text
@@ -44,7 +43,6 @@ class CheckedRunner(Runner):
 
     start: dict[str, Tensor] | None = None
     resumed: tuple[str, int] | None = None  # the checkpoint, and its iterations
-    saved_schedule: Any = None  # the states of the checkpoint's schedulers
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         self._model_is_loaded = isinstance(model, nn.Module)
@@ -109,26 +107,13 @@ class CheckedRunner(Runner):
         """
         check_resumed(filename, self.model)
         super().resume(filename, *args, **kwargs)
-        self._require_same_schedule(filename)
         self.resumed = Path(filename).name, self.iter
 
-    def load_checkpoint(self, *args, **kwargs) -> dict:
-        checkpoint = super().load_checkpoint(*args, **kwargs)
-        self.saved_schedule = checkpoint.get('param_schedulers')
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        if self._resume:
+            check_state(filename, checkpoint, self)
         return checkpoint
-
-    def _require_same_schedule(self, filename: str) -> None:
-        """MMEngine loads the state of each scheduler into one of another kind, too, and leaves out surplus ones."""
-        own, saved = (
-            list(chain(*given.values())) if isinstance(given, dict) else given or []
-            for given in (self.param_schedulers, self.saved_schedule)
-        )
-        if len(own) == len(saved) and all(set(a.state_dict()) == set(b) for a, b in zip(own, saved, strict=True)):
-            return
-        raise InputError(
-            f'--resume: checkpoint {filename} has another schedule of the learning rate than param_scheduler; leave it '
-            f'as it was, or start with --from {filename} instead'
-        )
 
 
 def _naming(key: str, build: Callable) -> Callable:

@@ -80,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
     for folder in (args.show_dir, cfg.work_dir) if args.out else ():
         if folder:
             require_outside(folder, args.out, 'name another folder with --out')
+    for option, given in {'--show-dir': args.show_dir, '--show': args.show}.items():
+        if given and args.launcher != 'none':
+            raise InputError(f'{option} draws the images of one process only; test without --launcher to draw all')
     if args.show_dir:
         check_output(args.show_dir, folder=True, fix='name a new folder with --show-dir')
     require_own(own)

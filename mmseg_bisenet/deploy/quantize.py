@@ -20,6 +20,7 @@ import numpy as np
 
 from mmseg_bisenet.deploy.packages import require_packages
 from mmseg_bisenet.errors import InputError, short
+from mmseg_bisenet.folders import find_files
 from mmseg_bisenet.pixels import SUFFIXES, read_pixels
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ FEWEST, ENOUGH, MOST = 10, 100, 300  # images
 
 
 def find_images(folder: str | Path) -> list[Path]:
-    """The images in a folder and those below it.
+    """The images in a folder and those below it, linked folders too. A warning names folders that are left out.
 
     Raises:
         InputError: no such folder, or no image in it.
@@ -40,7 +41,10 @@ def find_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         state = 'is no folder' if folder.exists() else 'does not exist'
         raise InputError(f'calibration folder {folder} {state}; give a folder of images, or train, val or test')
-    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
+    found, left_out = find_files(folder)
+    for line in left_out.values():
+        logger.warning('calibration: %s', line)
+    paths = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise InputError(f'calibration folder {folder} has no image ({", ".join(sorted(SUFFIXES))}); give another')
     return paths
@@ -117,7 +121,7 @@ def quantize(model: Any, images: Sequence[np.ndarray], keep_float: Sequence[str]
         signed: int8 only, without zero points.
 
     Raises:
-        InputError: ``keep_float`` names no module.
+        InputError: ``keep_float`` names no module, or all convolutions.
     """
     (nncf,) = require_packages('nncf')
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
@@ -143,7 +147,7 @@ def patterns(keep_float: Sequence[str], names: list[str]) -> list[str]:
         names: of all nodes, as ``decode_head.conv_seg/Conv``.
 
     Raises:
-        InputError: ``keep_float`` names no module.
+        InputError: ``keep_float`` names no module, or all convolutions.
     """
     found = []
     for name in keep_float:
@@ -155,4 +159,7 @@ def patterns(keep_float: Sequence[str], names: list[str]) -> list[str]:
                 '* matches any text'
             )
         found.append(pattern)
+    convolutions = [node for node in names if '/Conv' in node]
+    if convolutions and all(any(re.fullmatch(pattern, node) for pattern in found) for node in convolutions):
+        raise InputError('--keep-float leaves no convolution in int8; name fewer modules, or take another precision')
     return found

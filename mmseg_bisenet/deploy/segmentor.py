@@ -33,7 +33,7 @@ class ExportedSegmentor(BaseModel):
         super().__init__(BaseDataPreprocessor())
         self.exported = exported
         self.segment = load(exported, **others)
-        self._warned = False
+        self._warned = self._noted = False
 
     def forward(
         self, inputs: list[Tensor], data_samples: list[SegDataSample], mode: str = 'predict'
@@ -44,7 +44,9 @@ class ExportedSegmentor(BaseModel):
             if not self.segment.dynamic:
                 self._warn(*pixels.shape[:2])
                 pixels = cv2.resize(pixels, self.segment.shape[::-1], interpolation=cv2.INTER_AREA)
-            labels = cv2.resize(self.segment(pixels), sample.ori_shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            labels = self.segment(pixels)
+            self._note(labels.shape, sample.ori_shape[:2])
+            labels = cv2.resize(labels, sample.ori_shape[1::-1], interpolation=cv2.INTER_NEAREST)
             sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels).long()[None])
         return data_samples
 
@@ -58,4 +60,13 @@ class ExportedSegmentor(BaseModel):
                 'lowers the scores; export with --dynamic, or in the shape of the images',
                 'current',
                 logging.WARNING,
+            )
+
+    def _note(self, given: tuple[int, ...], wanted: tuple[int, int]) -> None:
+        if given != wanted and not self._noted:
+            self._noted = True
+            print_log(
+                f'labels of {given[0]}x{given[1]} are resized to the {wanted[0]}x{wanted[1]} of the images; the '
+                'network itself resizes its logits, so its scores can differ by one or two points',
+                'current',
             )

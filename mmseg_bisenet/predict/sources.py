@@ -20,9 +20,9 @@ import numpy as np
 
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_input
+from mmseg_bisenet.folders import EVERYTHING, find_files
 from mmseg_bisenet.pixels import SUFFIXES
 from mmseg_bisenet.predict import image, video
-from mmseg_bisenet.predict.walk import EVERYTHING, find_files
 
 SCHEMES = 'rtsp', 'rtsps', 'rtmp', 'rtmps', 'http', 'https', 'udp', 'tcp', 'srt'
 URL = re.compile(rf'({"|".join(SCHEMES)})://', re.IGNORECASE)

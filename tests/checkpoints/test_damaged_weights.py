@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from mmseg_bisenet.checkpoints import Checkpoint, convert, read, write
+from mmseg_bisenet.checkpoints import Checkpoint, convert, files, read, write
 from mmseg_bisenet.checkpoints.fit import classifiers_of_others, mismatches
 from mmseg_bisenet.cli import main
 from mmseg_bisenet.deploy import load
@@ -36,6 +36,16 @@ def overwrite(path: Path, found: bytes, by: bytes) -> None:
     content = path.read_bytes()
     assert content.count(found) == 1 and len(found) == len(by)
     path.write_bytes(content.replace(found, by))
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    write(tmp_path / 'a.pth', Checkpoint(STATE))
+
+    def forbidden(*_: object) -> bool:
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr(files, 'is_zipfile', forbidden)  # the tests may run as root, who may read everything
+    assert refusal(tmp_path / 'a.pth') == 'cannot be read: no permission; change its mode, or copy it'
 
 
 # -- damage ------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from mmseg.datasets import CityscapesDataset
+from processes import free_ports
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import _explained, main
@@ -421,6 +422,15 @@ def test_no_window_to_show_in(refused, checkpoint, monkeypatch, backend):
     reason = 'Matplotlib uses (svg|agg), which opens none: it needs a display, and a toolkit such as tkinter'
     line = refused('test', NAME, checkpoint(), '--show')
     assert re.search(rf'--show cannot open a window \({reason}\); use --show-dir DIR$', line)
+
+
+@pytest.mark.parametrize('option', ['--show', '--show-dir pictures'])
+def test_pictures_of_several_processes(refused, checkpoint, monkeypatch, option):
+    (port,) = free_ports(1)
+    for name, value in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=port).items():
+        monkeypatch.setenv(name, str(value))
+    line = refused('test', NAME, checkpoint(), '--launcher', 'pytorch', *option.split())
+    assert f'{option.split()[0]} draws the images of one process only; test without --launcher to draw all' in line
 
 
 @pytest.mark.parametrize('option', ['--out', '--show-dir'])

@@ -116,7 +116,8 @@ def test_a_file_of_one_size_says_that_it_squeezes_images(monkeypatch):
     for shape in ((60, 120), (30, 61), (90, 120), (90, 121)):
         (sample,) = model([torch.full((3, *shape), 7).byte()], [SegDataSample(metainfo=dict(ori_shape=shape))])
         assert sample.pred_sem_seg.data.shape == (1, *shape)
-    (line,) = said
+    resized, line = said
+    assert resized.startswith('labels of 60x120 are resized to the 30x61 of the images; the network itself resizes its')
     assert line.startswith('images of 90x120 are squeezed to the 60x120 of some.onnx, which lowers the scores; export')
 
 

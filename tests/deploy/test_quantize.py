@@ -109,6 +109,9 @@ def test_a_module_that_is_not(segmentor, streets, tmp_path):
     pytest.importorskip('nncf')
     with pytest.raises(InputError, match=r'--keep-float decode_heads names no module of the network; they go from'):
         export(segmentor, 'onnx', 'int8', SHAPE, tmp_path, calibration=streets, keep_float=['decode_heads'])
+    for format in ('onnx', 'openvino'):
+        with pytest.raises(InputError, match=r'--keep-float leaves no convolution in int8; name fewer modules'):
+            export(segmentor, format, 'int8', SHAPE, tmp_path, calibration=streets, keep_float=['*'])
     assert not list(tmp_path.iterdir())
 
 
@@ -363,6 +366,17 @@ def test_images_of_a_folder_at_even_distances(tmp_path):
     images = list(quantize.read_images(quantize.find_images(tmp_path), (8, 16), most=5))
     assert [image.max() for image in images] == [0, 2, 4, 6, 8]
     assert {image.shape for image in images} == {(8, 16, 3)}
+
+
+def test_linked_folders_are_searched_once(tmp_path, caplog):
+    for name in ('streets/own', 'elsewhere'):
+        (tmp_path / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name / 'a.png'), np.zeros((20, 30, 3), np.uint8))
+    (tmp_path / 'streets' / 'linked').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'streets' / 'own' / 'above').symlink_to(tmp_path)
+    found = quantize.find_images(tmp_path / 'streets')
+    assert [str(path.relative_to(tmp_path)) for path in found] == ['streets/linked/a.png', 'streets/own/a.png']
+    assert 'own/above is a link to a folder above, which is not followed' in caplog.text
 
 
 def test_folders_that_give_no_image(tmp_path):
