@@ -17,10 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import command
-from mmseg_bisenet import config_check, model_index
+from mmseg_bisenet import model_index
 from mmseg_bisenet.benchmark import machine
 from mmseg_bisenet.benchmark.tables import markdown
 from mmseg_bisenet.cli import options
+from mmseg_bisenet.config import check as config_check
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation import confusion
 from mmseg_bisenet.files import write_text

@@ -23,12 +23,13 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from mmseg_bisenet import config_check, model_index
+from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import read
 from mmseg_bisenet.checkpoints.fetching import fetch
 from mmseg_bisenet.checkpoints.files import listed, require_names
 from mmseg_bisenet.checkpoints.fit import build_model, classifiers_of_others, mismatches, without_boosters
-from mmseg_bisenet.config_errors import building
+from mmseg_bisenet.config import check as config_check
+from mmseg_bisenet.config.errors import building
 from mmseg_bisenet.errors import InputError, require_flags, short
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.palette import colours_for

@@ -12,7 +12,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
 from mmseg_bisenet.checkpoints.files import read
-from mmseg_bisenet.config_errors import building, running
+from mmseg_bisenet.config.errors import building, running
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.segmentor import BiSeNetSegmentor
 from mmseg_bisenet.registry import MODELS

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from mmseg_bisenet.cli.preflight import DataSets, replace_leaves
 from mmseg_bisenet.cli.runner import DATALOADERS, CheckedRunner
-from mmseg_bisenet.config_errors import as_written, explained, running
-from mmseg_bisenet.config_rules import class_of
+from mmseg_bisenet.config.errors import as_written, explained, running
+from mmseg_bisenet.config.rules import class_of
 from mmseg_bisenet.engine.named_pictures import NamedVisualizationHook
 from mmseg_bisenet.engine.vis_backend import AnyNameVisBackend
 from mmseg_bisenet.errors import InputError

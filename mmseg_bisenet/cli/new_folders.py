@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmseg_bisenet.config_rules import metrics
+from mmseg_bisenet.config.rules import metrics
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import EVALUATION, check_output, require_outside, require_writable
 

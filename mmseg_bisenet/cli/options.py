@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from mmengine.config import Config, DictAction
 
-from mmseg_bisenet import config_check, config_rules, model_index
+from mmseg_bisenet import model_index
 from mmseg_bisenet.cli import rendezvous
-from mmseg_bisenet.config_errors import typed
+from mmseg_bisenet.config import check as config_check
+from mmseg_bisenet.config import rules as config_rules
+from mmseg_bisenet.config.errors import typed
 from mmseg_bisenet.errors import InputError
 
 # Fields that only a training reads.

@@ -4,7 +4,7 @@ import argparse
 
 from mmengine.config import Config
 
-from mmseg_bisenet.config_rules import metrics
+from mmseg_bisenet.config.rules import metrics
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import check_output
 

@@ -5,6 +5,7 @@ Data sets and networks are built, and checkpoints read, in order to check them. 
 """
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,8 +25,8 @@ from mmseg_bisenet.checkpoints.fit import (
     mismatches,
     without_boosters,
 )
-from mmseg_bisenet.config_errors import building
-from mmseg_bisenet.config_rules import class_of, metrics
+from mmseg_bisenet.config.errors import building
+from mmseg_bisenet.config.rules import class_of, metrics
 from mmseg_bisenet.data.agreement import check_agreement
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import Identity, check_input, check_output, require_writable
@@ -84,6 +85,8 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
             )
         if dataset.ann_file:
             check_input(dataset.ann_file)
+            if not key.startswith('train_dataloader'):
+                _check_listed(key, dataset)
         try:
             is_empty = _is_empty(dataset)
         except IndexError as error:
@@ -96,6 +99,16 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
             raise InputError(f'{key} has no image: {reason}; fix its img_suffix, data_prefix or ann_file')
     check_agreement(datasets)
     return datasets
+
+
+def _check_listed(key: str, dataset: BaseSegDataset) -> None:
+    """Refuse a list that names an image twice, which would count twice in the scores."""
+    if Path(dataset.ann_file).is_file() and type(dataset).load_data_list is BaseSegDataset.load_data_list:
+        names = Counter(line.strip() for line in Path(dataset.ann_file).read_text().splitlines())
+        if twice := [name for name, count in names.items() if name and count > 1]:
+            raise InputError(
+                f'{key}.ann_file: {dataset.ann_file} lists {twice[0]} {names[twice[0]]} times; list it once'
+            )
 
 
 def find_datasets(cfg: Config, *dataloaders: str) -> DataSets:

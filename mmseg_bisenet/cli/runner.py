@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmseg_bisenet.checkpoints.files import listed
 from mmseg_bisenet.checkpoints.fit import completed, require_channels, require_outputs, require_pretrained
 from mmseg_bisenet.cli.resume import check_resumed, check_state
-from mmseg_bisenet.config_errors import building, frames, path_of_type, running
+from mmseg_bisenet.config.errors import building, frames, path_of_type, running
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import write_text
 

@@ -165,7 +165,7 @@ def keep_going(cfg: 'Config') -> None:
         InputError: a metric would count the replacements.
     """
     from mmseg_bisenet.cli.preflight import KEEP_GOING, METRIC
-    from mmseg_bisenet.config_rules import metrics
+    from mmseg_bisenet.config.rules import metrics
 
     for evaluator in metrics(cfg, 'test_evaluator'):
         if evaluator.type != METRIC:

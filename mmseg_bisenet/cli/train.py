@@ -117,7 +117,7 @@ def apply_options(cfg: 'Config', args: argparse.Namespace) -> None:
     import torch
 
     from mmseg_bisenet.cli import options
-    from mmseg_bisenet.config_rules import averages
+    from mmseg_bisenet.config.rules import averages
 
     options.require_with(args, 'amp_dtype', 'amp')
     for option, key, wanted in (

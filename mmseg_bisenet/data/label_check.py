@@ -189,7 +189,8 @@ class LabelCheck(Dataset[Finding]):
         except Exception as error:  # a storage backend and each decoder of Pillow raise their own
             reason = 'no such file' if isinstance(error, FileNotFoundError) else 'empty, cut short or not an image'
             raise InputError(
-                f'{path}: the image cannot be read ({reason}); replace the file, or fix data_root and img_suffix'
+                f'{path}: the image cannot be read ({reason}); replace the file, or fix data_root, '
+                'img_suffix and ann_file'
             ) from error
         return (width, height) if turned else (height, width)
 

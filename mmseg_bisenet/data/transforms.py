@@ -75,7 +75,7 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         except Exception as error:  # a storage backend and a decoder each raise their own
             raise InputError(
                 f'{results["img_path"]}: the image cannot be read ({_reason(error, self.imdecode_backend)}); '
-                'replace the file, or fix the path in data_root and data_prefix'
+                'replace the file, or fix the path in data_root, data_prefix and ann_file'
             ) from error
 
 

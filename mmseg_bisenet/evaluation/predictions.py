@@ -4,6 +4,7 @@ The stock ``IoUMetric`` writes the class ids of image ``a/x.jpg`` into ``OUT/x.p
 
 - Predictions of Cityscapes images have the official ids and names, all in one folder, ready for the test server. Stock
   needs another metric for that.
+- Predictions of a data set with some of the classes of its files (``metainfo.classes``) have the ids of the files.
 - Predictions of other images keep the subfolders, so ``a/x.jpg`` and ``b/x.jpg`` give two files. ``a/x.jpg`` and
   ``a/x.png`` would share one file, which is an error.
 
@@ -13,7 +14,7 @@ each process its own.
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,16 +46,33 @@ class PredictionFolder:
         partials.add(self.partial)
         barrier()
 
-    def write(self, img_path: str, labels: np.ndarray, classes: Sequence[str], reduce_zero_label: bool) -> None:
+    def write(
+        self,
+        img_path: str,
+        labels: np.ndarray,
+        classes: Sequence[str],
+        reduce_zero_label: bool,
+        label_map: Mapping[int, int] | None = None,
+    ) -> None:
         """Write the labels of an image, (H, W) uint8 class ids, as ids of the data set.
+
+        Args:
+            label_map: of the data set, if its classes are some of those in its files: id of the file to class id.
 
         Raises:
             InputError: the file cannot be written or belongs to another image, or the folder exists already.
         """
         if is_cityscapes(img_path, classes):
             labels = np.array(LABEL_IDS, np.uint8)[labels]
-        elif reduce_zero_label:
-            labels = labels + np.uint8(1)
+        else:
+            if label_map:
+                ids = np.arange(256, dtype=np.uint8)
+                for of_file, of_class in label_map.items():
+                    if of_class != 255:  # 255 is left out
+                        ids[of_class] = of_file
+                labels = ids[labels]
+            if reduce_zero_label:  # the data set does this first
+                labels = labels + np.uint8(1)
         self._check()
         path = self.partial / self._claim(img_path, classes)
         try:

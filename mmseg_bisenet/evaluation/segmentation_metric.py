@@ -153,7 +153,8 @@ class SegmentationMetric(BaseMetric):
             truth = np.where(held['truth'] == self.ignore_index, np.uint8(255), held['truth'])
             self.extremes.offer(row, len(self.results) * world_size + rank, truth, prediction)
         if self.folder:
-            self.folder.write(held['img_path'], prediction, classes, held.get('reduce_zero_label', False))
+            reduced, label_map = held.get('reduce_zero_label', False), self.dataset_meta.get('label_map')
+            self.folder.write(held['img_path'], prediction, classes, reduced, label_map)
         self.results.append(row)
 
     def _count(self, img_path: str, truth: np.ndarray, prediction: np.ndarray, classes: int) -> dict[str, float]:

@@ -156,7 +156,7 @@ def tested_size(cfg) -> tuple[tuple[int, int], bool]:
     Raises:
         InputError: the pipeline does more with images than this package does for a network that runs alone.
     """
-    from mmseg_bisenet.config_fields import CROP  # it needs MMEngine, which exported files do not
+    from mmseg_bisenet.config.fields import CROP  # it needs MMEngine, which exported files do not
 
     pipelines = _pipelines((cfg.get('test_dataloader') or {}).get('dataset')) or [cfg.get('test_pipeline') or []]
     size = None

@@ -16,9 +16,9 @@ from base import outline
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
-from mmseg_bisenet import config_check
 from mmseg_bisenet.checkpoints.files import read
 from mmseg_bisenet.cli import main, options
+from mmseg_bisenet.config import check as config_check
 from mmseg_bisenet.data.own_folder import SPLITS
 from mmseg_bisenet.model_index import find
 from mmseg_bisenet.palette import distinct

@@ -213,10 +213,10 @@ def test_a_test_that_fails_leaves_nothing_that_looks_complete(config, drawn, tmp
     assert not (tmp_path / 'labels').exists()
 
 
-def write(folder: Path, *img_paths: str, reduce_zero_label: bool = False) -> None:
+def write(folder: Path, *img_paths: str, reduce_zero_label: bool = False, label_map: dict | None = None) -> None:
     writer = PredictionFolder(folder)
     for i, img_path in enumerate(img_paths):
-        writer.write(img_path, np.full((2, 3), i, np.uint8), ('a', 'b', 'c'), reduce_zero_label)
+        writer.write(img_path, np.full((2, 3), i, np.uint8), ('a', 'b', 'c'), reduce_zero_label, label_map)
     writer.finish(img_paths, ('a', 'b', 'c'))
 
 
@@ -242,6 +242,13 @@ def test_images_that_share_a_prediction(tmp_path):
 def test_zero_label_is_put_back(tmp_path):
     write(tmp_path / 'out', 'val/x.jpg', reduce_zero_label=True)
     assert labels(tmp_path / 'out') == {'x.png': b'\1' * 6}
+
+
+@pytest.mark.parametrize(('reduce_zero_label', 'ids'), [(False, (4, 0, 2)), (True, (5, 1, 3))])
+def test_a_choice_of_classes_is_put_back(tmp_path, reduce_zero_label, ids):
+    chosen = {0: 1, 1: 255, 2: 2, 3: 255, 4: 0}  # classes 4, 0 and 2 of the files
+    write(tmp_path / 'out', 'x.jpg', 'y.jpg', 'z.jpg', reduce_zero_label=reduce_zero_label, label_map=chosen)
+    assert labels(tmp_path / 'out') == {f'{name}.png': bytes([i]) * 6 for name, i in zip('xyz', ids, strict=True)}
 
 
 def test_predictions_of_a_run_that_was_cut_off_are_gone(tmp_path):

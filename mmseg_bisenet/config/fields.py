@@ -1,4 +1,4 @@
-"""What the fields of a BiSeNet's config must be: the tables of :mod:`mmseg_bisenet.config_check`.
+"""What the fields of a BiSeNet's config must be: the tables of :mod:`mmseg_bisenet.config.check`.
 
 Paths are those of ``--cfg-options``: ``*`` is any key, ``#`` an index, and ``**`` any text with its dots.
 """

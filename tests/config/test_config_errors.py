@@ -7,7 +7,7 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import TRANSFORMS
 
 from mmseg_bisenet.cli.launch import Pipeline
-from mmseg_bisenet.config_errors import as_written, building, path_of_type, running
+from mmseg_bisenet.config.errors import as_written, building, path_of_type, running
 from mmseg_bisenet.errors import InputError
 
 FLIP = dict(type='RandomFlip', prob=5.0)

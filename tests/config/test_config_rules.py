@@ -6,7 +6,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 
-from mmseg_bisenet import config_check, config_rules
+from mmseg_bisenet.config import check as config_check
+from mmseg_bisenet.config import rules as config_rules
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.model_index import find_config
 

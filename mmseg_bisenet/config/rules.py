@@ -1,6 +1,6 @@
 """Fields of a config that contradict each other, and fields that another one switches off.
 
-:func:`mmseg_bisenet.config_check.check` calls :func:`check`; :func:`notes` is for what changes nothing, but that stock
+:func:`mmseg_bisenet.config.check.check` calls :func:`check`; :func:`notes` is for what changes nothing, but that stock
 configs may have.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, PARAM_SCHEDULERS, DefaultScope, Registry
 
-from mmseg_bisenet.config_errors import dicts, typed
+from mmseg_bisenet.config.errors import dicts, typed
 from mmseg_bisenet.errors import InputError
 
 ENDLESS = {'InfiniteSampler', 'ResumableSampler'}

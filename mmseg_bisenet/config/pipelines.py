@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 
-from mmseg_bisenet.config_errors import dicts, typed
-from mmseg_bisenet.config_rules import class_of, metrics, name_of, scores
+from mmseg_bisenet.config.errors import dicts, typed
+from mmseg_bisenet.config.rules import class_of, metrics, name_of, scores
 from mmseg_bisenet.errors import InputError
 
 PACKAGES = 'mmengine', 'mmcv', 'mmseg', 'mmseg_bisenet'

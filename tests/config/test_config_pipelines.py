@@ -7,7 +7,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmseg.datasets.transforms import RandomCrop
 
-from mmseg_bisenet import config_check, pipeline_rules
+from mmseg_bisenet.config import check as config_check
+from mmseg_bisenet.config import pipelines as config_pipelines
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.registry import TRANSFORMS
@@ -49,7 +50,7 @@ def of(steps: list[dict], key: str = 'test_dataloader', **model: object) -> Conf
 
 def refused(cfg: Config) -> str:
     with pytest.raises(InputError) as caught:
-        pipeline_rules.check(cfg)
+        config_pipelines.check(cfg)
     assert '\n' not in str(caught.value)
     return str(caught.value)
 
@@ -91,16 +92,16 @@ def test_a_step_that_is_missing(steps, text):
     assert refused(of(steps)) == f'config: test_dataloader.dataset.pipeline {text}'
     assert refused(of([*steps, views([RESIZE])], 'tta_pipeline')) == f'config: tta_pipeline {text}'
     cfg = of([*steps, OWN])
-    pipeline_rules.check(cfg)  # which may do it
+    config_pipelines.check(cfg)  # which may do it
     cfg = of(steps)
     cfg.test_dataloader.dataset.type = dict  # a user's data set
-    pipeline_rules.check(cfg)
+    config_pipelines.check(cfg)
 
 
 def test_no_labels_are_needed_for_results_only():
     cfg = of([IMAGE, PACK])
     cfg.test_evaluator.format_only = True
-    pipeline_rules.check(cfg)
+    config_pipelines.check(cfg)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_views(steps, at, text):
 def test_labels_of_a_training_come_first(step):
     found = refused(of([IMAGE, step, LABELS, PACK], 'train_dataloader'))
     assert found.startswith('config: train_dataloader.dataset.pipeline.1') and found.endswith(EARLY)
-    pipeline_rules.check(of([IMAGE, LABELS, step, PACK], 'train_dataloader'))
+    config_pipelines.check(of([IMAGE, LABELS, step, PACK], 'train_dataloader'))
 
 
 @pytest.mark.parametrize('prob', [2, -1, float('inf'), '1', [0.7, 0.7], [0.5, -0.1]])
@@ -158,9 +159,9 @@ def test_normalised_once():
         found = refused(of(steps, key, mean=[1, 2, 3], std=[1, 1, 1]))
         assert found.endswith('.1 (Normalize): model.data_preprocessor normalises images too; remove one of them')
         assert 'both swap red and blue; set to_rgb=False' in refused(of(steps, key, bgr_to_rgb=True))
-        pipeline_rules.check(of(steps, key))
+        config_pipelines.check(of(steps, key))
     steps[1] = dict(steps[1], to_rgb=False)
-    pipeline_rules.check(of(steps, bgr_to_rgb=True))
+    config_pipelines.check(of(steps, bgr_to_rgb=True))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_normalised_once():
     ],
 )
 def test_what_fits(steps, key):
-    pipeline_rules.check(of(steps, key))
+    config_pipelines.check(of(steps, key))
 
 
 def test_inside_wrappers():
@@ -201,7 +202,7 @@ def test_stock_configs_fit(stock_configs):
     assert len(found) > 15
     for (_, data), path in found.items():
         if data != CROPPED:
-            pipeline_rules.check(Config.fromfile(path))
+            config_pipelines.check(Config.fromfile(path))
 
 
 CROPPED = 'hsidrive-192x384'  # the fork's validation crops images at random, and not their labels

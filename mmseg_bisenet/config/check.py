@@ -1,6 +1,6 @@
 """What a config of a BiSeNet needs, checked before anything is built: an error names the field by its path.
 
-The tables of :mod:`mmseg_bisenet.config_fields` say what the values of fields must be, which registry knows the type of
+The tables of :mod:`mmseg_bisenet.config.fields` say what the values of fields must be, which registry knows the type of
 a field, and which top-level keys are read. Fields that a config lacks are not checked here: the classes have defaults,
 or say what is missing.
 """
@@ -18,10 +18,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmseg_bisenet import config_rules, pipeline_rules
-from mmseg_bisenet.config_errors import explained, frames, nodes
-from mmseg_bisenet.config_errors import short_line as _short
-from mmseg_bisenet.config_fields import (
+from mmseg_bisenet.config import pipelines, rules
+from mmseg_bisenet.config.errors import explained, frames, nodes
+from mmseg_bisenet.config.errors import short_line as _short
+from mmseg_bisenet.config.fields import (
     CONSTRUCTORS,
     CROP,
     DATASETS,
@@ -99,8 +99,8 @@ def check(cfg: Config, *keys: str) -> None:
     if not keys:
         _check_rules(cfg)
         _check_ignored(cfg)
-        config_rules.check(cfg)
-        pipeline_rules.check(cfg)
+        rules.check(cfg)
+        pipelines.check(cfg)
 
 
 def unread(cfg: Config) -> list[str]:

@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
-from mmseg_bisenet import config_check
 from mmseg_bisenet.cli import main
+from mmseg_bisenet.config import check as config_check
 from mmseg_bisenet.engine.optim import rules_without_effect
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.model_index import find_config
