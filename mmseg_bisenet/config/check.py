@@ -130,6 +130,8 @@ def merge(cfg: Config, options: dict[str, Any]) -> list[str]:
             notes.append(f'{key} changes nothing: {top} is a variable of the config file; set the fields that it is in')
         elif top not in _known():
             raise InputError(f'--cfg-options {key}: nothing reads {top!r}; {_advice(_nearest(top, _known()))}')
+    for key in options:
+        _open(cfg, key)
     before = copy.deepcopy(cfg)
     try:
         cfg.merge_from_dict(options)
@@ -139,6 +141,17 @@ def merge(cfg: Config, options: dict[str, Any]) -> list[str]:
                 before.merge_from_dict({key: value})
         raise
     return notes
+
+
+def _open(cfg: Config, key: str) -> None:
+    """Make a dict of what is None, so that a field of it can be set, such as ``optim_wrapper.clip_grad.max_norm``."""
+    node: Any = cfg
+    for part in key.split('.')[:-1]:
+        if not isinstance(node, dict | Config) or part not in node:
+            return
+        if node[part] is None:
+            node[part] = {}
+        node = node[part]
 
 
 def _fields(cfg: Config, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

@@ -345,6 +345,13 @@ def test_a_mistyped_option(cfg):
     assert cfg.train_cfg.max_iters == 7
 
 
+def test_a_field_of_what_is_none(cfg):
+    cfg.optim_wrapper.clip_grad = None
+    assert config_check.merge(cfg, {'optim_wrapper.clip_grad.max_norm': 2}) == []
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=2)
+    config_check.check(cfg)
+
+
 # -- where configs enter -----------------------------------------------------------------------------------------------
 
 

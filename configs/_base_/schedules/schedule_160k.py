@@ -3,6 +3,7 @@
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.025, momentum=0.9, weight_decay=0.0005),
+    clip_grad=None,
     constructor='mmseg_bisenet.ParamwiseConstructor',
 )
 param_scheduler = [
