@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmseg_bisenet import install
 from mmseg_bisenet.errors import InputError
 
 CONFIG = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
@@ -121,7 +122,7 @@ def _stock_distribution() -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
         return name
-    raise InputError('mmsegmentation is not installed; run: pip install "mmseg_bisenet[openmmlab]"')
+    raise InputError(f'mmsegmentation is not installed; run: {install.command("openmmlab")}')
 
 
 def _shorter(iters: int) -> list[str]:
