@@ -11,7 +11,7 @@ from mmseg.models.decode_heads import FCNHead
 from torch import Tensor, nn
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.models.losses.cross_entropy import PixelLoss
+from mmseg_bisenet.models.losses.cross_entropy import PixelLoss, require_weights
 from mmseg_bisenet.models.losses.pixel_cross_entropy import pixel_cross_entropy
 from mmseg_bisenet.registry import MODELS
 
@@ -94,6 +94,7 @@ class BiSeNetHead(FCNHead):
             ) from error
         result: dict[str, Tensor] = {}
         for loss in losses:
+            require_weights(loss.class_weight, seg_logits)
             value = loss.mean(pixels, labels, self.ignore_index)
             result[loss.loss_name] = result.get(loss.loss_name, 0) + value
         # Shape (1,), as in stock.

@@ -40,7 +40,11 @@ def ohem_cross_entropy(
 
     Returns:
         A scalar; zero, with zero gradients, if no pixel is valid.
+
+    Raises:
+        InputError: labels that are no integers, or another number of class weights.
     """
+    require_weights(class_weight, logits)
     losses, _ = pixel_cross_entropy(logits, labels, align_corners, ignore_index)
     return _mean_of_hard(losses, labels, threshold, min_kept_fraction, ignore_index, class_weight)
 
@@ -64,6 +68,17 @@ def _mean_of_hard(
     if class_weight is None:
         return losses.sum() / kept.sum().clamp(min=1)
     return _weighted_mean(losses, _weights(labels, class_weight, ignore_index) * kept)
+
+
+def require_weights(class_weight: Tensor | None, logits: Tensor) -> None:
+    """Raises:
+    InputError: there are more or fewer class weights than classes in the logits (N, C, H, W).
+    """
+    if class_weight is not None and len(class_weight) != logits.shape[1]:
+        raise InputError(
+            f'class_weight has {len(class_weight)} numbers, and the logits have {logits.shape[1]} classes; give one '
+            'for each class'
+        )
 
 
 def _weights(labels: Tensor, class_weight: Tensor, ignore_index: int) -> Tensor:
@@ -134,6 +149,7 @@ class PixelLoss(nn.Module):
         """logits: (N, C, H, W), labels: (N, H, W) -> scalar. ``weight``, a pixel sampler's, must be None."""
         if weight is not None:
             raise ValueError(f'{type(self).__name__} selects its pixels itself; remove `sampler` from the head')
+        require_weights(self.class_weight, logits)
         return self.mean(pixel_cross_entropy(logits, labels, ignore_index=ignore_index)[0], labels, ignore_index)
 
 

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmseg_bisenet.errors import InputError
+
 # Upsampled logits in a strip: what fits into CPU caches, and what keeps a GPU busy.
 STRIP_CPU, STRIP_GPU = 2**20, 2**25
 
@@ -36,7 +38,12 @@ def pixel_cross_entropy(
 
     Returns:
         Losses (N, H, W), zero for ignored pixels, and (N, H, W) bool: whether the true class has the largest logit.
+
+    Raises:
+        InputError: labels that are no integers.
     """
+    if labels.is_floating_point() or labels.is_complex():
+        raise InputError(f'labels are {labels.dtype}; give ids of classes in an integer type')
     # Reductions over classes are slow for strips of channels-last logits.
     return _PixelCrossEntropy.apply(logits.contiguous(), labels, align_corners, ignore_index)
 

@@ -94,6 +94,23 @@ def test_half_precision_logits_are_computed_in_float():
     assert gradient(loss, half).dtype == torch.float16
 
 
+@pytest.mark.parametrize('count', [3, 6])
+@pytest.mark.parametrize('kind', ['CrossEntropyLoss', 'OHEMCrossEntropyLoss'])
+def test_another_number_of_class_weights(kind, count):
+    logits, labels = torch.randn(1, 5, 2, 2), torch.zeros(1, 4, 4, dtype=torch.int64)
+    loss = MODELS.build(dict(type=f'mmseg_bisenet.{kind}', class_weight=[1.0] * count))
+    said = f'^class_weight has {count} numbers, and the logits have 5 classes; give one for each class$'
+    with pytest.raises(InputError, match=said):
+        loss(logits, labels)
+    with pytest.raises(InputError, match=said):
+        ohem_cross_entropy(logits, labels, class_weight=torch.ones(count))
+
+
+def test_labels_that_are_no_integers():
+    with pytest.raises(InputError, match=r'^labels are torch.float32; give ids of classes in an integer type$'):
+        ohem_cross_entropy(torch.randn(1, 5, 2, 2), torch.zeros(1, 4, 4))
+
+
 def test_class_weights_are_those_of_cross_entropy():
     logits, labels = batch()
     weight = torch.tensor([0.0, 1.0, 2.0, 0.5, 30.0])
