@@ -246,7 +246,23 @@ def _read_pickle(path: Path) -> Any:
                 f'checkpoint {path} is refused: it names {forbidden[1]}, and only tensors, numbers and text are read; '
                 'save its state dict alone'
             ) from error
+        if other := _other_format(path):
+            raise InputError(f'checkpoint {path} is {other}') from error
         raise InputError(f'checkpoint {path} is damaged or no checkpoint ({_reason(error)}); get it again') from error
+
+
+def _other_format(path: Path) -> str | None:
+    """What a file is that is no checkpoint of PyTorch, with the fix."""
+    try:
+        with path.open('rb') as file:
+            start = file.read(9)
+    except OSError:
+        return None
+    if start.startswith((b'\x89PNG', b'\xff\xd8')):
+        return 'an image; give a .pth or .safetensors file'
+    if start[8:] == b'{':
+        return f'a safetensors file; rename it to {path.stem}{SAFETENSORS}'
+    return None
 
 
 def _training_globals() -> AbstractContextManager:

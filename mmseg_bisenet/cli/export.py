@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.deploy import quantize
     from mmseg_bisenet.deploy.backends import FORMATS
     from mmseg_bisenet.deploy.export import checked_target, export
+    from mmseg_bisenet.deploy.metadata import is_exported
     from mmseg_bisenet.deploy.serving import export_repository
+    from mmseg_bisenet.errors import InputError
     from mmseg_bisenet.files import require_writable
     from mmseg_bisenet.zoo import get_model
 
@@ -63,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     path = model_index.find_config(args.config)
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
+    if is_exported(args.checkpoint):
+        raise InputError(f'{args.checkpoint} is an exported file already; give the checkpoint that it was made of')
     args.checkpoint = fetch(args.checkpoint)
     if args.serve:
         _check_serve(args)

@@ -72,7 +72,7 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
     datasets = find_datasets(cfg, *dataloaders)
     for key, dataset in datasets.items():
         classes, wanted = dataset.metainfo.get('classes'), cfg.model.get('num_classes')
-        if fault := fault_of_names(dict(classes=classes)):
+        if fault := fault_of_names(dict(classes=classes, palette=classes and dataset.metainfo.get('palette'))):
             raise InputError(f'{key}.metainfo {fault}; fix it')
         if classes and wanted and len(classes) != wanted:
             raise InputError(

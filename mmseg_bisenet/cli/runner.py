@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from mmseg_bisenet.checkpoints.files import listed
@@ -53,6 +53,15 @@ class CheckedRunner(Runner):
                 require_channels(built)
         # SyncBN exists on GPUs only.
         return built if torch.cuda.is_available() else revert_sync_batchnorm(built)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        built = super().build_train_loop(loop)
+        if isinstance(built, EpochBasedTrainLoop) and not len(built.dataloader):
+            raise InputError(
+                f'train_dataloader gives no batch: it has {len(built.dataloader.dataset)} images, a batch_size of '
+                f'{built.dataloader.batch_size}, and drop_last; lower batch_size, or set drop_last=False'
+            )
+        return built
 
     @property
     def iter(self) -> int:

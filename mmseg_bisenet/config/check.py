@@ -19,7 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmseg_bisenet.config import pipelines, rules
-from mmseg_bisenet.config.errors import explained, frames, nodes
+from mmseg_bisenet.config.errors import dicts, explained, frames, nodes
 from mmseg_bisenet.config.errors import short_line as _short
 from mmseg_bisenet.config.fields import (
     CONSTRUCTORS,
@@ -56,7 +56,9 @@ def read(path: str | Path) -> Config:
     """
     with explained(f'config {path} cannot be read', 'fix it'):
         try:
-            return Config.fromfile(path)
+            cfg = Config.fromfile(path)
+            _remove_scopes(cfg)
+            return cfg
         except RecursionError as error:
             raise InputError(f'config {path}: its _base_ leads back to itself; fix it') from error
         except ValueError as error:
@@ -67,6 +69,14 @@ def read(path: str | Path) -> Config:
                 f'config {path}: its _base_ {base!r} names no folder; write PACKAGE::FOLDER/FILE.py, as in '
                 'mmseg_bisenet::bisenetv2/FILE.py'
             ) from error
+
+
+def _remove_scopes(cfg: Config) -> None:
+    """Variables of a base in a package (``_base_.norm_cfg``) have its scope, which layers would take as an argument."""
+    for _, node in dicts('config', cfg._cfg_dict):
+        for layer in (node.get(key) for key in ('norm_cfg', 'conv_cfg', 'act_cfg')):
+            if isinstance(layer, dict):
+                layer.pop('_scope_', None)
 
 
 def check(cfg: Config, *keys: str) -> None:

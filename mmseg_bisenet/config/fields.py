@@ -186,7 +186,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
 # None is no value of these; for others it means the default, or none.
 NOT_NONE = {
     *('model', 'model.data_preprocessor', 'optim_wrapper.optimizer', 'train_dataloader.batch_size'),
-    *('env_cfg', 'randomness', 'default_hooks.visualization'),
+    *('default_scope', 'env_cfg', 'randomness', 'default_hooks.visualization'),
 }
 
 # -- types -------------------------------------------------------------------------------------------------------------

@@ -61,12 +61,15 @@ def check(cfg: Config) -> None:
                     continue
                 steps = _steps(f'{path}.pipeline', dataset['pipeline'])
                 _check_values(steps, cfg)
+                # Wrappers have the samples of others, and a user's data set may load images itself.
+                own = not {'dataset', 'datasets'} & dataset.keys() and _known(dataset, DATASETS)
                 if key == 'train':
                     _check_training(steps)
+                    if own:
+                        _require_packed(f'{path}.pipeline', steps)
                     continue
                 _check_evaluation(steps)
-                # Wrappers have the samples of others, and a user's data set may load images itself.
-                if not {'dataset', 'datasets'} & dataset.keys() and _known(dataset, DATASETS):
+                if own:
                     _check_complete(f'{path}.pipeline', steps, cfg, f'{key}_evaluator')
         if views := cfg.get('tta_pipeline'):
             steps = _steps('tta_pipeline', views)
@@ -156,11 +159,15 @@ def _check_complete(path: str, steps: Sequence[Step], cfg: Config, evaluator: st
                 raise InputError(f'{step}: meta_keys needs img_path, by which scores name their images')
     if not all(step.name for step in steps):
         return  # a user's step may do it
+    _require_packed(path, steps)
     if not any(step.loads_images for step in steps):
         raise InputError(f'config: {path} loads no image; add LoadImageFromFile as its first step')
     if not any(step.loads_labels for step in steps) and any(map(scores, found)):
         raise InputError(f'config: {path} loads no labels, which {evaluator} needs; add LoadAnnotations')
-    if not any(step.name == 'PackSegInputs' for step in steps):
+
+
+def _require_packed(path: str, steps: Sequence[Step]) -> None:
+    if all(step.name and step.name != 'PackSegInputs' for step in steps):  # a user's step may do it
         raise InputError(f'config: {path} has no PackSegInputs; add it as the last step')
 
 

@@ -73,7 +73,7 @@ def require_int8(precisions: str | Sequence[str], calibration: Iterable = (), ke
         InputError: it is given, and the precision, or none of several, is int8; or it is no list.
     """
     for option, given in (('--calibration', calibration), ('--keep-float', keep_float)):
-        if not isinstance(given, Iterable):
+        if not isinstance(given, Iterable) or (option == '--keep-float' and isinstance(given, str)):
             raise InputError(f'{option} is {short(repr(given))}; give a list')
         if 'int8' not in precisions and any(True for _ in given):
             asked = precisions if isinstance(precisions, str) else ' '.join(precisions)

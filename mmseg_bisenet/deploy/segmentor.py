@@ -1,6 +1,7 @@
 """An exported file as a model of MMSegmentation's test loop: the same data, metrics and pictures."""
 
 import logging
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ class ExportedSegmentor(BaseModel):
         super().__init__(BaseDataPreprocessor())
         self.exported = exported
         self.segment = load(exported, **others)
-        self._warned = self._noted = False
+        self._warned, self._noted = False, set[str]()
 
     def forward(
         self, inputs: list[Tensor], data_samples: list[SegDataSample], mode: str = 'predict'
@@ -43,9 +44,10 @@ class ExportedSegmentor(BaseModel):
             pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
             if not self.segment.dynamic:
                 self._warn(*pixels.shape[:2])
+                self._note('images', pixels.shape[:2], self.segment.shape, 'the file takes one shape only')
                 pixels = cv2.resize(pixels, self.segment.shape[::-1], interpolation=cv2.INTER_AREA)
             labels = self.segment(pixels)
-            self._note(labels.shape, sample.ori_shape[:2])
+            self._note('labels', labels.shape, sample.ori_shape[:2], 'the file has no logits to resize')
             labels = cv2.resize(labels, sample.ori_shape[1::-1], interpolation=cv2.INTER_NEAREST)
             sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels).long()[None])
         return data_samples
@@ -62,11 +64,11 @@ class ExportedSegmentor(BaseModel):
                 logging.WARNING,
             )
 
-    def _note(self, given: tuple[int, ...], wanted: tuple[int, int]) -> None:
-        if given != wanted and not self._noted:
-            self._noted = True
+    def _note(self, what: str, given: Sequence[int], wanted: Sequence[int], reason: str) -> None:
+        if tuple(given) != tuple(wanted) and what not in self._noted:
+            self._noted.add(what)
             print_log(
-                f'labels of {given[0]}x{given[1]} are resized to the {wanted[0]}x{wanted[1]} of the images; the '
-                'network itself resizes its logits, so its scores can differ by one or two points',
+                f'{what} of {given[0]}x{given[1]} are resized to {wanted[0]}x{wanted[1]}, because {reason}; scores can '
+                "differ from the network's by one or two points",
                 'current',
             )

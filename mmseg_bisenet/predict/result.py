@@ -22,7 +22,8 @@ class Result:
     """The labels of one image.
 
     Args:
-        image: (H, W, 3) uint8, BGR, upright.
+        image: (H, W, 3) uint8, BGR, upright. An array that was given is not copied: :meth:`overlay` and :meth:`save`
+            show what it holds when they are called.
         labels: (H, W) uint8, class indices.
         classes: names of the classes.
         palette: their colours, RGB.

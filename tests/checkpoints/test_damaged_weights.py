@@ -38,6 +38,15 @@ def overwrite(path: Path, found: bytes, by: bytes) -> None:
     path.write_bytes(content.replace(found, by))
 
 
+def test_files_of_other_formats(tmp_path):
+    write(tmp_path / 'a.safetensors', Checkpoint(STATE))
+    (tmp_path / 'a.safetensors').rename(tmp_path / 'a.pth')
+    assert refusal(tmp_path / 'a.pth') == 'is a safetensors file; rename it to a.safetensors'
+    for start in (b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff\xe0'):
+        (tmp_path / 'b.pth').write_bytes(start + bytes(100))
+        assert refusal(tmp_path / 'b.pth') == 'is an image; give a .pth or .safetensors file'
+
+
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     write(tmp_path / 'a.pth', Checkpoint(STATE))
 

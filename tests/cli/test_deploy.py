@@ -116,8 +116,9 @@ def test_a_file_of_one_size_says_that_it_squeezes_images(monkeypatch):
     for shape in ((60, 120), (30, 61), (90, 120), (90, 121)):
         (sample,) = model([torch.full((3, *shape), 7).byte()], [SegDataSample(metainfo=dict(ori_shape=shape))])
         assert sample.pred_sem_seg.data.shape == (1, *shape)
-    resized, line = said
-    assert resized.startswith('labels of 60x120 are resized to the 30x61 of the images; the network itself resizes its')
+    images, labels, line = said
+    assert images.startswith('images of 30x61 are resized to 60x120, because the file takes one shape only; scores can')
+    assert labels.startswith('labels of 60x120 are resized to 30x61, because the file has no logits to resize; scores')
     assert line.startswith('images of 90x120 are squeezed to the 60x120 of some.onnx, which lowers the scores; export')
 
 

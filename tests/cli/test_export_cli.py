@@ -93,6 +93,12 @@ def test_too_few_images_of_the_data_set(checkpoint, drawn, tmp_path, capsys, mon
     assert 'int8: 9 images to calibrate with' in capsys.readouterr().err
 
 
+def test_an_exported_file_is_no_checkpoint(tmp_path, capsys):
+    (tmp_path / 'a.onnx').touch()
+    assert main(['export', 'bisenetv2_camvid', str(tmp_path / 'a.onnx'), '--output', str(tmp_path)]) == 2
+    assert f'{tmp_path}/a.onnx is an exported file already; give the checkpoint' in capsys.readouterr().err
+
+
 def test_an_exported_file_is_no_config(tmp_path, capsys):
     (tmp_path / 'n.onnx').touch()
     reason = 'is a file, but no config, whose name ends in .py; an exported file is read by Predictor, by'

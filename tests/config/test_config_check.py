@@ -224,6 +224,7 @@ WRONG = [
         [0, 32],
         'test_dataloader.dataset.pipeline.1.scale is [0, 32]; give a width and a height',
     ),
+    ('default_scope', None, 'default_scope is None; give '),
     ('randomness.seed', -1, 'randomness.seed is -1; give a whole number from 0 to 4294967295'),
     ('randomness.sed', 1, "randomness takes no 'sed'; did you mean seed?"),
     ('env_cfg.foo', 1, "env_cfg takes no 'foo'; remove it, or fix its name"),
@@ -343,6 +344,14 @@ def test_a_mistyped_option(cfg):
         'norm_cfg.type changes nothing: norm_cfg is a variable of the config file; set the fields that it is in'
     ]
     assert cfg.train_cfg.max_iters == 7
+
+
+def test_a_variable_of_a_base_in_a_package(tmp_path):
+    base = 'mmseg_bisenet::bisenetv2/bisenetv2_fcn_1xb16-20k_own-folder-512x512.py'
+    text = f"_base_ = '{base}'\nmodel = dict(decode_head=dict(norm_cfg=_base_.norm_cfg))\n"
+    (tmp_path / 'a.py').write_text(text)
+    found = config_check.read(tmp_path / 'a.py').model.decode_head.norm_cfg
+    assert found['type'] == 'SyncBN' and '_scope_' not in found  # `SyncBatchNorm` would take it as an argument
 
 
 def test_a_field_of_what_is_none(cfg):

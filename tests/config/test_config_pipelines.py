@@ -80,6 +80,12 @@ def test_steps_of_an_evaluation(steps, number, text, key):
     assert found.startswith(f'config: {key}.dataset.pipeline.{number} (') and text in found
 
 
+def test_a_training_needs_packed_samples():
+    text = 'config: train_dataloader.dataset.pipeline has no PackSegInputs; add it as the last step'
+    assert refused(of([IMAGE, LABELS, CROP], 'train_dataloader')) == text
+    config_pipelines.check(of([IMAGE, LABELS, OWN], 'train_dataloader'))  # which may do it
+
+
 @pytest.mark.parametrize(
     ('steps', 'text'),
     [

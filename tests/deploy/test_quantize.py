@@ -368,6 +368,11 @@ def test_images_of_a_folder_at_even_distances(tmp_path):
     assert {image.shape for image in images} == {(8, 16, 3)}
 
 
+def test_a_text_is_no_list_of_modules():
+    with pytest.raises(InputError, match=r"^--keep-float is 'decode_head'; give a list$"):
+        quantize.require_int8('int8', keep_float='decode_head')
+
+
 def test_linked_folders_are_searched_once(tmp_path, caplog):
     for name in ('streets/own', 'elsewhere'):
         (tmp_path / name).mkdir(parents=True)

@@ -120,6 +120,13 @@ def test_json(folder):
         assert entry == dict(name=one.name, height=32, width=48, time=one.time, share=one.share(), ms=dict(decode=1.0))
 
 
+def test_coco_names_the_files_of_images(folder):
+    photo = Result(**{**vars(result('a/b')), 'time': None, 'path': Path('/photos/a/b.JPG')})
+    write('coco', folder, photo, result('a/c'))
+    coco = COCO(str(folder.path / 'coco.json'))
+    assert [image['file_name'] for image in coco.loadImgs(coco.getImgIds())] == ['a/b.JPG', 'a/c']
+
+
 def test_coco_annotations_give_the_labels_back(folder, capsys):
     frames = [result(f'v/{i}', 32 + i, seed=i) for i in range(3)]
     write('coco', folder, *frames)

@@ -103,7 +103,9 @@ class COCO(Listing):
 
     def entries(self, result: Result) -> list[dict]:
         height, width = result.labels.shape
-        self._images.append(dict(id=len(self._images) + 1, file_name=result.name, height=height, width=width))
+        suffix = result.path.suffix if result.path and result.time is None else ''  # a frame is no file
+        file_name = result.name + suffix
+        self._images.append(dict(id=len(self._images) + 1, file_name=file_name, height=height, width=width))
         return [self._annotation(result.labels == label, label) for label in np.unique(result.labels).tolist()]
 
     def tail(self) -> dict:
