@@ -260,6 +260,8 @@ def _other_format(path: Path) -> str | None:
         return None
     if start.startswith((b'\x89PNG', b'\xff\xd8')):
         return 'an image; give a .pth or .safetensors file'
+    if path.suffix not in ('', '.pth', '.pt', '.ckpt', '.bin', '.pkl', '.tar') and not start.startswith(b'PK'):
+        return f'of another format ({path.suffix}); give a .pth or {SAFETENSORS} file'
     if start[8:] == b'{':
         return f'a safetensors file; rename it to {path.stem}{SAFETENSORS}'
     return None

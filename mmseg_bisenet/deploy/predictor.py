@@ -121,7 +121,10 @@ class Predictor:
                 f'resize the image, load with shape={size}, or export with --dynamic'
             )
         if self.dynamic and not self._any_shape and min(size) < SMALLEST:
-            raise InputError(f'image of {size[0]}x{size[1]}: exported files take {SMALLEST} or more a side; enlarge it')
+            raise InputError(
+                f'image of {size[0]}x{size[1]}: exported files take {SMALLEST} or more a side; enlarge it '
+                '(predict: with --height)'
+            )
 
 
 def _is_tensor(images: Any) -> bool:

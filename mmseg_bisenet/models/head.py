@@ -84,6 +84,11 @@ class BiSeNetHead(FCNHead):
         losses = self._losses()
         if not all(isinstance(loss, PixelLoss) for loss in losses) or self.sampler is not None:
             return super().loss_by_feat(seg_logits, batch_data_samples)
+        if self.out_channels != self.num_classes:
+            raise InputError(
+                f'out_channels of a head is {self.out_channels} for {self.num_classes} classes, which the losses of '
+                'mmseg_bisenet do not take; leave it out, or take CrossEntropyLoss of mmseg with use_sigmoid=True'
+            )
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         try:
             pixels, hits = pixel_cross_entropy(seg_logits, labels, self.align_corners, self.ignore_index)

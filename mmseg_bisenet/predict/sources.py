@@ -202,6 +202,8 @@ def find_sources(texts: Sequence[str | Path | int], but: Path | None = None) -> 
     again = [name for name, number in Counter(source.name for source in sources).items() if number > 1]
     if again:
         first, second = [source for source in sources if source.name == again[0]][:2]
+        if first.path and second.path and first.path.absolute() == second.path.absolute():
+            raise InputError(f'{first} is given twice; give it once')
         if first.path and second.path:
             raise InputError(f'{first} and {second} have the same name; give the folder above them, or one at a time')
         raise InputError(

@@ -45,6 +45,8 @@ def test_files_of_other_formats(tmp_path):
     for start in (b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff\xe0'):
         (tmp_path / 'b.pth').write_bytes(start + bytes(100))
         assert refusal(tmp_path / 'b.pth') == 'is an image; give a .pth or .safetensors file'
+    (tmp_path / 'b.onnx').write_bytes(b'\x08' + bytes(100))
+    assert refusal(tmp_path / 'b.onnx') == 'is of another format (.onnx); give a .pth or .safetensors file'
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):

@@ -167,6 +167,15 @@ def test_other_sources(here):
     ]
 
 
+def test_files_of_one_name(here):
+    (here / 'other').mkdir()
+    (here / 'other/b.png').touch()
+    with pytest.raises(
+        InputError, match='^in/b.png and other/b.png have the same name; give the folder above them, or'
+    ):
+        find_sources(['in/b.png', 'other/b.png'])
+
+
 def test_files_of_one_stem_keep_their_suffix(here):
     (here / 'in/b.jpg').touch()
     assert named('in') == [
@@ -177,8 +186,8 @@ def test_files_of_one_stem_keep_their_suffix(here):
 @pytest.mark.parametrize(
     'texts, reason',
     [
-        (['in/b.png', 'in/b.png'], 'in/b.png and in/b.png have the same name; give the folder above them'),
-        (['in/deep/a.jpg', 'in/deep'], 'have the same name'),
+        (['in/b.png', 'in/b.png'], 'in/b.png is given twice; give it once'),
+        (['in/deep/a.jpg', 'in/deep'], 'in/deep/a.jpg is given twice; give it once'),
         (
             ['http://me:word@h/v.mp4', 'http://h/v.mp4?x=1'],
             r'^outputs of http://me:\*\*\*@h/v.mp4 and http://h/v.mp4\?x=1 would have the same name; give one at a ',

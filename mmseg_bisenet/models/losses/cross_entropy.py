@@ -42,9 +42,11 @@ def ohem_cross_entropy(
         A scalar; zero, with zero gradients, if no pixel is valid.
 
     Raises:
-        InputError: labels that are no integers, or another number of class weights.
+        InputError: labels that are no integers, another number of class weights, ``threshold`` outside (0, 1], or
+            ``min_kept_fraction`` outside [0, 1].
     """
     require_weights(class_weight, logits)
+    _require_shares('ohem_cross_entropy', threshold, min_kept_fraction)
     losses, _ = pixel_cross_entropy(logits, labels, align_corners, ignore_index)
     return _mean_of_hard(losses, labels, threshold, min_kept_fraction, ignore_index, class_weight)
 
@@ -68,6 +70,14 @@ def _mean_of_hard(
     if class_weight is None:
         return losses.sum() / kept.sum().clamp(min=1)
     return _weighted_mean(losses, _weights(labels, class_weight, ignore_index) * kept)
+
+
+def _require_shares(name: str, threshold: float, min_kept_fraction: float) -> None:
+    if not (0 < threshold <= 1 and 0 <= min_kept_fraction <= 1):
+        raise InputError(
+            f'{name}: threshold={threshold} must be above 0 and at most 1, and min_kept_fraction={min_kept_fraction} '
+            'must be from 0 to 1'
+        )
 
 
 def require_weights(class_weight: Tensor | None, logits: Tensor) -> None:
@@ -218,11 +228,7 @@ class OHEMCrossEntropyLoss(PixelLoss):
         loss_name: str = 'loss_ohem',
     ) -> None:
         super().__init__(class_weight, loss_weight, loss_name)
-        if not (0 < threshold <= 1 and 0 <= min_kept_fraction <= 1):
-            raise InputError(
-                f'OHEMCrossEntropyLoss: threshold={threshold} must be above 0 and at most 1, and '
-                f'min_kept_fraction={min_kept_fraction} must be from 0 to 1'
-            )
+        _require_shares(type(self).__name__, threshold, min_kept_fraction)
         self.threshold = threshold
         self.min_kept_fraction = min_kept_fraction
 

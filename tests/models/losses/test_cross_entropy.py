@@ -106,6 +106,14 @@ def test_another_number_of_class_weights(kind, count):
         ohem_cross_entropy(logits, labels, class_weight=torch.ones(count))
 
 
+@pytest.mark.parametrize('options', [dict(threshold=0), dict(min_kept_fraction=2)])
+def test_shares_that_cannot_be(options):
+    with pytest.raises(
+        InputError, match=r'^ohem_cross_entropy: threshold=\S+ must be above 0 and at most 1, and min_kept'
+    ):
+        ohem_cross_entropy(torch.randn(1, 5, 2, 2), torch.zeros(1, 4, 4, dtype=torch.int64), **options)
+
+
 def test_labels_that_are_no_integers():
     with pytest.raises(InputError, match=r'^labels are torch.float32; give ids of classes in an integer type$'):
         ohem_cross_entropy(torch.randn(1, 5, 2, 2), torch.zeros(1, 4, 4))
