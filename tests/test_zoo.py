@@ -123,7 +123,7 @@ def test_a_config_of_ones_own_is_taken_by_its_path(tmp_path):
 
 
 def test_weights_without_boosters():
-    said = r'does not fit: 56 missing: auxiliary_head\.0.* and 51 more; leave boosters=True out, for these weights have none$'
+    said = r'does not fit: 56 missing: aux.* and 51 more; leave boosters=True out, for these weights have none$'
     with pytest.raises(InputError, match=said):
         get_model('bisenetv2_camvid', pretrained=True, boosters=True)
 

@@ -171,7 +171,7 @@ def test_files_of_one_name(here):
     (here / 'other').mkdir()
     (here / 'other/b.png').touch()
     with pytest.raises(
-        InputError, match='^in/b.png and other/b.png have the same name; give the folder above them, or'
+        InputError, match=r'^in/b.png and other/b.png have the same name; give the folder above them, or'
     ):
         find_sources(['in/b.png', 'other/b.png'])
 
