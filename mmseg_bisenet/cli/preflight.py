@@ -5,6 +5,7 @@ Data sets and networks are built, and checkpoints read, in order to check them. 
 """
 
 import inspect
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -85,7 +86,7 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
             )
         if dataset.ann_file:
             check_input(dataset.ann_file)
-            if not key.startswith('train_dataloader'):
+            if not key.startswith('train_dataloader') and Path(dataset.ann_file).is_file():
                 _check_listed(key, dataset)
         try:
             is_empty = _is_empty(dataset)
@@ -103,12 +104,9 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
 
 def _check_listed(key: str, dataset: BaseSegDataset) -> None:
     """Refuse a list that names an image twice, which would count twice in the scores."""
-    if Path(dataset.ann_file).is_file() and type(dataset).load_data_list is BaseSegDataset.load_data_list:
-        names = Counter(line.strip() for line in Path(dataset.ann_file).read_text().splitlines())
-        if twice := [name for name, count in names.items() if name and count > 1]:
-            raise InputError(
-                f'{key}.ann_file: {dataset.ann_file} lists {twice[0]} {names[twice[0]]} times; list it once'
-            )
+    paths = Counter(os.path.normpath(item['img_path']) for item in dataset.load_data_list() if 'img_path' in item)
+    if twice := [path for path, count in paths.items() if count > 1]:
+        raise InputError(f'{key}.ann_file: {dataset.ann_file} lists {twice[0]} {paths[twice[0]]} times; list it once')
 
 
 def find_datasets(cfg: Config, *dataloaders: str) -> DataSets:

@@ -17,6 +17,7 @@ from mmseg_bisenet.checkpoints.files import listed
 from mmseg_bisenet.checkpoints.fit import completed, require_channels, require_outputs, require_pretrained
 from mmseg_bisenet.cli.resume import check_resumed, check_state
 from mmseg_bisenet.config.errors import building, frames, path_of_type, running
+from mmseg_bisenet.engine.train_loop import share_buffers
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import write_text
 
@@ -69,6 +70,8 @@ class CheckedRunner(Runner):
         return super().iter if isinstance(self._train_loop, BaseLoop) else 0
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
+        if fn_name == 'before_val':  # of a training by epochs, whose loop is stock's
+            share_buffers(self.model)
         try:
             super().call_hook(fn_name, **kwargs)
         except (InputError, OSError, MemoryError, ImportError):

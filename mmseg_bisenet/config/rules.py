@@ -191,6 +191,13 @@ def _check_best(cfg: Config, known: set[str]) -> None:
                 f'config: default_hooks.checkpoint.save_best is {name!r}, and val_evaluator computes '
                 f'{", ".join(sorted(known)) or "no score"}; give one of its scores'
             )
+    for path, hook in _hooks(cfg):
+        monitor = hook.get('monitor') if 'EarlyStoppingHook' in _bases(hook, HOOKS) else None
+        if monitor and monitor not in known and 'loss' not in monitor:  # a user's loop may give losses
+            raise InputError(
+                f'config: {path}.monitor is {monitor!r}, and val_evaluator computes '
+                f'{", ".join(sorted(known)) or "no score"}, so it would never stop; give one of its scores'
+            )
 
 
 def scores(metric: Any) -> set[str] | None:

@@ -98,8 +98,9 @@ def checked(images: Iterable[np.ndarray], shape: tuple[int, int]) -> list[np.nda
                 f'int8: a calibration image is of type {type(image).__name__}; give arrays (H, W, 3) of uint8'
             )
         if image.shape != (*shape, 3) or image.dtype != np.uint8:
+            fix = 'resize it' if image.dtype == np.uint8 else 'give its pixels, 0 to 255'
             raise InputError(
-                f'int8: a calibration image is {image.dtype} {image.shape}, not uint8 {(*shape, 3)}; resize it'
+                f'int8: a calibration image is {image.dtype} {image.shape}, not uint8 {(*shape, 3)}; {fix}'
             )
     if all((image == image[0, 0]).all() for image in images):
         raise InputError('int8: each calibration image has one colour only; give photographs')

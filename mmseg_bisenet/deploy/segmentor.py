@@ -69,6 +69,6 @@ class ExportedSegmentor(BaseModel):
             self._noted.add(what)
             print_log(
                 f'{what} of {given[0]}x{given[1]} are resized to {wanted[0]}x{wanted[1]}, because {reason}; scores can '
-                "differ from the network's by one or two points",
+                "differ from the network's, the more the smaller the file's input is",
                 'current',
             )

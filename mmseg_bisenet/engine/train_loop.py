@@ -9,6 +9,7 @@ Deviations from stock:
 - Each sample and each step has its own random numbers, derived from the seed. So no random state has to be saved, and
   nothing depends on the state of a data worker.
 - On a CPU, memory that a step frees is kept for the next step.
+- Before an evaluation, all processes take the running means of the first one, which are those of the checkpoint.
 - If a run ends after it saved a checkpoint and before the evaluation that was due, the resumed run evaluates first.
 
 With gradient accumulation, the losses are the same only if the checkpoint is of an iteration that ends an accumulation.
@@ -100,7 +101,18 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         hub = self.runner.message_hub
         if self.runner.val_loop is not None and due and hub.get_info('evaluated_iter', 0) < self._iter:
             hub.update_info('evaluated_iter', self._iter)  # saved together with the scores, in the next checkpoint
+            share_buffers(self.runner.model)
             self.runner.val_loop.run()
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give all processes the first one's running means: its checkpoint has them, so its scores need them.
+
+    SyncBN keeps them equal, but exists on GPUs only.
+    """
+    if dist.get_world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer)
 
 
 @DATASETS.register_module()

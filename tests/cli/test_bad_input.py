@@ -389,10 +389,11 @@ def test_a_list_without_images(refused, checkpoint, tmp_path):
     assert f'test_dataloader.dataset has no image: {tmp_path}/none.txt lists none' in line
 
 
-def test_a_list_with_an_image_twice(refused, checkpoint, tmp_path):
-    (tmp_path / 'list.txt').write_text('a/b\nc\n a/b \n')
+def test_a_list_with_an_image_twice(refused, checkpoint, data, tmp_path):
+    (tmp_path / 'list.txt').write_text('a/b\nc\n ./a/b \n')
     line = refused('test', NAME, checkpoint(), '--cfg-options', f'test_dataloader.dataset.ann_file={tmp_path}/list.txt')
-    assert f'test_dataloader.dataset.ann_file: {tmp_path}/list.txt lists a/b 2 times; list it once' in line
+    image = data / 'miniscapes/leftImg8bit/val/a/b_leftImg8bit.png'
+    assert f'test_dataloader.dataset.ann_file: {tmp_path}/list.txt lists {image} 2 times; list it once' in line
 
 
 @pytest.mark.parametrize('command', ['train', 'test'])

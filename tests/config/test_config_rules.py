@@ -76,6 +76,10 @@ REFUSED = {
         dict(test_pipeline=[dict(type='Resize', scale=(64, 32), scale_factor=0.5)]),
         'test_pipeline.0 has a scale, so scale_factor changes nothing; remove one',
     ),
+    'a score that is not there': (
+        dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='miou')]),
+        "custom_hooks.0.monitor is 'miou', and val_evaluator computes FWIoU, aAcc, mAcc, mIoU, so it would never stop;",
+    ),
     'two averages': (
         dict(custom_hooks=[dict(type='EMAHook'), dict(type='mmengine.EMAHook', ema_type='MomentumAnnealingEMA')]),
         'custom_hooks.1 averages the weights, and custom_hooks.0 does too; remove one of them',
