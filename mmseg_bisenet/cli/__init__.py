@@ -136,7 +136,7 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
     if isinstance(error, FileNotFoundError) and _is_lost():
         return 'the current folder was removed; change to another one', 2
     if isinstance(error, MemoryError):
-        return 'out of memory; free some, or take smaller images or a smaller batch', 1
+        return 'out of memory; free some, or take smaller images or a smaller batch', 2
     if isinstance(error, OSError) and isinstance(error.filename, str):  # what the system refuses, as a link to itself
         return f'{error.filename} cannot be read or written ({error.strerror}); repair it, or name another', 2
     # MMEngine reports whatever is raised while it formats a config, a lost worker too, as an error of the config.

@@ -167,13 +167,6 @@ def test_a_killed_data_worker():
     assert text.startswith('a process that loads images was killed') and status == 1
 
 
-def test_no_memory():
-    assert _explained(MemoryError(), ['predict']) == (
-        'out of memory; free some, or take smaller images or a smaller batch',
-        1,
-    )
-
-
 def test_config_without_data(data, tmp_path):
     line = train(data, tmp_path, 'train_dataloader=None')
     assert 'the config has no train_dataloader.dataset' in line
