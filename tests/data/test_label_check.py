@@ -120,8 +120,8 @@ def test_a_cut_off_image_is_found(root, suffix, rest):
         (root / 'masks' / other.name).unlink()
     result = walked(root, img_suffix=suffix)
     assert result.problems == [
-        f'{cut}: the image cannot be read (empty, cut short or not an image); replace the file, or fix data_root and '
-        'img_suffix'
+        f'{cut}: the image cannot be read (empty, cut short or not an image); replace the file, or fix data_root, '
+        'img_suffix and ann_file'
     ]
     assert (result.images, result.counted) == (2, 2)
 
