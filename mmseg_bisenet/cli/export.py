@@ -65,8 +65,6 @@ def run(args: argparse.Namespace) -> int:
     path = model_index.find_config(args.config)
     args.checkpoint = options.find_checkpoint(args)
     preflight.require_checkpoint(args.checkpoint)
-    if is_exported(args.checkpoint):
-        raise InputError(f'{args.checkpoint} is an exported file already; give the checkpoint that it was made of')
     args.checkpoint = fetch(args.checkpoint)
     if args.serve:
         _check_serve(args)
@@ -81,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
             args.overwrite,
             inputs=(path, args.checkpoint),
         )
+    if is_exported(args.checkpoint):
+        raise InputError(f'{args.checkpoint} is an exported file already; give the checkpoint that it was made of')
     images = _calibration(args) if args.precision == 'int8' and min(args.shape) > 0 else ()
     segmentor = get_model(str(path), pretrained=args.checkpoint)
     # Shows the log of the export: a warning, and how many labels are equal.
