@@ -27,7 +27,7 @@ from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import read
 from mmseg_bisenet.checkpoints.fetching import fetch
 from mmseg_bisenet.checkpoints.files import listed, require_names
-from mmseg_bisenet.checkpoints.fit import AUXILIARY, build_model, classifiers_of_others, mismatches, without_boosters
+from mmseg_bisenet.checkpoints.fit import build_model, classifiers_of_others, has_boosters, mismatches, without_boosters
 from mmseg_bisenet.config import check as config_check
 from mmseg_bisenet.config.errors import building
 from mmseg_bisenet.errors import InputError, require_flags, short
@@ -194,10 +194,6 @@ def _weights(entry: model_index.Entry, pretrained: bool | str | Path) -> Path | 
     return Path(fetch(str(model_index.weights(entry))))
 
 
-def _has_boosters(state_dict: dict[str, Tensor]) -> bool:
-    return any(key.startswith(AUXILIARY) for key in state_dict)
-
-
 def _load(model: BiSeNetSegmentor, state_dict: dict[str, Tensor], path: Path, may_change_classes: bool) -> None:
     """Load every tensor except classifiers of another number of classes, which stay as they were initialised."""
     own = model.state_dict()
@@ -207,7 +203,7 @@ def _load(model: BiSeNetSegmentor, state_dict: dict[str, Tensor], path: Path, ma
         fix = 'name the model that it was trained as'
         if classifiers and not listed(mismatches(given, own, but=classifiers)):
             fix = 'name the config that it was trained with (get_model with num_classes starts the classifiers anew)'
-        if _has_boosters(own) and not _has_boosters(given):
+        if has_boosters(own) and not has_boosters(given):
             fix = 'leave boosters=True out, for these weights have none'
         raise InputError(f'checkpoint {path} does not fit: {text}; {fix}')
     model.load_state_dict({**own, **{key: value for key, value in given.items() if key not in classifiers}})

@@ -14,7 +14,7 @@ import mmseg_bisenet
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import coincheung, faceparsing, openmmlab, paddleseg, sane, torchseg
 from mmseg_bisenet.checkpoints.files import Checkpoint, check_target, listed, read, require_names, some, write
-from mmseg_bisenet.checkpoints.fit import AUXILIARY, own_tensors
+from mmseg_bisenet.checkpoints.fit import AUXILIARY, has_boosters, own_tensors
 from mmseg_bisenet.checkpoints.layout import Layout
 from mmseg_bisenet.errors import InputError, require_flags, require_paths
 
@@ -175,7 +175,7 @@ def _faults(
     config: Path, state_dict: dict[str, Tensor], originals: dict[str, str], num_classes: int | None
 ) -> dict[str, list[str]]:
     """Why the tensors cannot be loaded, by kind of fault. Either all auxiliary heads are missing, or none may be."""
-    wanted = _wanted(config, num_classes, boosters=any(key.startswith(AUXILIARY) for key in state_dict))
+    wanted = _wanted(config, num_classes, boosters=has_boosters(state_dict))
     shared = [key for key in state_dict if key in wanted]
     shapes = {key: (tuple(state_dict[key].shape), tuple(wanted[key].shape)) for key in shared}
     return {

@@ -108,9 +108,13 @@ def own_tensors(model: ConfigDict, scope: str = 'mmseg') -> dict[str, Tensor]:
     return build_model(model, scope).state_dict()  # it reads values while it is built
 
 
+def has_boosters(state_dict: dict[str, Tensor]) -> bool:
+    return any(key.startswith(AUXILIARY) for key in state_dict)
+
+
 def without_boosters(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """``given`` without its auxiliary heads, if the network of ``own`` has none."""
-    if any(key.startswith(AUXILIARY) for key in own):
+    if has_boosters(own):
         return given
     return {key: value for key, value in given.items() if not key.startswith(AUXILIARY)}
 

@@ -70,7 +70,7 @@ class CheckedRunner(Runner):
         return super().iter if isinstance(self._train_loop, BaseLoop) else 0
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
-        if fn_name == 'before_val':  # of a training by epochs, whose loop is stock's
+        if fn_name == 'before_val' and isinstance(self._train_loop, EpochBasedTrainLoop):  # stock's; ours does it
             share_buffers(self.model)
         try:
             super().call_hook(fn_name, **kwargs)

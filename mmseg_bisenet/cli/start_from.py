@@ -8,7 +8,14 @@ from torch import Tensor
 from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints.fetching import fetch
 from mmseg_bisenet.checkpoints.files import listed, read
-from mmseg_bisenet.checkpoints.fit import AUXILIARY, classifiers_of_others, mismatches, own_tensors, without_boosters
+from mmseg_bisenet.checkpoints.fit import (
+    AUXILIARY,
+    classifiers_of_others,
+    has_boosters,
+    mismatches,
+    own_tensors,
+    without_boosters,
+)
 from mmseg_bisenet.errors import InputError
 
 
@@ -35,7 +42,7 @@ def read_load_from(cfg: Config, option: str = 'load_from') -> dict[str, Tensor] 
     given = read(cfg.load_from).state_dict
     # The Runner builds its own later, because its weights depend on the seed.
     own = own_tensors(cfg.model, cfg.get('default_scope', 'mmseg'))
-    if not any(key.startswith(AUXILIARY) for key in given):
+    if not has_boosters(given):
         own = {key: value for key, value in own.items() if not key.startswith(AUXILIARY)}
     given = without_boosters(given, own)
     if text := listed(mismatches(given, own, but=classifiers_of_others(given, own))):

@@ -20,7 +20,7 @@ from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
-ROOT = Path(__file__).resolve().parents[1] / 'configs'
+ROOT = Path(__file__).resolve().parents[2] / 'configs'
 
 
 @pytest.fixture(scope='module')
