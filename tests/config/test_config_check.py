@@ -1,6 +1,5 @@
 """A wrong field of a config is named by its path, before anything is built."""
 
-import copy
 import inspect
 import re
 import sys
@@ -21,16 +20,6 @@ from mmseg_bisenet.zoo import get_model
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 ROOT = Path(__file__).resolve().parents[2] / 'configs'
-
-
-@pytest.fixture(scope='module')
-def base() -> Config:
-    return Config.fromfile(find_config(NAME))
-
-
-@pytest.fixture
-def cfg(base) -> Config:
-    return copy.deepcopy(base)
 
 
 @pytest.mark.parametrize('path', sorted(ROOT.glob('bisenet*/*.py')), ids=lambda path: path.stem)

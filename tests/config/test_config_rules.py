@@ -9,9 +9,7 @@ from mmengine.dataset import InfiniteSampler
 from mmseg_bisenet.config import check as config_check
 from mmseg_bisenet.config import rules as config_rules
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.model_index import find_config
 
-NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 EPOCHS = dict(train_cfg=dict(_delete_=True, by_epoch=True, max_epochs=1))
 EPOCH_LOOP = dict(train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1))
 ITERATIONS = dict(train_cfg=dict(_delete_=True, by_epoch=False, max_iters=4))
@@ -27,16 +25,6 @@ def train_sampler(kind: object) -> dict:
 
 def schedule(*schedulers: dict) -> dict:
     return dict(param_scheduler=list(schedulers))
-
-
-@pytest.fixture(scope='module')
-def base() -> Config:
-    return Config.fromfile(find_config(NAME))
-
-
-@pytest.fixture
-def cfg(base) -> Config:
-    return copy.deepcopy(base)
 
 
 REFUSED = {
