@@ -27,7 +27,14 @@ from mmseg_bisenet import model_index
 from mmseg_bisenet.checkpoints import read
 from mmseg_bisenet.checkpoints.fetching import fetch
 from mmseg_bisenet.checkpoints.files import listed, require_names
-from mmseg_bisenet.checkpoints.fit import build_model, classifiers_of_others, has_boosters, mismatches, without_boosters
+from mmseg_bisenet.checkpoints.fit import (
+    CONVERT,
+    build_model,
+    classifiers_of_others,
+    has_boosters,
+    mismatches,
+    without_boosters,
+)
 from mmseg_bisenet.config import check as config_check
 from mmseg_bisenet.config.errors import building
 from mmseg_bisenet.errors import InputError, require_flags, short
@@ -205,6 +212,8 @@ def _load(model: BiSeNetSegmentor, state_dict: dict[str, Tensor], path: Path, ma
             fix = 'name the config that it was trained with (get_model with num_classes starts the classifiers anew)'
         if has_boosters(own) and not has_boosters(given):
             fix = 'leave boosters=True out, for these weights have none'
+        if given.keys().isdisjoint(own):
+            fix = CONVERT
         raise InputError(f'checkpoint {path} does not fit: {text}; {fix}')
     model.load_state_dict({**own, **{key: value for key, value in given.items() if key not in classifiers}})
     if classifiers:

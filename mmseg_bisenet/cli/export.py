@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmseg_bisenet.cli.overwrite import add_overwrite
+from mmseg_bisenet.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 
@@ -57,7 +58,6 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.deploy.export import checked_target, export
     from mmseg_bisenet.deploy.metadata import is_exported
     from mmseg_bisenet.deploy.serving import export_repository
-    from mmseg_bisenet.errors import InputError
     from mmseg_bisenet.files import require_writable
     from mmseg_bisenet.zoo import get_model
 
@@ -113,7 +113,6 @@ def _check_serve(args: argparse.Namespace) -> None:
     InputError: the folder exists or cannot be written, or an option is not for both servers.
     """
     from mmseg_bisenet.deploy.serving import check_folder
-    from mmseg_bisenet.errors import InputError
     from mmseg_bisenet.files import require_writable
 
     if args.format != 'onnx':
@@ -143,7 +142,11 @@ def _of_split(args: argparse.Namespace, split: str) -> list[str]:
     from mmseg_bisenet.registry import DATASETS
 
     cfg = options.load(argparse.Namespace(config=args.config, cfg_options={}, work_dir=None))
-    preflight.check_data(cfg, f'{split}_dataloader')
+    try:
+        preflight.check_data(cfg, f'{split}_dataloader')
+    except InputError as error:
+        problem = str(error).partition('; ')[0]
+        raise InputError(f'{problem}; for int8 give folders of images instead: --calibration DIR') from None
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
         dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
     while not hasattr(dataset, 'get_data_info'):

@@ -21,6 +21,7 @@ from mmseg_bisenet.checkpoints import files as checkpoint_files
 from mmseg_bisenet.checkpoints.files import listed, read
 from mmseg_bisenet.checkpoints.fit import (
     AUXILIARY,
+    CONVERT,
     build_model,
     classifiers_of_others,
     mismatches,
@@ -262,6 +263,8 @@ def load_model(cfg: Config, path: str, datasets: DataSets) -> nn.Module:
         if classifiers and not listed(mismatches(given, own, but=classifiers)):
             key = classifiers[0]
             raise InputError(f'checkpoint {path} has {len(given[key])} classes, and the config {len(own[key])}; {fix}')
+        if given.keys().isdisjoint(own):
+            fix = CONVERT
         raise InputError(f'checkpoint {path} is not of this config: {text}; {fix}')
     require_same_classes(f'checkpoint {path}', checkpoint.dataset_meta.get('classes') or (), datasets, fix)
     model.load_state_dict(given, strict=False)  # all but auxiliary heads, which a test does not run

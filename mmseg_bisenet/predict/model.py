@@ -66,17 +66,19 @@ def load_model(
             size = f'{segment.shape[0]}x{segment.shape[1]}'
             raise InputError(f'height {height}: {model} takes {size} only; leave it out, or export with --dynamic')
         return segment
-    if precision == 'int8':
-        raise InputError(
-            '--precision int8 needs images to calibrate with; write a file with mmseg-bisenet export --precision int8, '
-            'and give it with --model'
-        )
-    name, precision = str(model), precision or 'fp32'
+    name = str(model)
     of_index = checkpoint is None and name in model_index.entries()
     device = device or _device()
     if runtime is None:
         runtime = installed(device)[0] if of_index else 'torch'
     backend = RUNTIMES.get(runtime)
+    if precision is None:
+        precision = 'int8' if backend and backend.precisions == ('int8',) else 'fp32'
+    if precision == 'int8':
+        raise InputError(
+            'int8 needs images to calibrate with; write a file with mmseg-bisenet export --precision int8, '
+            'and give it with --model'
+        )
     if height and backend and not getattr(backend, 'free_shapes', backend.any_shape):
         raise InputError(f'height {height}: runtime {runtime} takes images of one size; leave it out, or take torch')
     if not isinstance(backend, FileBackend):
@@ -86,10 +88,15 @@ def load_model(
         segment.dynamic &= keeps_ratio
         return _of_height(segment, height)
     if of_index and made(folder := _cache(name, f'{runtime}_{precision}_{device}')):
-        if not list(folder.glob(f'*{backend.suffix}')):
-            logger.info('exporting %s for %s once; the file is kept in %s', name, runtime, folder)
-            _export(name, None, backend.format, precision, folder)
-        return _of_height(load(next(folder.glob(f'*{backend.suffix}')), device=device), height)
+        for cached in folder.glob(f'*{backend.suffix}'):
+            try:
+                segment = load(cached, device=device)
+            except InputError as error:
+                logger.warning('%s; now it is exported again', error)
+            else:
+                return _of_height(segment, height)
+        logger.info('exporting %s for %s once; the file is kept in %s', name, runtime, folder)
+        return _of_height(load(_export(name, None, backend.format, precision, folder), device=device), height)
     # Windows cannot remove a file that a runtime has mapped into memory.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as passing:
         exported = _export(name, checkpoint, backend.format, precision, Path(passing))

@@ -176,6 +176,7 @@ def test_a_checkpoint_of_another_network(data, tmp_path):
     torch.save({'state_dict': {'backbone.conv1.weight': torch.zeros(1)}}, tmp_path / 'deeplab.ckpt')
     line = fail(data, tmp_path, 'test', NAME, str(tmp_path / 'deeplab.ckpt'), '--out', str(tmp_path / 'labels') + '/')
     assert 'deeplab.ckpt is not of this config' in line and '1 unexpected: backbone.conv1.weight' in line
+    assert line.endswith('; mmseg-bisenet convert reads those of other codebases, and writes one that fits')
     assert not list(tmp_path.glob('*labels*'))
 
 

@@ -60,6 +60,7 @@ def test_it_names_a_command_only_if_that_runs_the_file(checkpoint, tmp_path, cap
         (['--shape', '0', '128'], 'shape 0 128: give height and width, each from 64 to'),
         (['--shape', '-8', '128', '--precision', 'int8'], 'shape -8 128: give height and width'),
         (['--precision', 'int8', '--calibration', 'nowhere'], 'calibration folder nowhere does not exist'),
+        (['--precision', 'int8'], 'train does not exist; for int8 give folders of images instead: --calibration DIR'),
         (['--keep-float', 'neck'], '--keep-float is for int8, and the precision is fp32; leave it out, or take int8'),
         (['--precision', 'fp16', '--calibration', '.'], '--calibration is for int8, and the precision is fp16; leave'),
         (['--output', __file__], 'test_export_cli.py is no folder; name another'),

@@ -203,6 +203,16 @@ def test_a_model_of_the_index_is_exported_once(small_segmentor, monkeypatch, tmp
     assert first.height == second.height == 64  # that of the test pipeline
     np.testing.assert_array_equal(first(PICTURE).labels, second(PICTURE).labels)
     (folder,) = (tmp_path / 'mmseg_bisenet').iterdir()
+
+    (cached,) = folder.glob('*.onnx')
+    whole = cached.read_bytes()
+    cached.write_bytes(whole[:-100])
+    caplog.clear()
+    monkeypatch.setattr(model, '_segmentor', lambda *_: small_segmentor)
+    again = Predictor('bisenetv2_camvid', runtime='onnxruntime')
+    assert 'cut short or damaged' in caplog.text and 'now it is exported again' in caplog.text
+    np.testing.assert_array_equal(first(PICTURE).labels, again(PICTURE).labels)
+
     entry = model_index.find('bisenetv2_camvid')
     other = model_index.Entry(entry.name, entry.config, 'https://host/other.pth')
     monkeypatch.setattr(model_index, 'find', lambda name: other)
@@ -317,8 +327,10 @@ def test_what_a_stream_cannot_be(predictor):
 
 
 def test_int8_needs_a_file_that_was_calibrated():
-    with pytest.raises(InputError, match=r'^--precision int8 needs images to calibrate with; write a file with mmseg'):
+    with pytest.raises(InputError, match=r'^int8 needs images to calibrate with; write a file with mmseg'):
         Predictor('bisenetv2_camvid', precision='int8')
+    with pytest.raises(InputError, match=r'^int8 needs images to calibrate with; write a file with mmseg'):
+        Predictor('bisenetv2_camvid', runtime='vnni')
 
 
 @pytest.mark.parametrize(
