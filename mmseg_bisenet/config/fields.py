@@ -99,6 +99,10 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         [f'{name}_dataloader.{key}' for name in ('val', 'test') for key in ('drop_last', 'batch_sampler.drop_last')],
         (lambda value: not value, 'False: each image counts'),
     ),
+    **dict.fromkeys(
+        [f'{name}_dataloader.**.indices' for name in ('val', 'test')],
+        (lambda value: not isinstance(value, list | tuple) or len(set(value)) == len(value), 'each number once'),
+    ),
     '*_dataloader.dataset': DICT,
     '*_dataloader.dataset.pipeline': STEPS,
     '*_dataloader.**.data_prefix': DICT,

@@ -95,6 +95,7 @@ WRONG = [
     ('test_pipeline.0.imdecode_backend', 'nope', "is 'nope'; give one of cv2, turbojpeg, pillow, tifffile"),
     ('tta_pipeline.1.transforms', [], 'tta_pipeline.1.transforms is []; give a list of lists of dicts'),
     ('tta_pipeline.0.type', 'LoadImageFromNDArray', "is 'LoadImageFromNDArray'; give LoadImageFromFile"),
+    ('test_dataloader.dataset.indices', [0, 0, 1], 'indices is [0, 0, 1]; give each number once'),
     ('train_dataloader.dataset.times', -1, 'train_dataloader.dataset.times is -1; give a whole number, 1 or more'),
     ('train_dataloader.dataset.datasets', [], 'train_dataloader.dataset.datasets is []; give a list of one or more'),
     ('env_cfg', None, 'env_cfg is None; give a dict'),
