@@ -37,6 +37,7 @@ from mmseg_bisenet.config.fields import (
     TYPED,
     TYPES,
     VALUES,
+    VARIABLES,
 )
 from mmseg_bisenet.errors import InputError
 
@@ -114,11 +115,17 @@ def check(cfg: Config, *keys: str) -> None:
 
 
 def unread(cfg: Config) -> list[str]:
-    """A line for each top-level key that nobody reads and that is spelled nearly as one that is read."""
-    return [
+    """A line for each top-level key that nobody reads: spelled nearly as one that is read, or a variable of no field."""
+    mistyped = [
         f'nothing reads {key}; did you mean {near}?'
         for key in cfg
         if key not in _known() and (near := _nearest(key, _known()))
+    ]
+    fields = [value for key in cfg if key not in VARIABLES and key in _known() for _, value in nodes(key, cfg[key])]
+    return mistyped + [
+        f'{key} changes nothing: it is a variable, and no field has its value; set the fields that it is for'
+        for key in VARIABLES
+        if key in cfg and cfg[key] not in fields
     ]
 
 

@@ -318,6 +318,23 @@ def test_a_mistyped_key_of_a_file(cfg):
     assert config_check.unread(cfg) == ['nothing reads trian_cfg; did you mean train_cfg?']
 
 
+@pytest.mark.parametrize(
+    ('text', 'names'),
+    [
+        ('crop_size = (64, 64)', ['crop_size']),
+        ("train_pipeline = [dict(type='LoadImageFromFile')]", ['train_pipeline']),
+        ("norm_cfg = dict(type='BN')", ['norm_cfg']),
+        ('crop_size = (64, 64)\nmodel = dict(data_preprocessor=dict(size=crop_size))', []),
+    ],
+)
+def test_a_variable_that_no_field_takes(text, names, tmp_path):
+    (tmp_path / 'own.py').write_text(f"_base_ = '{find_config(NAME)}'\n{text}\n")
+    said = config_check.unread(Config.fromfile(tmp_path / 'own.py'))
+    assert [
+        line.partition(' changes nothing: it is a variable, and no field has its value; ')[0] for line in said
+    ] == names
+
+
 def test_a_mistyped_option(cfg):
     with pytest.raises(
         InputError, match=r"^--cfg-options trian_cfg\.max_iters: nothing reads 'trian_cfg'; did you mean"
