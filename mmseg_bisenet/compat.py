@@ -182,7 +182,8 @@ def training_globals() -> list:
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
-    dtypes = [type(np.dtype(kind)) for kind in (np.float64, int)]  # in logs
+    # In logs, and in palettes that are arrays.
+    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.int64, np.int32, np.uint8)]
     return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *numpy_globals(), (_statistic, 'builtins.getattr')]
 
 

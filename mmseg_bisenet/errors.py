@@ -17,6 +17,11 @@ def line(error: InputError) -> str:
     return str(error).strip().splitlines()[-1].removeprefix(f'{InputError.__module__}.{InputError.__qualname__}: ')
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is what was missing; PyTorch says so in the text of a RuntimeError."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
 def require_flags(**flags: object) -> None:
     """Refuse arguments that are neither True nor False, such as texts, each of which would be true.
 

@@ -86,7 +86,7 @@ def _fault_of_png(content: bytes) -> str:
             return 'has no palette; save it again as PNG'
         seen.add(kind)
         start = end
-    return ''
+    return 'lacks its pixels; replace the file' if b'IEND' in seen and b'IDAT' not in seen else ''
 
 
 def is_whole_png(content: bytes) -> bool:

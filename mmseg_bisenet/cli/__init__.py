@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from mmseg_bisenet import __version__, install
 from mmseg_bisenet.cli import ending
-from mmseg_bisenet.errors import InputError, line
+from mmseg_bisenet.errors import InputError, is_out_of_memory, line
 
 GROUPS = {
     'train and evaluate': {
@@ -135,7 +135,7 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
         return f'{error.name} is not installed; run: {command} (mmseg-bisenet env checks the installation)', 2
     if isinstance(error, FileNotFoundError) and _is_lost():
         return 'the current folder was removed; change to another one', 2
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return 'out of memory; free some, or take smaller images or a smaller batch', 2
     if isinstance(error, OSError) and isinstance(error.filename, str):  # what the system refuses, as a link to itself
         return f'{error.filename} cannot be read or written ({error.strerror}); repair it, or name another', 2

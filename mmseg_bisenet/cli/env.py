@@ -128,10 +128,11 @@ def _describe(installed: dict[str, str]) -> list[tuple[str, str]]:
 def _torch_facts() -> tuple[str, str]:
     try:
         import torch
+
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return str(torch.get_num_threads()), f'{torch.version.cuda}, {", ".join(gpus)}' if gpus else 'no GPU'
     except Exception:
         return 'unknown', 'unknown'
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return str(torch.get_num_threads()), f'{torch.version.cuda}, {", ".join(gpus)}' if gpus else 'no GPU'
 
 
 # -- problems ----------------------------------------------------------------------------------------------------------

@@ -106,6 +106,8 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
 def _check_listed(key: str, dataset: BaseSegDataset) -> None:
     """Refuse a list that names an image twice, which would count twice in the scores."""
     paths = Counter(os.path.normpath(item['img_path']) for item in dataset.load_data_list() if 'img_path' in item)
+    if any(Path(path).name == dataset.img_suffix for path in paths):
+        raise InputError(f'{key}.ann_file: {dataset.ann_file} has an empty line; remove it')
     if twice := [path for path, count in paths.items() if count > 1]:
         raise InputError(f'{key}.ann_file: {dataset.ann_file} lists {twice[0]} {paths[twice[0]]} times; list it once')
 

@@ -41,6 +41,8 @@ from mmseg_bisenet.config.fields import (
 )
 from mmseg_bisenet.errors import InputError
 
+DICT_TEXT = re.compile(r'\s*(dict\(|\{)')
+
 
 @functools.cache
 def _known() -> set[str]:
@@ -115,7 +117,7 @@ def check(cfg: Config, *keys: str) -> None:
 
 
 def unread(cfg: Config) -> list[str]:
-    """A line for each top-level key that nobody reads: spelled nearly as one that is read, or a variable of no field."""
+    """A line for each top-level key that nobody reads: spelled nearly as one that is, or a variable of no field."""
     mistyped = [
         f'nothing reads {key}; did you mean {near}?'
         for key in cfg
@@ -147,7 +149,12 @@ def merge(cfg: Config, options: dict[str, Any]) -> list[str]:
             notes.append(f'{key} changes nothing: {top} is a variable of the config file; set the fields that it is in')
         elif top not in _known():
             raise InputError(f'--cfg-options {key}: nothing reads {top!r}; {_advice(_nearest(top, _known()))}')
-    for key in options:
+    for key, value in options.items():
+        if any(isinstance(found, str) and DICT_TEXT.match(found) for _, found in nodes(key, value)):
+            raise InputError(
+                f'--cfg-options {key}: a dict cannot be written here; set its fields, as {key}.type=NAME, or write it '
+                'in a config file'
+            )
         _open(cfg, key)
     before = copy.deepcopy(cfg)
     try:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from mmseg_bisenet.errors import InputError, short
+from mmseg_bisenet.errors import InputError, is_out_of_memory, short
 
 LONGEST = 200  # characters of a value or a reason; some quote a whole config
 
@@ -24,6 +24,8 @@ def explained(what: str, fix: str) -> Iterator[None]:
     except InputError:
         raise
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         raise InputError(f'{what} ({reason(error)}); {fix}') from error
 
 
@@ -56,6 +58,8 @@ def running(key: str, what: object = None, on: object = None) -> Iterator[None]:
     except (InputError, OSError, MemoryError, ImportError):
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         name = '' if what is None else f' ({type(what).__name__})'
         where = f' on {on}' if on else ''
         raise InputError(

@@ -20,6 +20,10 @@ def _number(least: float, most: float = math.inf, whole: bool = False) -> Callab
     return lambda value: type(value) in kinds and least <= value <= most and value != math.inf
 
 
+def _never(_: Any) -> bool:
+    return False
+
+
 def _list(of: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
     def test(value: Any) -> bool:
         return isinstance(value, list | tuple) and bool(value) and length in (None, len(value)) and all(map(of, value))
@@ -56,6 +60,7 @@ SCALE = (
     'a width and a height, 1 or more',
 )
 RANGE = (lambda value: _list(POSITIVE[0], 2)(value) and value[0] <= value[1]), 'two numbers above 0, the smaller first'
+DIRECTIONS = 'horizontal', 'vertical', 'diagonal'  # of a flip
 DECODERS = 'cv2', 'turbojpeg', 'pillow', 'tifffile'
 PRIORITIES = 'HIGHEST', 'VERY_HIGH', 'HIGH', 'ABOVE_NORMAL', 'NORMAL', 'BELOW_NORMAL', 'LOW', 'VERY_LOW', 'LOWEST'
 TRAINING_LOOPS = 'IterBasedTrainLoop', 'EpochBasedTrainLoop'
@@ -89,7 +94,11 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         'a list of numbers, 0 or more',
     ),
     'model.**norm_cfg.momentum': SHARE,
-    'model.**.dropout_ratio': (_number(-1, 0.999), 'a number from 0 to below 1'),  # stock switches it off by -1
+    'model.**norm_cfg.eps': POSITIVE,
+    'model.**.dropout_ratio': (  # stock switches it off by -1
+        lambda value: value == -1 or _number(0, 0.999)(value),
+        'a number from 0 to below 1',
+    ),
     'model.**.ignore_index': (_number(0, 255, whole=True), 'a whole number from 0 to 255'),
     **dict.fromkeys(('crop_size', 'scale'), SIZE_OR_OTHER),
     '*_dataloader': DICT,
@@ -106,6 +115,8 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     '*_dataloader.dataset': DICT,
     '*_dataloader.dataset.pipeline': STEPS,
     '*_dataloader.**.data_prefix': DICT,
+    '*_dataloader.**.metainfo.label_map': (_never, 'metainfo.classes instead, which it follows from'),
+    '*_dataloader.**.metainfo.reduce_zero_label': (_never, 'reduce_zero_label of the data set instead'),
     '*_dataloader.**.max_refetch': FROM_ZERO,
     '*_dataloader.**.indices': (lambda value: bool(value), 'the number of images, or a list of their numbers'),
     **{
@@ -126,6 +137,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
             ratio_range=RANGE,
             color_type=(lambda value: value != 'grayscale', 'color: the network takes three channels'),
             imdecode_backend=(lambda value: value in DECODERS, f'one of {", ".join(DECODERS)}'),
+            direction=(lambda value: isinstance(value, list) or value in DIRECTIONS, f'one of {", ".join(DIRECTIONS)}'),
         ).items()
     },
     **dict.fromkeys(
@@ -154,7 +166,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ('default_hooks.*.priority', 'custom_hooks.#.priority'),
         (lambda value: value in PRIORITIES or _number(0, 100, whole=True)(value), f'one of {", ".join(PRIORITIES)}'),
     ),
-    'default_hooks.visualization': DICT,
+    **dict.fromkeys(('default_hooks.visualization', 'default_hooks.runtime_info'), DICT),
     'default_hooks.logger.interval': COUNT,
     'default_hooks.checkpoint.interval': (_number(-1, whole=True), 'a whole number; -1 saves none'),
     'auto_scale_lr': DICT,
@@ -190,7 +202,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
 # None is no value of these; for others it means the default, or none.
 NOT_NONE = {
     *('model', 'model.data_preprocessor', 'optim_wrapper.optimizer', 'train_dataloader.batch_size'),
-    *('default_scope', 'env_cfg', 'randomness', 'default_hooks.visualization'),
+    *('default_scope', 'env_cfg', 'randomness', 'default_hooks.visualization', 'default_hooks.runtime_info'),
 }
 
 # -- types -------------------------------------------------------------------------------------------------------------
@@ -200,7 +212,7 @@ _LOSSES = 'model.**.loss_decode', 'model.**.loss_decode.#'
 _OTHERS = 'model', 'model.backbone', 'model.neck', 'model.data_preprocessor', 'tta_model'
 DATASETS = '*_dataloader.dataset', '*_dataloader.dataset.**.dataset', '*_dataloader.dataset.**datasets.#'
 TYPES: dict[str, Registry] = {
-    **dict.fromkeys((*_HEADS, *_LOSSES, *_OTHERS), registry.MODELS),
+    **dict.fromkeys((*_HEADS, *_LOSSES, *_OTHERS, 'model.**norm_cfg', 'model.**act_cfg'), registry.MODELS),
     **dict.fromkeys(DATASETS, registry.DATASETS),
     **dict.fromkeys(('**pipeline.#', 'tta_pipeline.#.transforms.#.#'), registry.TRANSFORMS),
     **dict.fromkeys(('*_evaluator', '*_evaluator.#'), registry.METRICS),
@@ -213,7 +225,7 @@ TYPES: dict[str, Registry] = {
     'visualizer': registry.VISUALIZERS,
 }
 # What MMEngine's builders take out of a dict before its class gets the others.
-OF_BUILDERS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'convert_to_iter_based'}
+OF_BUILDERS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'requires_grad'}
 # Keys of `paramwise_cfg` that MMEngine's constructor reads; a rule of `custom_keys` sets options of the optimizer too.
 PARAMWISE = {
     *('custom_keys', 'norm_decay_mult', 'bias_lr_mult', 'bias_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult'),
@@ -239,7 +251,7 @@ TYPED = (
 )  # dicts that are built, whose class has no default
 # Free dicts, in which a key that is nearly one of these is a mistyped one.
 FREE = {
-    '*_dataloader.**.metainfo': {'classes', 'palette'},
+    '*_dataloader.**.metainfo': {'classes', 'palette', 'label_map', 'reduce_zero_label'},
     '*_dataloader.**.data_prefix': {'img_path', 'seg_map_path', 'img_path2', 'depth_map_path'},
 }
 CONSTRUCTORS = None, 'DefaultOptimWrapperConstructor', 'mmseg_bisenet.ParamwiseConstructor'

@@ -40,6 +40,7 @@ def check(cfg: Config) -> None:
             raise InputError(f'config: {found[1]} averages the weights, and {found[0]} does too; remove one of them')
     _check_saved(cfg)
     _check_sizes(cfg)
+    _check_padding(cfg)
     _check_scores(cfg)
     _check_class_weights(cfg)
 
@@ -60,6 +61,8 @@ def notes(cfg: Config) -> list[str]:
             found.append(f'model.decode_head.threshold changes nothing for {outputs} outputs; a head of one reads it')
     train_cfg = cfg.get('train_cfg') or {}
     begin, end = train_cfg.get('val_begin') or 1, train_cfg.get('max_iters') or train_cfg.get('max_epochs')
+    if end and (cfg.get('default_hooks') or {}).get('checkpoint', {}) is None:
+        found.append('default_hooks.checkpoint is None, so no checkpoint is written')
     if end and begin > end:
         found.append(f'train_cfg.val_begin is {begin}, and the training ends at {end}, so nothing is evaluated')
     return found
@@ -105,7 +108,11 @@ def _check_samplers(cfg: Config) -> None:
 
 
 def _check_schedulers(cfg: Config) -> None:
-    """Refuse schedulers by epoch, MMEngine's default, in a training by iterations: they would not step once."""
+    """Refuse schedulers that would not step once: without their hook, or by epoch in a training by iterations."""
+    if cfg.get('param_scheduler') and (cfg.get('default_hooks') or {}).get('param_scheduler', {}) is None:
+        raise InputError(
+            'config: default_hooks.param_scheduler is None, so param_scheduler would change nothing; remove one of them'
+        )
     train_cfg = cfg.get('train_cfg') or {}
     if not (train_cfg.get('by_epoch') is False or 'IterBasedTrainLoop' in _bases(train_cfg, LOOPS)):
         return
@@ -141,6 +148,20 @@ def _check_sizes(cfg: Config) -> None:
     preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or {}
     if preprocessor.get('size') and preprocessor.get('size_divisor'):
         raise InputError('config: model.data_preprocessor has size and size_divisor; remove one of them')
+
+
+def _check_padding(cfg: Config) -> None:
+    """Refuse padding whose label is a class that the losses count."""
+    model = cfg.get('model') or {}
+    label, classes = (model.get('data_preprocessor') or {}).get('seg_pad_val', 255), model.get('num_classes') or 0
+    heads = model.get('decode_head')
+    for head in heads if isinstance(heads, list | tuple) else [heads or {}]:
+        ignored = head.get('ignore_index', 255)
+        if label != ignored and 0 <= label < classes:
+            raise InputError(
+                f'config: model.data_preprocessor.seg_pad_val is {label}, a class, and the losses ignore {ignored}; '
+                'set both to one number'
+            )
 
 
 def _check_scores(cfg: Config) -> None:

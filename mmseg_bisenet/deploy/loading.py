@@ -184,7 +184,10 @@ def _from_file(
                 f'exported file {path} is of {name} {found}, not {value}; leave {name} out, or export another'
             )
     metadata['shape'] = shape or metadata['shape']
-    backends.require(backend.name, metadata['precision'], device)
+    try:
+        backends.require(backend.name, metadata['precision'], device)
+    except InputError as error:
+        raise InputError(f'exported file {path}: {error}') from error
     switch_tf32_off(metadata['precision'], device)
     kind = device.partition(':')[0]
     made_for = metadata.get('device', kind)  # only files that are traced on their device have it

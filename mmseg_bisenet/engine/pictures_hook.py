@@ -18,6 +18,7 @@ from mmseg.structures import SegDataSample
 
 from mmseg_bisenet.engine.named_pictures import PictureNames
 from mmseg_bisenet.engine.only_warn import only_warn
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.palette import paint
 from mmseg_bisenet.registry import HOOKS
 
@@ -33,9 +34,14 @@ class ValidationPicturesHook(Hook):
 
     Args:
         count: number of images.
+
+    Raises:
+        InputError: it is negative.
     """
 
     def __init__(self, count: int = 4) -> None:
+        if count < 0:
+            raise InputError(f'ValidationPicturesHook: count={count}; give 0 or more')
         self.count = count
         self.names = PictureNames()
         self.wanted: set[int] = set()  # positions in the validation set; empty unless training

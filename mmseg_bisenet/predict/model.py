@@ -55,8 +55,9 @@ def load_model(
         InputError: as :func:`mmseg_bisenet.deploy.load`; or a height for a network of one size.
     """
     from mmseg_bisenet.deploy import load
-    from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend
+    from mmseg_bisenet.deploy.backends import RUNTIMES, FileBackend, require
     from mmseg_bisenet.deploy.metadata import is_exported
+    from mmseg_bisenet.deploy.packages import require_packages
 
     require_texts(runtime=runtime, precision=precision, device=device)
     model_index.require_name(model, 'a name of the model index, or the path of a config or of an exported file')
@@ -95,6 +96,8 @@ def load_model(
                 logger.warning('%s; now it is exported again', error)
             else:
                 return _of_height(segment, height)
+        require(runtime, precision, device)
+        require_packages(*backend.needs(False))
         logger.info('exporting %s for %s once; the file is kept in %s', name, runtime, folder)
         return _of_height(load(_export(name, None, backend.format, precision, folder), device=device), height)
     # Windows cannot remove a file that a runtime has mapped into memory.

@@ -279,6 +279,7 @@ def _lines(path: Path) -> list[str]:
     try:
         content = path.read_bytes().removeprefix(BOM_UTF8)
         lines = [line for line in map(os.fsdecode, content.splitlines()) if line.strip()]
+        lines = [line if os.path.lexists(line) else line.strip() for line in lines]
     except OSError as error:
         raise InputError(f'list {path} cannot be read ({error.strerror}); give a file with a path a line') from error
     if b'\0' in content or content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):

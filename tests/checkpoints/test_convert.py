@@ -234,7 +234,7 @@ def test_to_safetensors_and_back_bit_by_bit(x39, tmp_path):
     odd[CLASSIFIER].view(-1)[:4] = torch.tensor([-0.0, -3.4e38, 1e-38, 1e-45])
     names, colours = [*map(str, range(19))], [[1, 2, 3]] * 19
     torch.save(
-        {'state_dict': odd, 'meta': dict(dataset_meta=dict(classes=names, palette=np.array(colours)))},
+        {'state_dict': odd, 'meta': dict(dataset_meta=dict(classes=names, palette=np.array(colours, np.uint8)))},
         tmp_path / 'a.pth',
     )
     convert(tmp_path / 'a.pth', tmp_path / 'b.safetensors')

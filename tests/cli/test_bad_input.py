@@ -390,6 +390,12 @@ def test_a_list_with_an_image_twice(refused, checkpoint, data, tmp_path):
     assert f'test_dataloader.dataset.ann_file: {tmp_path}/list.txt lists {image} 2 times; list it once' in line
 
 
+def test_a_list_with_an_empty_line(refused, checkpoint, tmp_path):
+    (tmp_path / 'list.txt').write_text('a/b\n\n')
+    line = refused('test', NAME, checkpoint(), '--cfg-options', f'test_dataloader.dataset.ann_file={tmp_path}/list.txt')
+    assert f'test_dataloader.dataset.ann_file: {tmp_path}/list.txt has an empty line; remove it' in line
+
+
 @pytest.mark.parametrize('command', ['train', 'test'])
 def test_a_list_that_is_not_there(refused, checkpoint, tmp_path, command):
     path = [checkpoint()] if command == 'test' else []

@@ -168,6 +168,11 @@ DEBUG = 'run with --debug for the traceback'
         (OSError(28, 'Full', 'a.log'), 2, 'a.log cannot be read or written (Full); repair it, or name another'),
         (KeyError('meta'), 1, "KeyError: 'meta'"),
         (MemoryError(), 2, 'out of memory; free some, or take smaller images or a smaller batch'),
+        (
+            RuntimeError("can't allocate memory"),
+            2,
+            'out of memory; free some, or take smaller images or a smaller batch',
+        ),
         (RuntimeError('two\n  lines'), 1, 'RuntimeError: two lines'),
         (RuntimeError('Caught OSError in DataLoader worker process 0.\nTraceback:\n …\nOSError: gone\n'), 1, 'gone'),
         (ValueError('x' * 1000), 1, f'ValueError: {"x" * 488}'),

@@ -96,6 +96,30 @@ WRONG = [
     ('tta_pipeline.1.transforms', [], 'tta_pipeline.1.transforms is []; give a list of lists of dicts'),
     ('tta_pipeline.0.type', 'LoadImageFromNDArray', "is 'LoadImageFromNDArray'; give LoadImageFromFile"),
     ('test_dataloader.dataset.indices', [0, 0, 1], 'indices is [0, 0, 1]; give each number once'),
+    (
+        'test_dataloader.dataset.metainfo',
+        dict(label_map={0: 1}),
+        'dataset.metainfo.label_map is {0: 1}; give metainfo.classes instead, which it follows from',
+    ),
+    (
+        'train_dataloader.dataset.metainfo',
+        dict(reduce_zero_label=True),
+        'dataset.metainfo.reduce_zero_label is True; give reduce_zero_label of the data set instead',
+    ),
+    ('test_dataloader.dataset.metainfo', dict(labelmap={}), "takes no 'labelmap'; did you mean label_map?"),
+    ('model.backbone.norm_cfg', dict(type='SynchBN'), "model.backbone.norm_cfg.type is 'SynchBN', which no package"),
+    ('model.decode_head.norm_cfg', dict(type='BN2', eps=1e-3), 'did you mean BN2d?'),
+    ('model.decode_head.act_cfg', dict(type='ReLU7'), 'did you mean ReLU?'),
+    ('model.backbone.norm_cfg', dict(type='BN', eps=0), 'model.backbone.norm_cfg.eps is 0; give a number above 0'),
+    ('model.decode_head.dropout_ratio', -0.1, 'dropout_ratio is -0.1; give a number from 0 to below 1'),
+    ('model.data_preprocessor.seg_pad_val', 0, 'seg_pad_val is 0, a class, and the losses ignore 255; set both to one'),
+    ('default_hooks.runtime_info', None, 'default_hooks.runtime_info is None; give a dict'),
+    ('default_hooks.param_scheduler', None, 'is None, so param_scheduler would change nothing; remove one of them'),
+    (
+        'train_dataloader.dataset.pipeline',
+        [dict(type='LoadImageFromFile'), dict(type='RandomFlip', direction='sideways')],
+        "pipeline.1.direction is 'sideways'; give one of horizontal, vertical, diagonal",
+    ),
     ('train_dataloader.dataset.times', -1, 'train_dataloader.dataset.times is -1; give a whole number, 1 or more'),
     ('train_dataloader.dataset.datasets', [], 'train_dataloader.dataset.datasets is []; give a list of one or more'),
     ('env_cfg', None, 'env_cfg is None; give a dict'),
@@ -333,6 +357,14 @@ def test_a_variable_that_no_field_takes(text, names, tmp_path):
     assert [
         line.partition(' changes nothing: it is a variable, and no field has its value; ')[0] for line in said
     ] == names
+
+
+@pytest.mark.parametrize('value', ['{0:1}', ['dict(type=IoUMetric', 'ignore_index=0)'], [['{1:2}']]])
+def test_a_dict_as_an_option(cfg, value):
+    with pytest.raises(
+        InputError, match=r'^--cfg-options test_evaluator: a dict cannot be written here; set its fields, as test_eval'
+    ):
+        config_check.merge(cfg, dict(test_evaluator=value))
 
 
 def test_a_mistyped_option(cfg):

@@ -13,6 +13,7 @@ from mmseg.structures import SegDataSample
 from mmseg_bisenet.engine import ValidationPicturesHook
 from mmseg_bisenet.engine.pictures_hook import side_by_side
 from mmseg_bisenet.engine.vis_backend import AnyNameVisBackend
+from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.miniscapes.classes import train_ids
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
@@ -21,6 +22,11 @@ PALETTE = np.array(CityscapesDataset.METAINFO['palette'], np.uint8)
 
 def read(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def test_a_negative_count():
+    with pytest.raises(InputError, match=r'^ValidationPicturesHook: count=-1; give 0 or more$'):
+        ValidationPicturesHook(-1)
 
 
 def test_side_by_side():
