@@ -41,7 +41,7 @@ from mmseg_bisenet.config.fields import (
 )
 from mmseg_bisenet.errors import InputError
 
-DICT_TEXT = re.compile(r'\s*(dict\(|\{)')
+DICT_TEXT = re.compile(r'\s*(dict\(|\{[^}])')  # `{}` is the number in a file name
 
 
 @functools.cache

@@ -54,8 +54,7 @@ def notes(cfg: Config) -> list[str]:
     for key, modes in readers.items():
         if test_cfg.get(key) is not None and mode not in modes:
             found.append(f'model.test_cfg.{key} changes nothing, because mode is {mode}; {", ".join(modes)} read it')
-    heads = model.get('decode_head')
-    for head in heads if isinstance(heads, list | tuple) else [heads or {}]:
+    for head in _several(model.get('decode_head')):
         outputs = head.get('out_channels') or model.get('num_classes') or head.get('num_classes')
         if head.get('threshold') is not None and outputs and outputs > 1:
             found.append(f'model.decode_head.threshold changes nothing for {outputs} outputs; a head of one reads it')
@@ -154,8 +153,7 @@ def _check_padding(cfg: Config) -> None:
     """Refuse padding whose label is a class that the losses count."""
     model = cfg.get('model') or {}
     label, classes = (model.get('data_preprocessor') or {}).get('seg_pad_val', 255), model.get('num_classes') or 0
-    heads = model.get('decode_head')
-    for head in heads if isinstance(heads, list | tuple) else [heads or {}]:
+    for head in _several(model.get('decode_head')):
         ignored = head.get('ignore_index', 255)
         if label != ignored and 0 <= label < classes:
             raise InputError(
@@ -183,9 +181,13 @@ def _check_scores(cfg: Config) -> None:
 
 
 def metrics(cfg: Config, key: str) -> list[Any]:
-    """Those of an evaluator, which may be one or a list."""
-    found = cfg.get(key) or []
-    return list(found) if isinstance(found, list | tuple) else [found]
+    """Those of an evaluator."""
+    return _several(cfg.get(key))
+
+
+def _several(found: Any) -> list[Any]:
+    """What may be one, a list, or none."""
+    return list(found) if isinstance(found, list | tuple) else [found] if found else []
 
 
 def _check_directions(cfg: Config, known: set[str]) -> None:

@@ -365,6 +365,7 @@ def test_a_dict_as_an_option(cfg, value):
         InputError, match=r'^--cfg-options test_evaluator: a dict cannot be written here; set its fields, as test_eval'
     ):
         config_check.merge(cfg, dict(test_evaluator=value))
+    assert config_check.merge(cfg, {'default_hooks.checkpoint.filename_tmpl': '{}.pth'}) == []
 
 
 def test_a_mistyped_option(cfg):
