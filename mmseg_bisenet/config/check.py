@@ -124,10 +124,12 @@ def unread(cfg: Config) -> list[str]:
         if key not in _known() and (near := _nearest(key, _known()))
     ]
     fields = [value for key in cfg if key not in VARIABLES and key in _known() for _, value in nodes(key, cfg[key])]
+    text = Path(cfg.filename).read_text(errors='replace') if cfg.filename else ''
+    own = set(re.findall(r'^(\w+) *=', text, re.MULTILINE))  # others are of a base, and may have been replaced
     return mistyped + [
         f'{key} changes nothing: it is a variable, and no field has its value; set the fields that it is for'
         for key in VARIABLES
-        if key in cfg and cfg[key] not in fields
+        if key in own and key in cfg and cfg[key] not in fields
     ]
 
 
