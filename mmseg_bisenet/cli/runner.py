@@ -92,6 +92,10 @@ class CheckedRunner(Runner):
             self._start_from(self.start)
         elif not self._model_is_loaded:
             super().load_or_resume()
+            if self._resume and self.resumed is None:
+                self.logger.warning(
+                    f'--resume found no checkpoint in {self.work_dir}: the training starts from scratch'
+                )
 
     def _start_from(self, given: dict[str, Tensor]) -> None:
         """As stock loads ``load_from``, but one line says what starts anew, instead of one with every key."""

@@ -349,6 +349,10 @@ def test_a_mistyped_key_of_a_file(cfg):
         ("train_pipeline = [dict(type='LoadImageFromFile')]", ['train_pipeline']),
         ("norm_cfg = dict(type='BN')", ['norm_cfg']),
         ('crop_size = (64, 64)\nmodel = dict(data_preprocessor=dict(size=crop_size))', []),
+        (
+            "train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')]))",
+            [],
+        ),  # the base has a variable
     ],
 )
 def test_a_variable_that_no_field_takes(text, names, tmp_path):

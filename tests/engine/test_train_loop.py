@@ -242,7 +242,8 @@ class Training:
 @pytest.fixture(scope='module')
 def undisturbed(tmp_path_factory, drawn, configs) -> Training:
     training = Training(tmp_path_factory.mktemp('undisturbed'), drawn, configs, workers=0)
-    training.finish()
+    training.finish('--resume')  # of nothing
+    assert f'--resume found no checkpoint in {training.work_dir}: the training starts' in training.output.read_text()
     return training
 
 
