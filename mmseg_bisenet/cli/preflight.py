@@ -104,7 +104,7 @@ def check_data(cfg: Config, *dataloaders: str) -> DataSets:
 
 
 def _check_listed(key: str, dataset: BaseSegDataset) -> None:
-    """Refuse a list that names an image twice, which would count twice in the scores."""
+    """Refuse a list with an empty line, or with an image twice, which would count twice in the scores."""
     paths = Counter(os.path.normpath(item['img_path']) for item in dataset.load_data_list() if 'img_path' in item)
     if any(Path(path).name == dataset.img_suffix for path in paths):
         raise InputError(f'{key}.ann_file: {dataset.ann_file} has an empty line; remove it')

@@ -30,6 +30,7 @@ from mmseg_bisenet.config.fields import (
     KEYS,
     NOT_NONE,
     OF_BUILDERS,
+    OF_NORMS,
     OURS,
     PARAMWISE,
     PIPELINES,
@@ -40,8 +41,6 @@ from mmseg_bisenet.config.fields import (
     VARIABLES,
 )
 from mmseg_bisenet.errors import InputError
-
-DICT_TEXT = re.compile(r'\s*(dict\(|\{[^}])')  # `{}` is the number in a file name
 
 
 @functools.cache
@@ -152,7 +151,7 @@ def merge(cfg: Config, options: dict[str, Any]) -> list[str]:
         elif top not in _known():
             raise InputError(f'--cfg-options {key}: nothing reads {top!r}; {_advice(_nearest(top, _known()))}')
     for key, value in options.items():
-        if any(isinstance(found, str) and DICT_TEXT.match(found) for _, found in nodes(key, value)):
+        if any(isinstance(found, str) and re.match(r'\s*(dict\(|\{[^}])', found) for _, found in nodes(key, value)):
             raise InputError(
                 f'--cfg-options {key}: a dict cannot be written here; set its fields, as {key}.type=NAME, or write it '
                 'in a config file'
@@ -229,7 +228,8 @@ def _check_type(path: str, node: dict) -> None:
             raise InputError(f'config: {path}.filter_cfg changes nothing, because {name} filters nothing; remove it')
         _check_flags(path, node, arguments)
         if not any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values()):
-            _check_keys(path, node, {*arguments, *OF_BUILDERS})
+            others = OF_BUILDERS | OF_NORMS if path.endswith('norm_cfg') else OF_BUILDERS
+            _check_keys(path, node, {*arguments, *others})
 
 
 def _check_rules(cfg: Config) -> None:
@@ -255,7 +255,7 @@ def _check_ignored(cfg: Config) -> None:
     readers = {'train': 'model.decode_head', 'val': 'val_evaluator', 'test': 'test_evaluator'}
     for name, reader in readers.items():
         found = cfg.get('model', {}).get('decode_head') if name == 'train' else cfg.get(reader)
-        used = [one.get('ignore_index', 255) for one in (found if isinstance(found, list | tuple) else [found]) if one]
+        used = [one.get('ignore_index', 255) for one in rules.several(found) if one]
         for path, node in _fields(cfg, (f'{name}_dataloader',)):
             if any(_fits(path, at) for at in DATASETS) and isinstance(node, dict) and 'ignore_index' in node:
                 own = node['ignore_index']

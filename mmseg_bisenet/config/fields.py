@@ -225,7 +225,8 @@ TYPES: dict[str, Registry] = {
     'visualizer': registry.VISUALIZERS,
 }
 # What MMEngine's builders take out of a dict before its class gets the others.
-OF_BUILDERS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'requires_grad'}
+OF_BUILDERS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'convert_to_iter_based'}
+OF_NORMS = {'requires_grad'}  # and out of the dict of a norm
 # Keys of `paramwise_cfg` that MMEngine's constructor reads; a rule of `custom_keys` sets options of the optimizer too.
 PARAMWISE = {
     *('custom_keys', 'norm_decay_mult', 'bias_lr_mult', 'bias_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult'),

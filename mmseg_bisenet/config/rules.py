@@ -54,7 +54,7 @@ def notes(cfg: Config) -> list[str]:
     for key, modes in readers.items():
         if test_cfg.get(key) is not None and mode not in modes:
             found.append(f'model.test_cfg.{key} changes nothing, because mode is {mode}; {", ".join(modes)} read it')
-    for head in _several(model.get('decode_head')):
+    for head in several(model.get('decode_head')):
         outputs = head.get('out_channels') or model.get('num_classes') or head.get('num_classes')
         if head.get('threshold') is not None and outputs and outputs > 1:
             found.append(f'model.decode_head.threshold changes nothing for {outputs} outputs; a head of one reads it')
@@ -153,7 +153,7 @@ def _check_padding(cfg: Config) -> None:
     """Refuse padding whose label is a class that the losses count."""
     model = cfg.get('model') or {}
     label, classes = (model.get('data_preprocessor') or {}).get('seg_pad_val', 255), model.get('num_classes') or 0
-    for head in _several(model.get('decode_head')):
+    for head in several(model.get('decode_head')):
         ignored = head.get('ignore_index', 255)
         if label != ignored and 0 <= label < classes:
             raise InputError(
@@ -182,10 +182,10 @@ def _check_scores(cfg: Config) -> None:
 
 def metrics(cfg: Config, key: str) -> list[Any]:
     """Those of an evaluator."""
-    return _several(cfg.get(key))
+    return several(cfg.get(key))
 
 
-def _several(found: Any) -> list[Any]:
+def several(found: Any) -> list[Any]:
     """What may be one, a list, or none."""
     return list(found) if isinstance(found, list | tuple) else [found] if found else []
 
@@ -208,7 +208,7 @@ def _check_directions(cfg: Config, known: set[str]) -> None:
 
 def _check_best(cfg: Config, known: set[str]) -> None:
     best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
-    for name in best if isinstance(best, list | tuple) else [best]:
+    for name in several(best):
         if name and name != 'auto' and name not in known:
             raise InputError(
                 f'config: default_hooks.checkpoint.save_best is {name!r}, and val_evaluator computes '

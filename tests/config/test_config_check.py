@@ -110,6 +110,7 @@ WRONG = [
     ('model.backbone.norm_cfg', dict(type='SynchBN'), "model.backbone.norm_cfg.type is 'SynchBN', which no package"),
     ('model.decode_head.norm_cfg', dict(type='BN2', eps=1e-3), 'did you mean BN2d?'),
     ('model.decode_head.act_cfg', dict(type='ReLU7'), 'did you mean ReLU?'),
+    ('model.decode_head.act_cfg', dict(type='ReLU', requires_grad=True), "takes no 'requires_grad'"),
     ('model.backbone.norm_cfg', dict(type='BN', eps=0), 'model.backbone.norm_cfg.eps is 0; give a number above 0'),
     ('model.decode_head.dropout_ratio', -0.1, 'dropout_ratio is -0.1; give a number from 0 to below 1'),
     ('model.data_preprocessor.seg_pad_val', 0, 'seg_pad_val is 0, a class, and the losses ignore 255; set both to one'),
@@ -349,10 +350,8 @@ def test_a_mistyped_key_of_a_file(cfg):
         ("train_pipeline = [dict(type='LoadImageFromFile')]", ['train_pipeline']),
         ("norm_cfg = dict(type='BN')", ['norm_cfg']),
         ('crop_size = (64, 64)\nmodel = dict(data_preprocessor=dict(size=crop_size))', []),
-        (
-            "train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')]))",
-            [],
-        ),  # the base has a variable
+        # The base has a variable, whose value no field has any more.
+        ("train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')]))", []),
     ],
 )
 def test_a_variable_that_no_field_takes(text, names, tmp_path):
