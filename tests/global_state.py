@@ -26,6 +26,7 @@ import mmengine.runner  # noqa: F401
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # the first test that compiles would leave its settings
 from mmengine.registry import init_default_scope
 from mmengine.utils import ManagerMixin
 
@@ -173,12 +174,14 @@ class Modules(dict):
     """Imported modules by name; what is imported later makes no difference."""
 
     def __ne__(self, later: 'Modules') -> bool:
-        return any(later.get(name) is not module for name, module in self.items())
+        return not self.items() <= later.items()
 
 
 def read_modules() -> Modules:
     """Without ``backports``, which setuptools replaces by its own copy when it looks up a distribution."""
-    return Modules({name: module for name, module in sys.modules.items() if name != 'backports'})
+    modules = Modules(sys.modules)
+    modules.pop('backports', None)
+    return modules
 
 
 def write_process_group(value: bool) -> None:

@@ -60,7 +60,7 @@ def one_step(model: str, optim_wrapper: str) -> tuple[int, int, dict[str, float]
     torch.manual_seed(0)
     logged = model.train_step(batch((64, 64), model.num_classes), build_optim_wrapper(model, wrapper))
     losses = {key: value.item() for key, value in logged.items() if 'loss_' in key}
-    still = {key for key, _ in model.named_parameters() if torch.equal(before[key], model.state_dict()[key])}
+    still = {key for key, value in model.named_parameters() if torch.equal(before[key], value)}
     prediction = model.eval().test_step(batch((64, 96), model.num_classes, n=1))[0].pred_sem_seg.data
     return 1 + len(model.auxiliary_head), model.num_classes, losses, still, prediction
 

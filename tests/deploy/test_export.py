@@ -98,6 +98,12 @@ def test_openvino_gives_the_logits_of_the_network(openvino_file, segmentor, stre
     assert read_metadata(openvino_file)['output_kind'] == 'logits'
 
 
+def test_openvino_reports_nothing():
+    from openvino.tools.ovc import telemetry_stub, telemetry_utils
+
+    assert telemetry_utils.tm is telemetry_stub
+
+
 def test_free_shapes(street, tmp_path):
     segmentor = mmseg_bisenet.get_model(V1)
     path = export(segmentor, 'onnx', 'fp32', SHAPE, tmp_path, dynamic=True)

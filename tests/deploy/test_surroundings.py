@@ -80,8 +80,9 @@ def test_a_model_is_the_same(setting, camvid, untrained, pretrained):
     torch.manual_seed(0)  # as the tests' fixtures have it
     with setting():
         model = mmseg_bisenet.get_model('bisenetv2_camvid', pretrained)
+    state = model.state_dict()
     for name, tensor in expected.state_dict().items():
-        assert torch.equal(model.state_dict()[name], tensor), name
+        assert torch.equal(state[name], tensor), name
     assert all(parameter.requires_grad and not parameter.is_inference() for parameter in model.parameters())
 
 

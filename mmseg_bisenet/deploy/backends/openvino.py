@@ -24,6 +24,7 @@ import ctypes
 import io
 import json
 import os
+import sys
 import threading
 import xml.etree.ElementTree
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,10 @@ if TYPE_CHECKING:
     import torch
 
     from mmseg_bisenet.deploy.graph import Graph
+
+# OpenVINO and NNCF report each import and export to Google Analytics, from a fork of the process, unless this package
+# is missing, which None means.
+sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
 
 UNMAPPED = dict(ENABLE_MMAP=False)  # a file that is cut short while it is mapped would end the process
 HINTS = dict(fp32='f32', bf16='bf16', fp16='f16')

@@ -12,19 +12,20 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmseg_bisenet.compat import after_import
 from mmseg_bisenet.errors import InputError
 
 # Upsampled logits in a strip: what fits into CPU caches, and what keeps a GPU busy.
 STRIP_CPU, STRIP_GPU = 2**20, 2**25
 
 
-@torch.compiler.disable  # Inductor's CPU kernels for it do not compile (PyTorch 2.13)
 def pixel_cross_entropy(
     logits: Tensor, labels: Tensor, align_corners: bool = False, ignore_index: int = 255
 ) -> tuple[Tensor, Tensor]:
@@ -45,7 +46,20 @@ def pixel_cross_entropy(
     if labels.is_floating_point() or labels.is_complex():
         raise InputError(f'labels are {labels.dtype}; give ids of classes in an integer type')
     # Reductions over classes are slow for strips of channels-last logits.
-    return _PixelCrossEntropy.apply(logits.contiguous(), labels, align_corners, ignore_index)
+    return _apply(logits.contiguous(), labels, align_corners, ignore_index)
+
+
+def _apply(*arguments: Any) -> tuple[Tensor, Tensor]:
+    return _PixelCrossEntropy.apply(*arguments)
+
+
+def _stay_out_of_compiled_graphs() -> None:
+    global _apply
+    _apply = torch.compiler.disable(_apply)  # Inductor's CPU kernels for it do not compile (PyTorch 2.13)
+
+
+# `disable` imports TorchDynamo, a fifth of the time that the networks take to import. What compiles imports it first.
+after_import('torch._dynamo', _stay_out_of_compiled_graphs)
 
 
 class _PixelCrossEntropy(torch.autograd.Function):

@@ -1,10 +1,12 @@
 import math
+import operator
 import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
 from mmseg.registry import MODELS
+from processes import CONTEXT
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
@@ -362,3 +364,25 @@ def test_under_autocast_it_is_computed_in_float(dtype):
     assert loss.dtype == torch.float32
     assert torch.equal(loss, expected)
     assert torch.equal(gradient(loss, half), gradient(expected, whole).to(dtype))
+
+
+def test_compiled_graphs_leave_it_out_and_others_do_not_import_torchdynamo():
+    with CONTEXT.Pool(1) as pool:  # where the networks, the data and the engine are imported, and nothing else
+        assert 'torch._dynamo' not in pool.apply(imported)
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return pixel_cross_entropy(logits + 1, labels)[0].mean()
+
+    compiled = set()
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
+        compiled.update(node.target for node in graph.graph.nodes if node.op.startswith('call'))
+        return graph
+
+    logits, labels = batch()
+    assert torch.equal(torch.compile(loss, backend=backend)(logits, labels), loss(logits, labels))
+    assert compiled == {operator.add, 'contiguous', 'mean'}
+
+
+def imported() -> list[str]:
+    return list(sys.modules)
