@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from mmseg_bisenet.checkpoints.files import listed
 from mmseg_bisenet.checkpoints.fit import completed, require_channels, require_outputs, require_pretrained
@@ -20,6 +21,7 @@ from mmseg_bisenet.config.errors import building, frames, path_of_type, running
 from mmseg_bisenet.engine.train_loop import share_buffers
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import write_text
+from mmseg_bisenet.models.conv import needs_two_images
 
 DATALOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 STARTS = 'before_run', 'before_train', 'before_val', 'before_test'  # here hooks find that an argument is wrong
@@ -37,6 +39,22 @@ BUILDS = dict(
     scale_lr='auto_scale_lr',
     _init_model_weights='an init_cfg of the model',
 )
+
+
+def require_no_last_batch_of_one(loader: DataLoader, model: nn.Module) -> None:
+    """Refuse before the first epoch what would end it.
+
+    Raises:
+        InputError: each epoch ends with a batch of one image, on which the network's batch norm cannot be trained.
+    """
+    size, count = loader.batch_size or 1, len(loader.sampler) if isinstance(loader.sampler, Sized) else 0
+    if size == 1 or loader.drop_last or count % size != 1:
+        return
+    if any(needs_two_images(getattr(module, 'pooled_norm', None)) for module in model.modules()):
+        raise InputError(
+            f'train_dataloader ends each epoch with a batch of one image, {count} in batches of {size}, and batch norm '
+            'after a global pool needs two; set train_dataloader.drop_last=True, or another batch_size'
+        )
 
 
 class CheckedRunner(Runner):
@@ -62,6 +80,8 @@ class CheckedRunner(Runner):
                 f'train_dataloader gives no batch: it has {len(built.dataloader.dataset)} images, a batch_size of '
                 f'{built.dataloader.batch_size}, and drop_last; lower batch_size, or set drop_last=False'
             )
+        if isinstance(built, EpochBasedTrainLoop):
+            require_no_last_batch_of_one(built.dataloader, self.model)
         return built
 
     @property

@@ -94,24 +94,33 @@ class ConvNormAct:
         return nn.Identity() if self.act_cfg is None else build_activation_layer(self.act_cfg)
 
 
-def require_batch_for_pooled_norm(norm: object, x: Tensor) -> None:
-    """Refuse a training batch of one image if ``norm`` follows a global average pool.
+def needs_two_images(norm: object) -> bool:
+    """Whether a layer after a global average pool takes training batches of two images and more of this process only.
 
     A single 1x1 map has no batch statistics, and PyTorch would fail deep inside the network.
 
     Args:
-        norm: the layer after the pool; only batch norm in training mode needs several values per channel.
+        norm: only batch norm in training mode needs several values per channel; several processes may give them.
+    """
+    if not (isinstance(norm, _BatchNorm) and norm.training):
+        return False
+    return not (isinstance(norm, nn.SyncBatchNorm) and dist.is_initialized() and dist.get_world_size() > 1)
+
+
+def require_batch_for_pooled_norm(norm: object, x: Tensor) -> None:
+    """Refuse a training batch of one image if ``norm``, which follows a global average pool, needs two.
+
+    Args:
+        norm: the layer after the pool.
         x: the network's input, (N, C, H, W).
 
     Raises:
-        InputError: N is 1, and no other process contributes to the statistics.
+        InputError: N is 1.
     """
-    if not (isinstance(norm, _BatchNorm) and norm.training) or x.shape[0] > 1:
-        return
-    if isinstance(norm, nn.SyncBatchNorm) and dist.is_initialized() and dist.get_world_size() > 1:
-        return
-    raise InputError(
-        f'training batch of shape {tuple(x.shape)}: batch norm after a global pool needs 2 or more images per process; '
-        'call model.eval() to predict; to train, raise train_dataloader.batch_size to 2, or set norm_cfg to a '
-        "GroupNorm such as dict(type='GN', num_groups=8)"
-    )
+    if x.shape[0] == 1 and needs_two_images(norm):
+        raise InputError(
+            f'training batch of shape {tuple(x.shape)}: batch norm after a global pool needs 2 or more images per '
+            'process; call model.eval() to predict; to train, raise train_dataloader.batch_size to 2 (where only the '
+            'last batch of an epoch has one image, set drop_last=True), or set norm_cfg to a GroupNorm such as '
+            "dict(type='GN', num_groups=8)"
+        )

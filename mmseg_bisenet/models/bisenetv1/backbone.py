@@ -13,6 +13,7 @@ Parameter names are those of MMSegmentation's BiSeNetV1, so its published checkp
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -91,13 +92,18 @@ class BiSeNetV1(BaseModule):
             conv, spatial_channels[-1] + context_channels[0], out_channels, fusion_gate, fusion_reduction
         )
 
+    @property
+    def pooled_norm(self) -> Any:
+        """The norm after the global average pool."""
+        return self.context_path.gap_conv[1].norm
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """x: (N, in_channels, H, W) -> the maps of ``out_indices``; sizes round up.
 
         They are the fused (N, out_channels, H/8, W/8), and the context path's (N, context_channels[0], H/8, W/8) and
         (N, context_channels[0], H/16, W/16).
         """
-        require_batch_for_pooled_norm(self.context_path.gap_conv[1].norm, x)
+        require_batch_for_pooled_norm(self.pooled_norm, x)
         feature8, context8, context16 = self.context_path(x)
         spatial = feature8 if self.spatial_path is None else self.spatial_path(x)
         outputs = (self.ffm(spatial, context8), context8, context16)

@@ -161,12 +161,17 @@ class BiSeNetV2(BaseModule):
                     if last.with_norm:
                         nn.init.zeros_(last.norm.weight)
 
+    @property
+    def pooled_norm(self) -> nn.Module:
+        """The norm after the global average pool."""
+        return self.semantic.stage4_CEBlock.gap[1]
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """x: (N, in_channels, H, W) -> the maps of ``out_indices``; sizes round up.
 
         They are the aggregated (N, bga_channels, H/8, W/8), and ``semantic_channels`` wide maps at 1/4 to 1/32.
         """
-        require_batch_for_pooled_norm(self.semantic.stage4_CEBlock.gap[1], x)
+        require_batch_for_pooled_norm(self.pooled_norm, x)
         stem, stage3, stage4, stage5, context = self.semantic(x)
         outputs = (self.bga(self.detail(x), context), stem, stage3, stage4, stage5)
         return tuple(outputs[i] for i in self.out_indices)
