@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, types
+from numba import carray, types
 from numba.extending import intrinsic
 
+from mmseg_bisenet.deploy.winograd.compiled import compiled
 from mmseg_bisenet.deploy.winograd.kernel import fetch_and_add
 from mmseg_bisenet.deploy.winograd.transforms import square, square_at_edge
 from mmseg_bisenet.deploy.winograd.vectors import (
@@ -72,7 +73,6 @@ def kernel(bfloat16: bool, multiplier: int) -> Any:
 
     convolve_inside, convolve_at_edge = convolution(False), convolution(True)
 
-    @cfunc(types.void(types.CPointer(i64)))
     def run(pointer):
         arguments = carray(pointer, 14)
         image, weight, bias, out, zeros = arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]
@@ -97,4 +97,4 @@ def kernel(bfloat16: bool, multiplier: int) -> Any:
                     else:
                         convolve_at_edge(at, row, pixel, y, x, height, width, zeros, taps, start, relu, target)
 
-    return run
+    return compiled(run, bfloat16, multiplier)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, types
+from numba import carray, types
 from numba.extending import intrinsic, register_jitable
 
+from mmseg_bisenet.deploy.winograd.compiled import compiled
 from mmseg_bisenet.deploy.winograd.products import multiplication
 from mmseg_bisenet.deploy.winograd.transforms import (
     INPUT_STEPS,
@@ -156,7 +157,6 @@ def kernel(bfloat16: bool, factor_size: int) -> Any:
     write_inside, write_at_edge = output_transform(False, bfloat16), output_transform(True, bfloat16)
     keep = output_transform(False, factor_size == 2)
 
-    @cfunc(types.void(types.CPointer(i64)))
     def run(pointer):
         arguments = carray(pointer, 19)
         image, weight, bias, out = arguments[2], arguments[3], arguments[4], arguments[5]
@@ -247,4 +247,4 @@ def kernel(bfloat16: bool, factor_size: int) -> Any:
                                 at = (t * classes + group) * TILE * TILE + (i * TILE + j) * CLASSES + c
                                 _add(scores + at * 4, class_bias + k * 4, to + k * 4)
 
-    return run
+    return compiled(run, bfloat16, factor_size)
