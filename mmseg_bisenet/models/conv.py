@@ -117,7 +117,7 @@ def require_batch_for_pooled_norm(norm: object, x: Tensor) -> None:
     Raises:
         InputError: N is 1.
     """
-    if x.shape[0] == 1 and needs_two_images(norm):
+    if needs_two_images(norm) and x.shape[0] == 1:  # the size is not looked at, and traced, without need
         raise InputError(
             f'training batch of shape {tuple(x.shape)}: batch norm after a global pool needs 2 or more images per '
             'process; call model.eval() to predict; to train, raise train_dataloader.batch_size to 2 (where only the '
