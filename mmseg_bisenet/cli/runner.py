@@ -41,12 +41,18 @@ BUILDS = dict(
 )
 
 
-def require_no_last_batch_of_one(loader: DataLoader, model: nn.Module) -> None:
-    """Refuse before the first epoch what would end it.
+def require_batches(loader: DataLoader, model: nn.Module) -> None:
+    """What each epoch of a training needs.
 
     Raises:
-        InputError: each epoch ends with a batch of one image, on which the network's batch norm cannot be trained.
+        InputError: it has no batch, or ends with one of one image, on which the network's batch norm cannot be trained.
     """
+    images: Any = loader.dataset
+    if not len(loader):
+        raise InputError(
+            f'train_dataloader gives no batch: it has {len(images)} images, a batch_size of '
+            f'{loader.batch_size}, and drop_last; lower batch_size, or set drop_last=False'
+        )
     size, count = loader.batch_size or 1, len(loader.sampler) if isinstance(loader.sampler, Sized) else 0
     if size == 1 or loader.drop_last or count % size != 1:
         return
@@ -75,13 +81,8 @@ class CheckedRunner(Runner):
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         built = super().build_train_loop(loop)
-        if isinstance(built, EpochBasedTrainLoop) and not len(built.dataloader):
-            raise InputError(
-                f'train_dataloader gives no batch: it has {len(built.dataloader.dataset)} images, a batch_size of '
-                f'{built.dataloader.batch_size}, and drop_last; lower batch_size, or set drop_last=False'
-            )
         if isinstance(built, EpochBasedTrainLoop):
-            require_no_last_batch_of_one(built.dataloader, self.model)
+            require_batches(built.dataloader, self.model)
         return built
 
     @property

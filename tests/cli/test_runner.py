@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import mmseg_bisenet
-from mmseg_bisenet.cli.runner import CheckedRunner, require_no_last_batch_of_one
+from mmseg_bisenet.cli.runner import CheckedRunner, require_batches
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models import BiSeNetV2
 
@@ -34,8 +34,8 @@ def test_a_last_batch_of_one_image_is_refused_before_the_first_epoch(name):
     model = mmseg_bisenet.get_model(name).train()
     said = r'ends each epoch with a batch of one image, 9 in batches of 4, .*; set train_dataloader\.drop_last=True, or'
     with pytest.raises(InputError, match=said):
-        require_no_last_batch_of_one(DataLoader(range(9), 4), model)
+        require_batches(DataLoader(range(9), 4), model)
     for images, batch_size, drop_last in [(10, 4, False), (9, 4, True), (3, 1, False)]:
-        require_no_last_batch_of_one(DataLoader(range(images), batch_size, drop_last=drop_last), model)
+        require_batches(DataLoader(range(images), batch_size, drop_last=drop_last), model)
     group_norm = BiSeNetV2(norm_cfg=dict(type='GN', num_groups=4))
-    require_no_last_batch_of_one(DataLoader(range(9), 4), group_norm)
+    require_batches(DataLoader(range(9), 4), group_norm)
