@@ -5,13 +5,11 @@ on the disk before it is renamed, so it is whole after a power failure too.
 
 One rule protects the user's data, :func:`check_output`: a file that exists is replaced only if the caller is told to
 overwrite, a folder never, an input of the same command never, and links are not followed. Nothing is remembered about
-earlier runs. The one exception is a folder that a command writes again each time, :func:`replacing_own`: it lists what
-was written, and holds nothing else.
+earlier runs. The one exception is a folder that a command writes again each time: :mod:`mmseg_bisenet.own_results`.
 """
 
 import atexit
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -21,8 +19,6 @@ from pathlib import Path
 
 from mmseg_bisenet.errors import InputError, require_flags
 
-LIST = '.written.json'  # SHA-256 of each file that was written, by its name in the folder
-EVALUATION = 'evaluation'  # the folder of scores in a work dir, which tests and trainings write and reports read
 MOST, LONGEST = 255, 200  # bytes of a name, for file systems and with room for what temporary names add
 Identity = tuple[int, int]
 partials: set[Path] = set()  # that this process is writing; what is here when it ends is removed
@@ -112,9 +108,6 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     path = Path(path)
     with _partial(path) as partial:
         yield partial
-        if partial.is_file():
-            with partial.open('rb+') as file:
-                os.fsync(file.fileno())
         _rename(partial, path, overwrite)
 
 
@@ -132,7 +125,7 @@ def scratch(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
-    partial = _partial_path(path)
+    partial = partial_path(path)
     partials.add(partial)
     try:
         if not path.parent.exists():  # if it is a file, writing raises 'Not a directory', mkdir 'File exists'
@@ -141,11 +134,11 @@ def _partial(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f'{path} cannot be written ({error.strerror or error}); name another place') from error
     finally:
-        _remove(partial)
+        remove(partial)
         partials.discard(partial)
 
 
-def _partial_path(path: Path, kind: str = '') -> Path:
+def partial_path(path: Path, kind: str = '') -> Path:
     """A hidden name beside ``path``, with the same ending, that another process does not take."""
     path = path if path.name else path.absolute()  # `.` has none
     name = path.name
@@ -154,7 +147,31 @@ def _partial_path(path: Path, kind: str = '') -> Path:
     return path.with_name(f'.{name}{kind}.{os.getpid()}.partial')
 
 
+def move_all(folder: Path, target: Path, overwrite: bool) -> None:
+    """Move the files in a folder of :func:`scratch` beside ``target``, one of them, which comes last.
+
+    An earlier ``target`` is removed first, so at no time does a file lie beside parts of another.
+
+    Raises:
+        InputError: :func:`check_output` refuses one of the places.
+    """
+    parts = sorted(folder.iterdir(), key=lambda part: part.name == target.name)
+    for part in parts:
+        check_output(target.with_name(part.name), overwrite)
+    target.unlink(missing_ok=True)
+    for part in parts:
+        _to_disk(part)
+        os.replace(part, target.with_name(part.name))
+
+
+def _to_disk(file: Path) -> None:
+    with file.open('rb+') as opened:
+        os.fsync(opened.fileno())
+
+
 def _rename(partial: Path, path: Path, overwrite: bool) -> None:
+    if partial.is_file():
+        _to_disk(partial)
     check_output(path, overwrite, partial.is_dir())
     if not (overwrite or partial.is_dir()):
         # A link replaces nothing, not even a file that appeared just now.
@@ -196,6 +213,17 @@ def require_writable(option: str, folder: str | Path) -> None:
         ) from error
 
 
+def require_outside(path: str | Path, folder: str | Path, fix: str = 'name another') -> None:
+    """Refuse a place in a folder that is written, and replaced, as a whole.
+
+    Raises:
+        InputError: ``path`` is ``folder``, or lies in it.
+    """
+    inner, outer = (Path(os.path.realpath(place)) for place in (path, folder))
+    if outer in (inner, *inner.parents):
+        raise InputError(f'{path} lies in {folder}, which is written as a whole; {fix}')
+
+
 def cache_folder() -> Path:
     """Of this package, for the user: below XDG_CACHE_HOME or ``~/.cache``. It may not exist."""
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmseg_bisenet')
@@ -216,85 +244,19 @@ def remove_leftovers(folder: str | Path, names: str) -> None:
         names: glob pattern of the final names, such as ``*.pth``.
     """
     for partial in Path(folder).glob(f'.{names}.*.partial'):
-        _remove(partial)
+        remove(partial)
 
 
 @atexit.register
 def remove_partials() -> None:
     """Remove what this process is writing, because it is about to end without leaving its blocks."""
     for partial in list(partials):
-        _remove(partial)
+        remove(partial)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):
             path.unlink()
-
-
-# -- a folder that is written again ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def replacing_own(folder: str | Path) -> Iterator[Path]:
-    """As :func:`replacing`, for a folder of results that replaces the one of the last run.
-
-    Raises:
-        InputError: as :func:`require_own`, or the system refuses to write.
-    """
-    folder = Path(folder)
-    old = _partial_path(folder, '.old')
-    with replacing(folder) as partial:
-        yield partial
-        (partial / LIST).write_text(json.dumps(digests(partial)))
-        require_own(folder)
-        if folder.is_dir():
-            os.replace(folder, old)  # removing takes longer
-    _remove(old)
-
-
-def require_own(folder: str | Path) -> None:
-    """Refuse a folder that holds anything but what :func:`replacing_own` wrote there.
-
-    Raises:
-        InputError: it names what else is there, or was changed since.
-    """
-    folder = Path(folder)
-    if folder.is_symlink() or not folder.is_dir():
-        return check_output(folder, folder=True)
-    try:
-        check_input(folder / LIST)
-        written = dict(json.loads((folder / LIST).read_bytes()))
-    except (OSError, ValueError, TypeError):
-        written = {}
-    for name, digest in digests(folder).items():
-        if written.get(name, '') != digest:
-            raise InputError(
-                f'{folder / name} is not as this command wrote it, and {folder} would be replaced; move it, or name '
-                'another --work-dir'
-            )
-
-
-def require_outside(path: str | Path, folder: str | Path, fix: str = 'name another') -> None:
-    """Refuse a place in a folder that is written, and replaced, as a whole.
-
-    Raises:
-        InputError: ``path`` is ``folder``, or lies in it.
-    """
-    inner, outer = (Path(os.path.realpath(place)) for place in (path, folder))
-    if outer in (inner, *inner.parents):
-        raise InputError(f'{path} lies in {folder}, which is written as a whole; {fix}')
-
-
-def digests(folder: Path) -> dict[str, str | None]:
-    """SHA-256 of each file but the list itself; None for what is no file, such as a link."""
-    paths = (path for path in sorted(folder.rglob('*')) if path.is_symlink() or not path.is_dir())
-    return {
-        path.relative_to(folder).as_posix(): None
-        if path.is_symlink() or not path.is_file()
-        else hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in paths
-        if path != folder / LIST
-    }

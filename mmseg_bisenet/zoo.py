@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -39,7 +38,7 @@ from mmseg_bisenet.config import check as config_check
 from mmseg_bisenet.config.errors import building
 from mmseg_bisenet.errors import InputError, require_flags, short
 from mmseg_bisenet.models import BiSeNetSegmentor
-from mmseg_bisenet.palette import colours_for
+from mmseg_bisenet.palette import colours_for, distinct
 from mmseg_bisenet.registry import DATASETS
 from mmseg_bisenet.surroundings import own_settings
 
@@ -173,9 +172,9 @@ def _metas_of_data(cfg: Config) -> list[dict]:
 
 
 def _dataset_meta(metas: list[dict], num_classes: int) -> dict:
-    """Names and colours of the classes: the first for ``num_classes`` classes, or else numbers and random colours.
+    """Names and colours of the classes: the first for ``num_classes`` classes, or else numbers.
 
-    Names without colours get those of the same names, or else colours of our own.
+    Without colours, they get those of the same names, or else colours of our own.
     """
     named = [meta for meta in metas if len(meta.get('classes') or ()) == num_classes]
     if named:
@@ -183,8 +182,7 @@ def _dataset_meta(metas: list[dict], num_classes: int) -> dict:
         palettes = (meta.get('palette') for meta in named if tuple(meta['classes']) == classes)
         palette = next((palette for palette in palettes if palette is not None and len(palette)), None)
         return dict(classes=classes, palette=colours_for(num_classes, palette))
-    palette = np.random.RandomState(0).randint(0, 256, (num_classes, 3)).tolist()
-    return dict(classes=tuple(map(str, range(num_classes))), palette=palette)
+    return dict(classes=tuple(map(str, range(num_classes))), palette=distinct(num_classes))
 
 
 # -- weights -----------------------------------------------------------------------------------------------------------

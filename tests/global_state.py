@@ -237,15 +237,17 @@ def kept() -> Iterator[None]:
     """Restore all states at the end, and fail if one was left changed that is not to be left."""
     quiet = [(state, state.read()) for state in CHANGED_IN_NORMAL_USE]
     checked = [(state, state.read()) for state in NOT_TO_BE_LEFT]
-    yield
-    for state, before in quiet:
-        state.write(before)
     left = []
-    for state, before in checked:
-        now = state.read()
-        if before != now:
+    try:
+        yield
+    finally:  # a fixture that several files share may fail, or skip its tests
+        for state, before in quiet:
             state.write(before)
-            left.append(f'{state.name}: {_difference(before, now)}')
+        for state, before in checked:
+            now = state.read()
+            if before != now:
+                state.write(before)
+                left.append(f'{state.name}: {_difference(before, now)}')
     if left:
         pytest.fail('left changed: ' + '; '.join(left), pytrace=False)
 

@@ -11,12 +11,11 @@ from mmseg_bisenet.files import (
     check_output,
     identities,
     replacing,
-    replacing_own,
     require_outside,
-    require_own,
     require_writable,
     write_text,
 )
+from mmseg_bisenet.own_results import replacing_own, require_own
 
 
 def test_text_replaces_a_file_and_makes_folders(tmp_path):

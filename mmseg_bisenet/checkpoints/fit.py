@@ -18,7 +18,7 @@ from mmseg_bisenet.models.segmentor import BiSeNetSegmentor
 from mmseg_bisenet.registry import MODELS
 
 AUXILIARY = 'auxiliary_head.'
-# Of a checkpoint that has none of a network's names.
+# The advice for a checkpoint that has none of a network's names.
 CONVERT = 'mmseg-bisenet convert reads those of other codebases, and writes one that fits'
 
 

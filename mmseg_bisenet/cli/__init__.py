@@ -27,7 +27,6 @@ GROUPS = {
     'use a network': {
         'predict': 'label images, videos, cameras and streams',
         'web': 'label photographs, videos and the camera on a page in the browser',
-        'segment': 'the earlier name of predict',
         'export': 'write a network as a file for another runtime',
         'verify': 'check an exported file on this machine',
         'benchmark': 'compare the speed of runtimes',
@@ -44,8 +43,11 @@ GROUPS = {
         'list': 'list the models of the model index',
     },
 }
-# For `mim run mmseg_bisenet demo`, which tries the whole chain; not a tool for daily work.
-UNLISTED = {'demo': 'draw streets, then train, test and benchmark on them, in minutes'}
+# The first is for `mim run mmseg_bisenet demo`, which tries the whole chain; not a tool for daily work.
+UNLISTED = {
+    'demo': 'draw streets, then train, test and benchmark on them, in minutes',
+    'segment': 'the earlier name of predict',
+}
 COMMANDS = {command: summary for group in (*GROUPS.values(), UNLISTED) for command, summary in group.items()}
 MODULES = {'list': 'list_models'}  # a module `list` would hide the builtin in this file
 HINT = '; run with --debug for the traceback'

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import replacing_own, require_own, require_writable, write_text
+from mmseg_bisenet.files import require_writable, write_text
+from mmseg_bisenet.own_results import replacing_own, require_own
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -112,7 +113,7 @@ def _summary(name: str, result: 'Report') -> str:
 
 
 def _write(folder: Path, reports: dict[str, 'Report']) -> None:
-    """Write ``problems.txt``, ``classes.csv`` and a picture for each data set, in place of those of the last run."""
+    """Write ``problems.txt``, ``classes.csv`` and a picture for each data set, instead of those of the last run."""
     from mmseg_bisenet.data.label_check import draw
 
     problems = [line for result in reports.values() for line in result.problems]

@@ -22,7 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--format', choices=list(FORMATS), default='onnx', help='default: %(default)s')
     parser.add_argument('--precision', choices=list(NAMES), default='fp32', help='default: %(default)s')
     parser.add_argument(
-        '--shape', type=int, nargs=2, metavar=('H', 'W'), default=(512, 1024), help='height and width of the images'
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        default=(512, 1024),
+        help='height and width of the images (default: 512 1024)',
     )
     parser.add_argument('--dynamic', action='store_true', help='take images of any size, and batches of any number')
     where = parser.add_mutually_exclusive_group()

@@ -7,7 +7,8 @@ from mmengine.config import Config
 
 from mmseg_bisenet.config.rules import metrics
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import EVALUATION, check_output, require_outside, require_writable
+from mmseg_bisenet.files import check_output, require_outside, require_writable
+from mmseg_bisenet.own_results import EVALUATION
 
 
 def require_new_folders(cfg: Config) -> list[str]:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'sources',
         nargs='+',
         metavar='SOURCE',
-        help='image, folder, glob, video, number of a camera, address of a stream (rtsp, http), or .txt list of these',
+        help='image, folder, glob, video, number of a camera, address of a stream (rtsp://…), or .txt list of these',
     )
     parser.add_argument(
         '--model',

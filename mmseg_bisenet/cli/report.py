@@ -15,7 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bisenet.files import EVALUATION, check_output, identities, require_outside, require_writable, write_text
+    from mmseg_bisenet.files import check_output, identities, require_outside, require_writable, write_text
+    from mmseg_bisenet.own_results import EVALUATION
     from mmseg_bisenet.report import page
 
     if args.work_dir.is_file() or (args.work_dir / 'scores.json').is_file():

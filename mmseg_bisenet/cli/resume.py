@@ -20,9 +20,9 @@ from mmseg_bisenet.checkpoints.files import listed, read
 from mmseg_bisenet.checkpoints.fit import mismatches
 from mmseg_bisenet.errors import InputError
 
-# Of a group of parameters: how it is computed, which changes no result.
+# Keys of a group of parameters that choose how it is computed, and change no result.
 COMPUTED = {'foreach', 'fused', 'capturable', 'differentiable', 'params'}
-# Of a scheduler: what it counts, and what it derives from its other arguments.
+# Keys of a scheduler: what it counts, and what it derives from its other arguments.
 COUNTED = {'base_values', 'last_step', 'verbose', 'total_iters', 'anneal_func', 'param_name', 'by_epoch'}
 
 

@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from mmseg_bisenet.cli.new_folders import require_new_file, require_new_folders
     from mmseg_bisenet.deploy.metadata import is_exported
     from mmseg_bisenet.display import require_window
-    from mmseg_bisenet.files import EVALUATION, check_output, require_outside, require_own, require_writable
+    from mmseg_bisenet.files import check_output, require_outside, require_writable
+    from mmseg_bisenet.own_results import EVALUATION, require_own
 
     cfg = options.load(args)
     args.checkpoint = options.find_checkpoint(args)

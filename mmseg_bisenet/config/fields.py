@@ -268,4 +268,4 @@ OURS = (
 # Read from the config file only, by `inference_model`; the dataloaders have copies.
 PIPELINES = ('train_pipeline', 'test_pipeline')
 # Variables of stock's files and of ours, which a field has to take: one that inherits a file changes only the variable.
-VARIABLES = ('crop_size', 'norm_cfg', *PIPELINES, 'val_pipeline')
+VARIABLES = ('crop_size', 'scale', 'norm_cfg', *PIPELINES, 'val_pipeline')

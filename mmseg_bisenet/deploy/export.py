@@ -6,7 +6,6 @@ Every format starts from a graph of ``torch.export``; how it is written from the
 
 import copy
 import importlib.metadata
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from mmseg_bisenet.deploy.network import DTYPES, DeployNetwork, describe
 from mmseg_bisenet.deploy.precision import tf32
 from mmseg_bisenet.deploy.quiet import quiet
 from mmseg_bisenet.errors import InputError, require_flags, require_paths, require_texts
-from mmseg_bisenet.files import check_output, identities, scratch
+from mmseg_bisenet.files import check_output, identities, move_all, scratch
 from mmseg_bisenet.models import BiSeNetSegmentor
 from mmseg_bisenet.sizes import check_pixels, height_and_width
 from mmseg_bisenet.surroundings import own_settings
@@ -102,7 +101,7 @@ def export(
         batches = verify.batches(images, shape, dynamic)
         verify.require(run, network, batches, exported.metadata, exported.path.name, f'it was removed; {fix}')
         del run  # Windows cannot move a file that a runtime has mapped into memory
-        _move(folder, target, overwrite)
+        move_all(folder, target, overwrite)
     return target
 
 
@@ -134,7 +133,7 @@ def write(
         network = DeployNetwork(segmentor).to(device if backend.traced_on_device else 'cpu')
         dtype = DTYPES[backend.graph_precision(precision)]
         written = network if dtype == network.dtype else copy.deepcopy(network).to(dtype)
-        # The convolutions that read the image: a twentieth of the work, and most of the accuracy that int8 would cost.
+        # The convolutions that read the image: little of the work, and most of the accuracy that int8 would cost.
         first = [name for name, part in network.named_modules() if getattr(part, 'in_channels', None) == 4]
         graph = Graph(written, output_kind == 'labels', backend.cast_by_float)
         if references:
@@ -262,16 +261,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-# -- after -------------------------------------------------------------------------------------------------------------
-
-
-def _move(folder: Path, target: Path, overwrite: bool) -> None:
-    """Replace an earlier file and its parts, so that at no time a file lies beside parts of another."""
-    parts = sorted(folder.iterdir(), key=lambda part: part.name == target.name)
-    for part in parts:
-        check_output(target.with_name(part.name), overwrite)
-    target.unlink(missing_ok=True)
-    for part in parts:
-        os.replace(part, target.with_name(part.name))

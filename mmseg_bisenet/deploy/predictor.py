@@ -132,5 +132,5 @@ def _is_tensor(images: Any) -> bool:
 
 
 def reversed_channels(images: np.ndarray) -> np.ndarray:
-    """RGB (N, H, W, 3) as BGR. OpenCV takes a fiftieth of NumPy's time."""
+    """RGB (N, H, W, 3) as BGR. OpenCV is fifty times as fast as NumPy."""
     return cv2.cvtColor(images.reshape(-1, *images.shape[2:]), cv2.COLOR_RGB2BGR).reshape(images.shape)

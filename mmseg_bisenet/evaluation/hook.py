@@ -22,8 +22,9 @@ from mmengine.runner import Runner
 import mmseg_bisenet
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.evaluation.segmentation_metric import SegmentationMetric
-from mmseg_bisenet.files import EVALUATION, remove_leftovers, replacing_own, require_outside, require_own
+from mmseg_bisenet.files import remove_leftovers, require_outside
 from mmseg_bisenet.locks import lock
+from mmseg_bisenet.own_results import EVALUATION, replacing_own, require_own
 from mmseg_bisenet.registry import HOOKS
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import check_input, check_output, digests, replacing
+from mmseg_bisenet.files import check_input, check_output, replacing
 from mmseg_bisenet.miniscapes.classes import colours, train_ids
 from mmseg_bisenet.miniscapes.scene import check, draw_scene
+from mmseg_bisenet.own_results import digests
 from mmseg_bisenet.pixels import write_pixels
 
 VERSION = 1  # to be raised if the same seed gives other pictures

@@ -7,7 +7,8 @@ from urllib.parse import quote
 import jinja2
 import numpy as np
 
-from mmseg_bisenet.files import EVALUATION
+from mmseg_bisenet.own_results import EVALUATION
+from mmseg_bisenet.palette import colours_for
 from mmseg_bisenet.report import curves, pictures
 from mmseg_bisenet.report.scores import read
 
@@ -54,8 +55,7 @@ def _scores(work_dir: Path) -> dict:
 def _render(scores: dict, charts: list[curves.Chart], damaged: str, work_dir: Path, folder: Path) -> str:
     evaluation = work_dir / EVALUATION
     classes = scores['classes']
-    # Not every data set has a palette.
-    palette = scores['palette'] or np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
+    palette = colours_for(len(classes), scores['palette'])
     samples = []
     for sample in scores['samples']:
         drawn, shown = pictures.of_sample(sample, evaluation, classes, palette)

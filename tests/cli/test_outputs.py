@@ -18,8 +18,8 @@ from mmseg_bisenet.cli import main
 from mmseg_bisenet.cli.launch import full_disk
 from mmseg_bisenet.cli.runner import CheckedRunner
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import EVALUATION
 from mmseg_bisenet.model_index import find_config
+from mmseg_bisenet.own_results import EVALUATION
 
 NAME = 'bisenetv2_fcn_1xb8-400it_miniscapes-128x256'
 V2 = 'bisenetv2_camvid'

@@ -89,7 +89,7 @@ def test_a_png_that_is_cut_short_gives_no_image(missing):
 
 @pytest.mark.parametrize(('height', 'interlaced'), [(13, 0), (13, 1), (12, 1)])
 def test_a_label_that_lacks_pixels_is_refused(monkeypatch, height, interlaced):
-    """Pillow gives 0 for them, which is a class. Of an interlaced file every second row is last."""
+    """Pillow gives 0 for them, which is a class. In an interlaced file, every second row comes last."""
     whole = [b'\0' + bytes([3]) * columns for rows, columns in passes(height, 16, interlaced) for _ in range(rows)]
 
     def label(rows: list[bytes]) -> bytes:

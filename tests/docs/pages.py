@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CARD = ROOT / 'mmseg_bisenet' / 'weights' / 'README.md'
 # The pages whose code is checked; the others have links only.
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', CARD, *sorted((ROOT / 'docs').glob('*.md'))]
 FOLDERS = ('.', 'docs', 'configs/bisenetv1', 'configs/bisenetv2', 'mmseg_bisenet/weights', 'results')
 ALL_PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob('*.md'))
 FENCE = re.compile(r'(?:<!-- not run: ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)

@@ -13,6 +13,8 @@ from docs.pages import ALL_PAGES, PAGES, ROOT, anchors, blocks, commands, links,
 from mmengine.config import Config
 
 from mmseg_bisenet import cli, model_index, pixels
+from mmseg_bisenet.deploy.backends import FORMATS, RUNTIMES, FileBackend
+from mmseg_bisenet.deploy.precision import NAMES
 from mmseg_bisenet.predict import video
 
 LENGTHS = {'README.md': 120, 'docs/performance.md': 150}  # lines
@@ -43,6 +45,7 @@ OTHER_OPTIONS = {
     '--port',
     '--stronglyTyped',
 }
+OURS = ('torch', 'fp32'), ('compile', 'bf16'), ('openvino', 'int8'), ('vnni', 'int8')  # in the table of the first page
 WRITTEN = 'my-images.py'  # by `new-config my-images`
 FOLDERS = re.compile(
     r'(?:benchmarks|configs|docs|examples|mmseg_bisenet|requirements|results|tests|tools|\.ci)/[\w./*-]+'
@@ -168,6 +171,19 @@ def test_commands_exist(page, parse):
             check(words, parse)
 
 
+REASON = re.compile(
+    r'needs .+|installs packages|(trains|measures) for .+|(opens|serves) .+|sets up .+|(?P<test>tests/[\w/]+\.py) .+'
+)
+
+
+@every_page
+def test_blocks_that_are_not_run_say_what_they_need_or_which_test_runs_the_same(page):
+    for block in blocks(page):
+        reason = REASON.fullmatch(block.not_run)
+        assert not block.not_run or reason, block.not_run
+        assert not (reason and reason['test']) or (ROOT / reason['test']).is_file(), block.not_run
+
+
 def options(main, argv: list[str], capsys) -> set[str]:
     """The options that the help of a command names."""
     with pytest.raises(SystemExit):
@@ -252,6 +268,30 @@ def test_the_endings_that_predict_reads_are_listed():
     assert listed == [pixels.SUFFIXES, video.SUFFIXES]
 
 
+# -- the runtimes ------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_runtimes_says_what_each_backend_declares():
+    listed = {row[0].split('`')[0]: row for row in table('docs/deploy.md', 'runtime')}
+    assert listed.keys() == RUNTIMES.keys()
+    for name, backend in RUNTIMES.items():
+        first, computes, shapes, *_ = listed[name]
+        assert set(re.findall(r'(?:fp|bf|int)\d+', computes.partition('computed in')[0])) == set(backend.precisions)
+        assert ('CPU only' in first) == (backend.devices == ('cpu',)), name
+        free = isinstance(backend, FileBackend) and backend.free_shapes
+        assert shapes.strip('`') == ('yes' if backend.any_shape else 'files with `--dynamic' if free else 'no'), name
+
+
+def test_the_table_of_formats_says_what_each_backend_writes():
+    listed = {row[0]: row for row in table('docs/deploy.md', '`--format`')}
+    assert listed.keys() == FORMATS.keys()
+    for name, backend in FORMATS.items():
+        _, file, *written, _ = listed[name]
+        assert file.split('`')[0] == backend.suffix
+        found = {precision for precision, cell in zip(NAMES, written, strict=True) if cell != 'no'}
+        assert found == set(backend.written_in), name
+
+
 def test_speed_of_the_first_page_is_that_of_the_results():
     files = [rows(f'runtimes_bisenetv2_512x1024_2-core-epyc{machine}.csv') for machine in ('', '-zen4')]
     for runtime, precision, *cells in table('README.md', 'runtime'):
@@ -262,6 +302,9 @@ def test_speed_of_the_first_page_is_that_of_the_results():
             times.append(f'{float(row["p50_ms"]):.1f} ({float(row["ratio"]):.2f})' if row else 'not measured')
             same += [float(row['same_labels'])] if row else []
         assert cells == [*times, f'{min(same):.2f}']
+    ratios = [float(row['ratio']) for file in files for row in file if (row['runtime'], row['precision']) in OURS]
+    least, most = min(ratios), max(ratios)
+    assert f'labels on CPUs come {least:.1f} to {most:.1f} times as fast' in (ROOT / 'README.md').read_text()
 
 
 def test_costs_of_the_first_page_are_those_of_the_results():

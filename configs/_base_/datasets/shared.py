@@ -16,7 +16,7 @@
 load_image = dict(type='LoadImageFromFile', _scope_='mmseg_bisenet')
 flip = dict(type='RandomFlip', prob=0.5)
 distort = dict(type='mmseg_bisenet.PhotoMetricDistortion')
-# In place of `distort`: larger changes, for streets with another light and camera. `*_base_.light` in a pipeline.
+# Instead of `distort`: larger changes, for streets with another light and camera. `*_base_.light` in a pipeline.
 light = [
     dict(type='mmseg_bisenet.RandomLight'),
     dict(type='RandomGrayscale', prob=0.1, keep_channels=True, channel_weights=(0.114, 0.587, 0.299)),

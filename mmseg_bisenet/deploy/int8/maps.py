@@ -33,7 +33,7 @@ def aligned(shape: tuple[int, ...] | int, dtype: str) -> np.ndarray:
 
 
 class Map:
-    """Bytes b that stand for ``scale * (b - zero)``, with a scale for each channel.
+    """Bytes b with the values ``scale * (b - zero)``, a scale for each channel.
 
     Args:
         shape: (height, width, channels).
@@ -72,5 +72,5 @@ class Map:
         self.bytes = np.lib.stride_tricks.as_strided(self.buffer[first:], (self.height, self.width, channels), strides)
 
     def address(self, padding: int = 0) -> int:
-        """Of the pixel that lies ``padding`` above and to the left of the first."""
+        """Where the pixel ``padding`` above and to the left of the first is in memory."""
         return self.start + (self.halo - padding) * (self.row + self.pixel)

@@ -84,7 +84,7 @@ class _Planner:
         return Plan(image.name, logits.name, values, [step for step in self.steps.values() if step])
 
     def _parts(self, node: Node) -> list[str]:
-        """Of a concatenation, if they can be written in their places in it."""
+        """The inputs of a concatenation, if each can be written to its place in the result; otherwise none."""
         if node.target is not aten.cat.default or list(node.args[1:]) != [1]:
             return []
         parts: Any = node.args[0]

@@ -70,7 +70,7 @@ class Gate:
 
 @dataclass
 class Mean:
-    """Of each channel, in float32."""
+    """The mean of each channel, in float32."""
 
     output: str
     source: str

@@ -49,7 +49,7 @@ def trace(network: nn.Module, shape: tuple[int, int]) -> Traced:
 
 
 def shape_of(node: Any) -> tuple[int, ...]:
-    """Of the value, (1, C, H, W)."""
+    """(1, C, H, W) of the value that the node computes."""
     return tuple(node.meta['val'].shape)
 
 

@@ -17,7 +17,6 @@ What is assumed, and what happens otherwise:
   ``layer._parallel`` returns None, and PyTorch's own convolutions run.
 - AVX-512 doubles the vectors (``vectors.LANES``). AVX-512-BF16 multiplies bfloat16; without it bfloat16 is computed in
   float32.
-- PyTorch 2.4, for ``torch.library.custom_op``.
 
 How to test one kernel alone. ``kernel.kernel(bfloat16, factor_size)`` compiles one variant: ``bfloat16`` says whether
 inputs and outputs are bfloat16, ``factor_size`` is the bytes of a factor (4: float32, 2: bfloat16).

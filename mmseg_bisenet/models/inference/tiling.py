@@ -190,7 +190,7 @@ def in_prediction_on_cpu(module: nn.Module, x: Tensor) -> bool:
 
 
 def _bytes_of_first_map(layers: nn.Module, x: Tensor) -> int:
-    """Of the output of the first convolution, which is the largest."""
+    """The size of the output of the first convolution, the largest map."""
     conv = next(layer for layer in layers.modules() if isinstance(layer, nn.Conv2d))
     return conv.out_channels * (x.numel() // x.shape[1]) // _first(conv.stride) ** 2 * x.element_size()
 
