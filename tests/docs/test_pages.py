@@ -238,7 +238,7 @@ def test_what_is_not_marked_runs(page, tmp_path, tmp_path_factory, monkeypatch):
             base = ROOT / 'configs/bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
             Path('config.py').write_text(f'_base_ = {str(base)!r}\n{block.text}')
             Config.fromfile('config.py')
-    if page.name == 'README.md':
+    if name(page) == 'README.md':
         photo, labels = (
             cv2.imread('segmented/street.jpg'),
             cv2.imread('segmented/street_labels.png', cv2.IMREAD_UNCHANGED),
