@@ -347,6 +347,7 @@ def test_a_mistyped_key_of_a_file(cfg):
     ('text', 'names'),
     [
         ('crop_size = (64, 64)', ['crop_size']),
+        ('scale = (64, 64)', ['scale']),
         ("train_pipeline = [dict(type='LoadImageFromFile')]", ['train_pipeline']),
         ("norm_cfg = dict(type='BN')", ['norm_cfg']),
         ('crop_size = (64, 64)\nmodel = dict(data_preprocessor=dict(size=crop_size))', []),
