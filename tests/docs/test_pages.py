@@ -313,4 +313,4 @@ def test_costs_of_the_first_page_are_those_of_the_results():
         for row in rows('complexity.csv')
     }
     models = table('README.md', 'network')
-    assert len(models) == 4 and all(tuple(row[3:]) in costs for row in models)
+    assert len(models) == 6 and all(tuple(row[3:]) in costs for row in models)
