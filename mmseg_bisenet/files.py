@@ -158,9 +158,9 @@ def move_all(folder: Path, target: Path, overwrite: bool) -> None:
     parts = sorted(folder.iterdir(), key=lambda part: part.name == target.name)
     for part in parts:
         check_output(target.with_name(part.name), overwrite)
+        _to_disk(part)  # a full disk is seen before anything is removed
     target.unlink(missing_ok=True)
     for part in parts:
-        _to_disk(part)
         os.replace(part, target.with_name(part.name))
 
 

@@ -1,5 +1,6 @@
 """A file or a folder is replaced whole or not at all; a refusal is one line."""
 
+import errno
 import os
 
 import pytest
@@ -10,9 +11,11 @@ from mmseg_bisenet.files import (
     check_input,
     check_output,
     identities,
+    move_all,
     replacing,
     require_outside,
     require_writable,
+    scratch,
     write_text,
 )
 from mmseg_bisenet.own_results import replacing_own, require_own
@@ -33,6 +36,32 @@ def test_a_folder_appears_whole(tmp_path):
         assert not (tmp_path / 'a').exists()
     assert (tmp_path / 'a' / 'b').exists()
     assert os.listdir(tmp_path) == ['a']
+
+
+def test_a_file_and_its_parts_move_together(tmp_path, monkeypatch):
+    target, names = tmp_path / 'a.xml', ('a.xml', 'a.bin')
+
+    def texts() -> list[str]:
+        return [(tmp_path / name).read_text() for name in names]
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    for name in names:
+        (tmp_path / name).write_text('earlier')
+    moved, replace = [], os.replace
+    with scratch(target) as folder:
+        for name in names:
+            (folder / name).write_text('new')
+        with pytest.raises(InputError, match='exists already'):
+            move_all(folder, target, overwrite=False)
+        with monkeypatch.context() as patch, pytest.raises(OSError, match='No space left'):
+            patch.setattr(os, 'fsync', full)
+            move_all(folder, target, overwrite=True)
+        assert texts() == ['earlier', 'earlier']
+        monkeypatch.setattr(os, 'replace', lambda source, place: (moved.append(place.name), replace(source, place)))
+        move_all(folder, target, overwrite=True)
+    assert texts() == ['new', 'new'] and moved == ['a.bin', 'a.xml']
 
 
 @pytest.mark.parametrize('folder', [False, True])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmseg_bisenet.deploy.precision import cpu_flags
 from mmseg_bisenet.errors import InputError
-from mmseg_bisenet.files import cache_folder, made, replacing
+from mmseg_bisenet.files import cache_folder, made
 from mmseg_bisenet.openmp import parallel
 
 SOURCES = Path(__file__).with_name('kernels')
@@ -75,25 +75,18 @@ def _library() -> ctypes.CDLL:
     parts = [path.read_text() for path in sorted(SOURCES.iterdir())] + [compiler, *FLAGS, *sorted(cpu_flags())]
     name = f'int8_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so'
     folder = cache_folder()
-    if not made(folder):
-        with tempfile.TemporaryDirectory() as build:
-            built = Path(build, name)
-            _compile(compiler, built)
-            return ctypes.CDLL(str(built))
-    if not (folder / name).exists():
-        with replacing(folder / name, overwrite=True) as built:
-            _compile(compiler, built)
-    return ctypes.CDLL(str(folder / name))
-
-
-def _compile(compiler: str, built: Path) -> None:
-    """Raises:
-    InputError: the compiler fails.
-    """
-    done = subprocess.run([compiler, *FLAGS, SOURCES / 'kernels.cpp', '-o', built], capture_output=True, text=True)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if 'error' in line] or done.stderr.splitlines() or ['']
-        raise InputError(
-            f'{compiler} does not compile the kernels of int8 ({lines[0].strip()[:200]}); set CXX to g++ 11 or '
-            'newer, or choose another runtime, such as onnxruntime'
-        )
+    writable = made(folder)
+    if writable and (folder / name).exists():
+        return ctypes.CDLL(str(folder / name))
+    with tempfile.TemporaryDirectory(dir=folder if writable else None) as build:
+        built = Path(build, name)
+        done = subprocess.run([compiler, *FLAGS, SOURCES / 'kernels.cpp', '-o', built], capture_output=True, text=True)
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if 'error' in line] or done.stderr.splitlines() or ['']
+            raise InputError(
+                f'{compiler} does not compile the kernels of int8 ({lines[0].strip()[:200]}); set CXX to g++ 11 or '
+                'newer, or choose another runtime, such as onnxruntime'
+            )
+        if writable:
+            built = built.replace(folder / name)
+        return ctypes.CDLL(str(built))
