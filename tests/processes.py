@@ -5,12 +5,12 @@ They start with clean state, unlike forks of the test process, and without secon
 
 import gc
 import os
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import unformatted  # noqa: F401
+from ports import free_ports
 from torch import multiprocessing
 
 gc.freeze()  # a fork need not look at what the server has imported when MMEngine collects garbage
@@ -28,16 +28,6 @@ CONTEXT.set_forkserver_preload(
         'mmseg_bisenet.models',
     ]
 )
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(('127.0.0.1', 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def launch(processes: int, arguments: Sequence[str], folder: Path) -> tuple[int, str]:

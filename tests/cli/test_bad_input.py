@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from mmseg.datasets import CityscapesDataset
-from processes import free_ports
+from ports import free_ports
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import _explained, main

@@ -13,7 +13,7 @@ from base import randomise
 from mmengine.config import Config
 from mmseg.datasets import CityscapesDataset
 from mmseg.structures import SegDataSample
-from processes import free_ports
+from ports import free_ports
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
 from mmseg_bisenet.cli import main

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 import torch
-from processes import free_ports
+from ports import free_ports
 
 from mmseg_bisenet.cli import main, rendezvous
 

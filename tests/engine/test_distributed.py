@@ -21,7 +21,8 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS, METRICS
 from models.test_segmentor import batch, read
-from processes import METHOD, free_ports
+from ports import free_ports
+from processes import METHOD
 from torch import Tensor, distributed, nn
 from torch.multiprocessing import start_processes
 from torch.nn.modules.batchnorm import _BatchNorm

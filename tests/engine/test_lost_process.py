@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/bisenetv2/bisenetv2_fcn_1xb8-400it_miniscapes-128x256.py'
@@ -29,9 +29,7 @@ class Job:
     """A training of hours on several nodes, which are all this machine."""
 
     def __init__(self, data: Path, folder: Path, nodes: int, processes: int) -> None:
-        with socket.socket() as free:
-            free.bind(('127.0.0.1', 0))
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         # The command that `mim train mmseg_bisenet CONFIG --launcher pytorch --gpus N --port P` runs on each node.
         command = [sys.executable, '-m', 'torch.distributed.launch', f'--nproc_per_node={processes}']
         command += [f'--master_port={port}', ROOT / 'tools/train.py', CONFIG, '--launcher', 'pytorch']

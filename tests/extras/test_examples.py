@@ -26,6 +26,7 @@ from cvat_sdk.auto_annotation import driver
 from cvat_sdk.masks import decode_mask
 from google.protobuf import text_format
 from PIL import Image
+from ports import free_ports
 from tritonclient.grpc import model_config_pb2
 
 from benchmarks import clients, cluster, kinds
@@ -51,11 +52,6 @@ def encoded(image: np.ndarray, suffix: str = '.png') -> bytes:
 
 def decoded(content: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-
-
-def free_port() -> int:
-    with socket.create_server(('127.0.0.1', 0)) as place:
-        return place.getsockname()[1]
 
 
 @pytest.fixture(scope='module')
@@ -120,7 +116,7 @@ def triton(repository, tmp_path_factory):
     shutil.copy2(home / 'python_backend_stubs' / version / 'triton_python_backend_stub', backends / 'python')
     (backends / 'onnxruntime').mkdir()
     (backends / 'onnxruntime' / 'model.py').write_text(BACKEND)
-    ports = dict(http=free_port(), grpc=free_port())
+    ports = dict(zip(('http', 'grpc'), free_ports(2), strict=True))
     options = [f'--{protocol}-{key}={value}' for protocol, port in ports.items() for key, value in
                (('port', port), ('address', '127.0.0.1'))]  # fmt: skip
     libraries = [sysconfig.get_config_var('LIBDIR'), str(wheel.parent / 'nvidia_pytriton.libs')]

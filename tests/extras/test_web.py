@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import numpy as np
 import pytest
 from browser import Browser
 from PIL import Image
+from ports import free_ports
 from predict.media import greys, write_video
 
 from mmseg_bisenet.cli.web import draw_streets
@@ -54,15 +54,10 @@ def predictor(file) -> Predictor:
     return Predictor(file)
 
 
-def free_port() -> int:
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        return server.getsockname()[1]
-
-
 @contextmanager
 def serving(file: Path, folder: Path, *script: str | Path) -> Iterator[tuple[str, subprocess.Popen]]:
     """The address of a page whose temporary files are in ``folder``, and its process."""
-    command = [*(script or [COMMAND]), 'web', '--model', file, '--port', str(free_port())]
+    command = [*(script or [COMMAND]), 'web', '--model', file, '--port', str(*free_ports(1))]
     settings = os.environ | dict(
         TMPDIR=str(folder), HTTP_PROXY='http://127.0.0.1:9'
     )  # the page asks itself, not a proxy
@@ -310,7 +305,7 @@ def test_only_what_is_offered_runs(browser, page, street):
 
 def test_a_machine_too_busy_for_a_check_of_gradio(monkeypatch, tmp_path):
     monkeypatch.setattr('gradio.networking.url_ok', lambda url: False)
-    streets, port = draw_streets(tmp_path), free_port()
+    streets, port = draw_streets(tmp_path), *free_ports(1)
     page, other = (web.build({'street.onnx': lambda: None}, streets, tmp_path) for _ in range(2))
     try:
         web.launch(page, '127.0.0.1', port)

@@ -1,0 +1,38 @@
+"""Ports of this machine that nothing else takes between the choice and the use.
+
+A port that the system gave, to a socket that asked for any, can be given again to the next one that asks, such as one
+of Gloo's, before a test uses it.
+"""
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+
+SHARE = 500  # ports a worker of pytest
+
+
+def _ports() -> Iterator[int]:
+    """Below 32768 Linux gives none by itself (ip_local_port_range), nor do other systems, whose ranges lie higher."""
+    first = 20000 + int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:]) % 25 * SHARE
+    start = random.SystemRandom().randrange(SHARE)  # a second run of the tests on this machine takes others
+    while True:
+        for index in range(SHARE):
+            yield first + (start + index) % SHARE
+
+
+_PORTS = _ports()
+
+
+def free_ports(count: int) -> list[int]:
+    """That many ports on which nobody listens, other ones at each call."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = next(_PORTS)
+        with socket.socket() as place:
+            try:
+                place.bind(('127.0.0.1', port))
+            except OSError:
+                continue
+        ports.append(port)
+    return ports
