@@ -4,24 +4,17 @@ A port that the system gave, to a socket that asked for any, can be given again 
 of Gloo's, before a test uses it.
 """
 
+import itertools
 import os
 import random
 import socket
-from collections.abc import Iterator
 
 SHARE = 500  # ports a worker of pytest
 
-
-def _ports() -> Iterator[int]:
-    """Below 32768 Linux gives none by itself (ip_local_port_range), nor do other systems, whose ranges lie higher."""
-    first = 20000 + int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:]) % 25 * SHARE
-    start = random.SystemRandom().randrange(SHARE)  # a second run of the tests on this machine takes others
-    while True:
-        for index in range(SHARE):
-            yield first + (start + index) % SHARE
-
-
-_PORTS = _ports()
+# Below 32768 Linux gives none by itself (ip_local_port_range).
+_FIRST = 20000 + int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:]) % 25 * SHARE
+# In an order of its own, so that a second run of the tests on this machine takes others.
+_PORTS = itertools.cycle(random.SystemRandom().sample(range(_FIRST, _FIRST + SHARE), SHARE))
 
 
 def free_ports(count: int) -> list[int]:
