@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmseg_bisenet import upsampling
+from mmseg_bisenet import openmp, upsampling
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.inference.upsample_argmax import reference
 from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax as of_tensors
@@ -45,6 +45,23 @@ def test_not_finite(value):
     logits = torch.randn(2, 5, 8, 12)
     logits[0, 3, 2:4, 5] = logits[1, 4] = value
     np.testing.assert_array_equal(upsample_argmax(logits.numpy(), (64, 96)), reference(logits, (64, 96)))
+
+
+@pytest.mark.parametrize('with_openmp', [True, False])
+def test_the_threads_of_openmp(monkeypatch, with_openmp):
+    if not with_openmp:
+        monkeypatch.setattr(openmp, 'parallel', lambda: None)
+    logits = np.random.default_rng(0).standard_normal((3, 5, 9, 12), np.float32)
+    wanted = upsample_argmax(logits, (71, 90))
+    for threads in (1, 2, 3):
+        np.testing.assert_array_equal(upsample_argmax(logits, (71, 90), threads=threads, in_openmp=True), wanted)
+
+
+def test_a_forked_process_does_not_wait_for_threads_of_openmp(monkeypatch):
+    """They are its parent's."""
+    monkeypatch.setattr(upsampling, 'PROCESS', -1)
+    monkeypatch.setattr(openmp, 'parallel', lambda: pytest.fail('called'))
+    assert upsample_argmax(np.eye(2)[None, :, None], (1, 4), threads=2, in_openmp=True).tolist() == [[[0, 0, 1, 1]]]
 
 
 def test_other_types_and_strides():

@@ -82,5 +82,13 @@ class DeployNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images: (N, H, W, 3) uint8, BGR -> logits (N, num_classes, ceil(H / 8), ceil(W / 8))."""
-        pixels = F.pad(images, (0, 1), value=CONSTANT)  # the fourth channel of `switch_to_deploy`
+        return self.logits(with_constant(images))
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """pixels: images with the channel of :func:`with_constant`, (N, H, W, 4) uint8 -> as ``forward``."""
         return self.decode_head(self.backbone(pixels.permute(0, 3, 1, 2).to(self.dtype)))
+
+
+def with_constant(images: Tensor) -> Tensor:
+    """(N, H, W, 3) -> (N, H, W, 4): with the fourth channel that ``switch_to_deploy`` needs."""
+    return F.pad(images, (0, 1), value=CONSTANT)

@@ -58,7 +58,7 @@ class Predictor:
         self.classes, self.num_classes = tuple(metadata['classes']), metadata['num_classes']
         self.palette = colours_for(self.num_classes, metadata['palette'])
         self.engine, self.align_corners = engine, metadata['align_corners']
-        self._channel_order, self._any_shape = channel_order, backend.any_shape
+        self._channel_order, self._any_shape, self._in_openmp = channel_order, backend.any_shape, backend.in_openmp
         self._threads = threads or default_threads()
         self._workers = workers and ThreadPoolExecutor(workers, thread_name_prefix=self.runtime)
 
@@ -91,7 +91,7 @@ class Predictor:
         """What the engine gave, as labels (N, H, W) uint8 of that size (H, W), which a caller may keep and write."""
         if output.dtype == np.uint8:
             return output.copy()
-        return upsample_argmax(output, size, self.align_corners, self._threads)
+        return upsample_argmax(output, size, self.align_corners, self._threads, self._in_openmp)
 
     def _parts(self, batch: Any) -> list:
         return [batch[i : i + 1] for i in range(len(batch))]

@@ -21,7 +21,7 @@ from torch import nn
 
 import mmseg_bisenet
 from mmseg_bisenet import install
-from mmseg_bisenet.deploy import load, packages, verify
+from mmseg_bisenet.deploy import load, packages, predictor, verify
 from mmseg_bisenet.deploy.backends import BACKENDS, FORMATS, RUNTIMES, FileBackend, base, litert, require
 from mmseg_bisenet.deploy.export import export, write
 from mmseg_bisenet.deploy.graph import Graph, Named, Planes, contiguous
@@ -92,6 +92,18 @@ def test_the_list_and_the_rows():
     assert list(RUNTIMES) == [backend.name for backend in BACKENDS] == list(PRECISIONS)
     assert list(FORMATS) == list(SUFFIXES) == [backend.format for backend in FILES]
     assert len({backend.suffix for backend in FILES}) == len(FILES)
+
+
+def test_labels_are_made_in_the_threads_that_computed_the_logits(monkeypatch):
+    """OpenMP's threads spin for a while after each layer, which other threads would wait for."""
+    given = []
+    monkeypatch.setattr(predictor, 'upsample_argmax', lambda *args: given.append(args[-1]))
+    metadata = dict(precision='fp32', shape=SHAPE, dynamic=False, classes='ab', num_classes=2, palette=None)
+    arrays = [backend for backend in BACKENDS if not backend.needs_torch]
+    for backend in arrays:
+        engine = predictor.Predictor(np.zeros_like, backend, metadata | dict(align_corners=False))
+        engine.labels(np.zeros((1, 2, 8, 16), np.float32), SHAPE)
+    assert given == [backend.name == 'vnni' for backend in arrays]
 
 
 @by_name

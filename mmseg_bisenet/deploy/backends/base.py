@@ -50,6 +50,7 @@ class Backend:
         weights_only: precisions that only weights are in; it computes in fp32.
         any_shape: whether a network takes batches and images of every shape, not only those that it was made for.
         parallel: whether several images at a time give more images a second.
+        in_openmp: whether it computes in the threads of :mod:`mmseg_bisenet.openmp`; only if not ``needs_torch``.
     """
 
     name: str
@@ -58,8 +59,7 @@ class Backend:
     packages: tuple[str, ...] = ()
     weights_only: tuple[str, ...] = ()
     needs_torch = True
-    any_shape = False
-    parallel = False
+    any_shape = parallel = in_openmp = False
 
     def needs(self, quantized: bool) -> tuple[str, ...]:
         """Modules that making and running a network takes; ``quantized``: in int8."""

@@ -21,6 +21,7 @@ from mmseg_bisenet.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from mmseg_bisenet.deploy.network import DeployNetwork
     from mmseg_bisenet.models import BiSeNetSegmentor
 
 
@@ -69,12 +70,12 @@ def _prepare(network: 'torch.nn.Module') -> None:
     keep_max_pools(network)
 
 
-def compiled(network: Engine, shape: tuple[int, int], device: 'torch.device') -> Engine:
+def compiled(network: 'DeployNetwork', shape: tuple[int, int], device: 'torch.device') -> Engine:
     """The network, compiled for one image of ``shape``."""
     import torch
 
-    def run(images: torch.Tensor) -> torch.Tensor:
-        return network(images)
+    def run(pixels: torch.Tensor) -> torch.Tensor:
+        return network.logits(pixels)
 
     # Dynamo counts recompilations by code object, and runs the ninth network of one code object eagerly without an
     # error. So each network has a code object of its own.
@@ -82,8 +83,8 @@ def compiled(network: Engine, shape: tuple[int, int], device: 'torch.device') ->
     function = torch.compile(run, dynamic=False)
     # Dynamo reads this setting, so it cannot be one of the `options` of `torch.compile`. The first call compiles.
     with torch._inductor.config.patch(freezing=True), torch.inference_mode():
-        function(_images(shape, device))
-    return lambda images: function(_normal(images))
+        function(_pixels(_images(shape, device)))
+    return lambda images: function(_pixels(images))
 
 
 def _images(shape: tuple[int, int], device: 'torch.device') -> 'torch.Tensor':
@@ -94,14 +95,17 @@ def _images(shape: tuple[int, int], device: 'torch.device') -> 'torch.Tensor':
         return torch.zeros(1, *shape, 3, dtype=torch.uint8, device=device)
 
 
-def _normal(images: 'torch.Tensor') -> 'torch.Tensor':
-    """The images as a tensor that was not made in inference mode: for others Dynamo would compile again."""
+def _pixels(images: 'torch.Tensor') -> 'torch.Tensor':
+    """What is compiled takes images with their fourth channel: Inductor's code for a CPU adds it value by value.
+
+    Not in inference mode: for tensors that were made in it Dynamo would compile again.
+    """
     import torch
 
-    if not images.is_inference():
-        return images
+    from mmseg_bisenet.deploy.network import with_constant
+
     with torch.inference_mode(False):
-        return images.clone()
+        return with_constant(images)
 
 
 def require_compiler() -> None:

@@ -33,6 +33,7 @@ class Vnni(FileBackend):
     quantize_packages = ()
     output_kinds = ('logits',)
     needs_torch = False
+    in_openmp = True
     free_shapes = False
     keeps_float = False
 

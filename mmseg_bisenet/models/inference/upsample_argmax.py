@@ -2,7 +2,7 @@
 
 Bilinear interpolation is separable into columns and rows. There are three implementations:
 
-- CPU with Numba: :mod:`mmseg_bisenet.upsampling`, in as many threads as PyTorch uses.
+- CPU with Numba: :mod:`mmseg_bisenet.upsampling`, in PyTorch's threads.
 - CPU without Numba: PyTorch's operators do the same on strips of rows.
 - CUDA: a Triton kernel (``upsample_argmax_triton.py``). Without Triton, PyTorch's operators.
 
@@ -88,7 +88,9 @@ def _on_cpu(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
 
 def _on_arrays(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     array = logits.float().contiguous().numpy()
-    return torch.from_numpy(upsampling.upsample_argmax(array, size, align_corners, torch.get_num_threads()))
+    return torch.from_numpy(
+        upsampling.upsample_argmax(array, size, align_corners, torch.get_num_threads(), in_openmp=True)
+    )
 
 
 def _in_strips(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:

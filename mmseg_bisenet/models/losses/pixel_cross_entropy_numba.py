@@ -17,8 +17,8 @@ from numba import carray
 from numba.extending import register_jitable
 from torch import Tensor
 
-from mmseg_bisenet.models.losses import loops
-from mmseg_bisenet.models.losses.loops import next_unit, pointer
+from mmseg_bisenet import loops
+from mmseg_bisenet.loops import next_unit, pointer, select
 from mmseg_bisenet.upsampling import taps
 
 TILE = 128  # columns: rows of 19 classes, their gradients and exponentials take 48 KB
@@ -58,7 +58,8 @@ def _run(kernel: Any, logits: Tensor, labels: Tensor, align_corners: bool, ignor
     arrays = [bands, upper, weights, *taps(narrow, width, align_corners)]
     tensors = [logits, labels, *map(torch.from_numpy, arrays), *others]
     sizes = [*logits.shape, height, width, len(bands) - 1, ignore_index]
-    loops.run(_compiled(kernel), [*sizes, *(each.data_ptr() for each in tensors)])
+    memory = loops.memory([*sizes, *(each.data_ptr() for each in tensors)])
+    loops.run(_compiled(kernel), memory, torch.get_num_threads())
 
 
 _compiled = functools.cache(loops.compiled)
@@ -113,22 +114,31 @@ def _widen(line, source, left, right, weights):
 
 
 @register_jitable(fastmath={'contract'})
-def _exponentials(above, below, weight, true, values, best, own, total):
-    """A row of logits between two: ``values`` become their exponentials, less the largest, ``best``; ``total`` is the
-    sum of these, and ``own`` the logit of the true class.
+def _exponentials(above, below, weight, true, values, tops, own, total):
+    """A row of logits between two: ``values`` become their exponentials, less the largest; ``total`` is the sum of
+    these, and ``own`` the logit of the true class.
+
+    Returns:
+        The largest, in a row of ``tops``.
     """
-    best[:] = -np.inf
+    tops[0] = -np.inf
     total[:] = 0
     for c in range(len(values)):
+        before, now = c & 1, c + 1 & 1
         for x in range(TILE):
             value = (ONE - weight) * above[c, x] + weight * below[c, x]
             values[c, x] = value
-            best[x] = value if value > best[x] else best[x]
-            own[x] = value if true[x] == c else own[x]
+            top = tops[before, x]
+            tops[now, x] = select(value > top, value, top)
+    for x in range(TILE):
+        if 0 <= true[x] < len(values):
+            own[x] = values[true[x], x]
+    best = tops[len(values) & 1]
     for c in range(len(values)):
         for x in range(TILE):
             values[c, x] = _exp(values[c, x] - best[x])
             total[x] += values[c, x]
+    return best
 
 
 @register_jitable(fastmath={'contract'})
@@ -157,7 +167,7 @@ def _losses(memory):
     classes, small = logits.shape[1:3]
     lines = np.zeros((2, classes, TILE), np.float32)  # rows of logits at full width, even and odd
     values, true = np.empty((classes, TILE), np.float32), np.zeros(TILE, np.int32)
-    best, own, total = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
+    tops, own, total = np.zeros((2, TILE), np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
     while True:
         image, band = divmod(next_unit(memory), len(bands) - 1)
         if image >= len(logits):
@@ -178,7 +188,7 @@ def _losses(memory):
                 if outside:
                     wrong[0] = 1
                 above, below = lines[upper[y] & 1], lines[1 - upper[y] & 1]
-                _exponentials(above, below, row_weights[y], true, values, best, own, total)
+                best = _exponentials(above, below, row_weights[y], true, values, tops, own, total)
                 for x, label in enumerate(labels[image, y, tile]):
                     valid = label != ignored
                     losses[image, y, column + x] = best[x] - own[x] if valid else np.float32(0)
@@ -195,7 +205,7 @@ def _gradients(memory):
     totals = carray(pointer(arguments[18]), (2, images, classes, small, narrow), np.float32)
     lines, slopes = np.zeros((2, classes, TILE), np.float32), np.zeros((2, classes, TILE), np.float32)
     values, true = np.empty((classes, TILE), np.float32), np.zeros(TILE, np.int32)
-    best, own, total = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
+    tops, own, total = np.zeros((2, TILE), np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
     factor, share = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
     while True:
         image, band = divmod(next_unit(memory), len(bands) - 1)
@@ -219,7 +229,7 @@ def _gradients(memory):
                 above, below = lines[upper[y] & 1], lines[1 - upper[y] & 1]
                 slope_above, slope_below = slopes[upper[y] & 1], slopes[1 - upper[y] & 1]
                 weight = row_weights[y]
-                _exponentials(above, below, weight, true, values, best, own, total)
+                _exponentials(above, below, weight, true, values, tops, own, total)
                 for x in range(TILE):
                     share[x] = factor[x] / total[x]
                 for c in range(classes):

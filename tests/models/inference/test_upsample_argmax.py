@@ -204,7 +204,7 @@ def test_no_folder_for_the_compiled_kernel(monkeypatch):
     caching = pytest.importorskip('numba.core.caching')
     monkeypatch.setattr(caching.CacheImpl, '_locator_classes', [])
     kernel = upsampling._kernel.__wrapped__()
-    assert kernel.stats.cache_path is None
+    assert kernel._cache.cache_path is None
     monkeypatch.setattr(upsampling, '_kernel', lambda: kernel)
     assert upsample_argmax(torch.eye(2)[None, :, None], (1, 4)).tolist() == [[[0, 0, 1, 1]]]
 
