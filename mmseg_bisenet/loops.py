@@ -29,8 +29,8 @@ def memory(arguments: Sequence[int]) -> np.ndarray:
     return np.array([0, *arguments], np.int64)
 
 
-def call(function: Any, memory: np.ndarray) -> None:
-    """Call a function of :func:`compiled` in this thread."""
+def call(function: Any, memory: np.ndarray, *kept: Any) -> None:
+    """Call a function of :func:`compiled` in this thread; ``kept`` are what the addresses are of."""
     function.ctypes(memory.ctypes.data_as(ctypes.POINTER(ctypes.c_int64)))
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from mmseg_bisenet import openmp
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.sizes import height_and_width
 
@@ -65,10 +66,10 @@ def upsample_argmax(
         from mmseg_bisenet import loops
 
         memory = loops.memory([*logits.shape, height, width, units, *(array.ctypes.data for array in arrays)])
-        if in_openmp and os.getpid() == PROCESS:
-            loops.run(kernel, memory, units)
+        if in_openmp and os.getpid() == PROCESS and openmp.parallel():
+            loops.run(kernel, memory, threads)  # all, since a smaller team ends the others
             return labels
-        work = functools.partial(loops.call, kernel, memory)
+        work = functools.partial(loops.call, kernel, memory, arrays)
     else:
         starts = [len(logits) * height * unit // units for unit in range(units + 1)]
         work = functools.partial(_label_rows, arrays, iter([*itertools.pairwise(starts)]))

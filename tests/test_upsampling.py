@@ -8,6 +8,7 @@ from mmseg_bisenet import openmp, upsampling
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.models.inference.upsample_argmax import reference
 from mmseg_bisenet.models.inference.upsample_argmax import upsample_argmax as of_tensors
+from mmseg_bisenet.upsampling import _run as run
 from mmseg_bisenet.upsampling import upsample_argmax
 
 
@@ -48,13 +49,21 @@ def test_not_finite(value):
 
 
 @pytest.mark.parametrize('with_openmp', [True, False])
-def test_the_threads_of_openmp(monkeypatch, with_openmp):
-    if not with_openmp:
-        monkeypatch.setattr(openmp, 'parallel', lambda: None)
+def test_the_threads_of_openmp(kernel, monkeypatch, with_openmp):
+    """All of them, since libgomp ends those that a smaller team leaves out; our own where there are none."""
+    called = []
+    parallel = openmp.parallel()
+    if with_openmp and (kernel == 'numpy' or parallel is None):
+        pytest.skip("NumPy, or another OpenMP than GCC's")
+    spy = lambda *args: (called.append(args[2]), parallel(*args))  # noqa: E731
+    monkeypatch.setattr(openmp, 'parallel', lambda: spy if with_openmp else None)
+    monkeypatch.setattr(upsampling, '_run', lambda work, *counts: (called.append(counts), run(work, *counts)))
     logits = np.random.default_rng(0).standard_normal((3, 5, 9, 12), np.float32)
     wanted = upsample_argmax(logits, (71, 90))
-    for threads in (1, 2, 3):
+    for threads in (1, 2, 100):
+        called.clear()
         np.testing.assert_array_equal(upsample_argmax(logits, (71, 90), threads=threads, in_openmp=True), wanted)
+        assert called == ([threads] if with_openmp else [(min(threads, 75), threads)])
 
 
 def test_a_forked_process_does_not_wait_for_threads_of_openmp(monkeypatch):
