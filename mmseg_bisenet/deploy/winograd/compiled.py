@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import cfunc, types
+from numba import cfunc
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 
-SIGNATURE = types.void(types.CPointer(types.int64))
+from mmseg_bisenet.loops import SIGNATURE
 
 
 def compiled(function: Callable[[Any], None], *variant: Any) -> Any:
