@@ -1,6 +1,8 @@
 """The one exception for errors that the user can fix, and its text."""
 
 import os
+import re
+import traceback
 
 
 class InputError(ValueError, AssertionError):
@@ -20,6 +22,19 @@ def line(error: InputError) -> str:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory is what was missing; PyTorch says so in the text of a RuntimeError."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
+def lost_process(error: BaseException) -> str | None:
+    """One line if a process that this one works with has ended: a data worker, or another process of the job."""
+    text = ' '.join(str(error).split())
+    # PyTorch says so in two ways. If the worker ends while it sends a batch, it passes on that the connection ended.
+    receives = any(frame.f_code.co_name == '_try_get_data' for frame, _ in traceback.walk_tb(error.__traceback__))
+    if 'DataLoader worker (pid' in text or (receives and isinstance(error, EOFError | ConnectionError)):
+        reason = text.rstrip('.') or type(error).__name__
+        return f'a process that loads images was killed or crashed ({reason}); lower num_workers or batch_size'
+    if found := re.match(r'\[\S+/gloo/\S+] (.+?)(\. |$)', text):
+        return f'another process of this job has ended or hangs (gloo: {found[1]}); look at its output'
+    return None
 
 
 def require_flags(**flags: object) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from mmseg_bisenet import __version__, install
 from mmseg_bisenet.cli import ending
-from mmseg_bisenet.errors import InputError, is_out_of_memory, line
+from mmseg_bisenet.errors import InputError, is_out_of_memory, line, lost_process
 
 GROUPS = {
     'train and evaluate': {
@@ -74,18 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             finally:  # after the help too, which ends by SystemExit
                 ending.flush()
         except (Exception, KeyboardInterrupt) as error:
-            ending.remove_partials()  # a test's labels, whose folder has no block that ends
-            if '--debug' in argv:
-                traceback.print_exc()
-            if signum := signal_that_came() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0):
-                text, status = ending.line(signum), ending.STATUSES[signum]
-            elif fault := ending.fault_of_stdout():
-                text, status = fault
-            else:
-                text, status = _explained(error, argv)
-                text = f'mmseg-bisenet: error: {text}'.removesuffix(HINT if '--debug' in argv else '')
-            if text:
-                print(text, file=sys.stderr)
+            with ending.workers_ignored():
+                ending.remove_partials()  # a test's labels, whose folder has no block that ends
+                if '--debug' in argv:
+                    traceback.print_exc()
+                if signum := signal_that_came() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0):
+                    text, status = ending.line(signum), ending.STATUSES[signum]
+                elif fault := ending.fault_of_stdout():
+                    text, status = fault
+                else:
+                    text, status = _explained(error, argv)
+                    text = f'mmseg-bisenet: error: {text}'.removesuffix(HINT if '--debug' in argv else '')
+                if text:
+                    print(text, file=sys.stderr)
     return status
 
 
@@ -144,15 +145,13 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
     # MMEngine reports whatever is raised while it formats a config, a lost worker too, as an error of the config.
     if isinstance(error, SyntaxError) and error.__context__:
         error = error.__context__
+    if lost := lost_process(error):
+        return lost, 1
     text = str(error)
     if 'Traceback' in text:  # of a data worker
         text = text.strip().splitlines()[-1]
-    if 'DataLoader worker' in text and 'signal' in text:
-        return (
-            f'a process that loads images was killed ({text[:LONGEST].rstrip(" .")}); lower num_workers or batch_size',
-            1,
-        )
-    text = ': '.join(filter(None, (type(error).__name__, ' '.join(text.split()))))
+    else:
+        text = ': '.join(filter(None, (type(error).__name__, ' '.join(text.split()))))
     return f'{text[:LONGEST]}{HINT}', 1
 
 
@@ -173,6 +172,7 @@ def script(*command: str) -> int:
     status = main([*command, *sys.argv[1:]])
     if status in ending.STATUSES.values():
         ending.leave(status)
+    ending.ignore_workers()
     return status
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread, current_thread, local, main_thread
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mmseg_bisenet.files import remove_partials
 
@@ -136,6 +136,28 @@ def end_workers() -> None:
     for worker in workers:
         with suppress(Exception):
             worker.kill()
+
+
+def ignore_workers() -> Any:
+    """PyTorch no longer raises in the main thread, wherever that is, that a data worker has ended.
+
+    Returns:
+        The handler until now.
+    """
+    if hasattr(signal, 'SIGCHLD') and current_thread() is main_thread():  # Windows has none
+        return signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return None
+
+
+@contextmanager
+def workers_ignored() -> Iterator[None]:
+    """So for a block that no second error may interrupt."""
+    handler = ignore_workers()
+    try:
+        yield
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGCHLD, handler)
 
 
 def leave(status: int) -> NoReturn:

@@ -22,7 +22,7 @@ from mmseg.datasets import CityscapesDataset
 from ports import free_ports
 
 from mmseg_bisenet.checkpoints import Checkpoint, write
-from mmseg_bisenet.cli import _explained, main
+from mmseg_bisenet.cli import main
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.model_index import find_config
 from mmseg_bisenet.zoo import get_model
@@ -158,13 +158,6 @@ def test_a_test_without_its_fields(data, tmp_path, key):
     (tmp_path / 'some').touch()
     line = fail(data, tmp_path, 'test', NAME, str(tmp_path / 'some'), '--cfg-options', f'{key}=None')
     assert f'the config has no {key}; take one of configs/_base_/datasets among its bases' in line
-
-
-def test_a_killed_data_worker():
-    error = RuntimeError('DataLoader worker (pid 5) is killed by signal: Killed. ')
-    text, status = _explained(error, ['train'])
-    assert text.endswith('(DataLoader worker (pid 5) is killed by signal: Killed); lower num_workers or batch_size')
-    assert text.startswith('a process that loads images was killed') and status == 1
 
 
 def test_config_without_data(data, tmp_path):
