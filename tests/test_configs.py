@@ -170,6 +170,18 @@ def test_every_image_of_show_dir_is_drawn(name):
     assert leaf(name).default_hooks.visualization == dict(type='SegVisualizationHook', interval=1)
 
 
+HOOKS = dict(
+    pictures='ValidationPicturesHook', curves='CurvesHook', scores='EvaluationHook', finite='NonFiniteLossHook'
+)
+
+
+@pytest.mark.parametrize('name', OURS)
+def test_hooks_of_a_users_config_are_beside_ours(name):
+    hooks = leaf(name).default_hooks
+    assert {key: hooks[key].type for key in HOOKS} == {key: f'mmseg_bisenet.{kind}' for key, kind in HOOKS.items()}
+    assert leaf(name).custom_hooks == []
+
+
 def test_ohem_is_applied_to_every_head():
     cfg = Config.fromfile(OURS[OHEM])
     heads = [cfg.model.decode_head, *cfg.model.auxiliary_head]

@@ -11,13 +11,7 @@ vis_backends = [dict(type='LocalVisBackend')]
 if __import__('importlib.util').util.find_spec('tensorboard'):
     vis_backends.append(dict(type='TensorboardVisBackend'))
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
-# A config that sets `custom_hooks` itself replaces this list too.
-custom_hooks = [
-    dict(type='mmseg_bisenet.ValidationPicturesHook'),
-    dict(type='mmseg_bisenet.CurvesHook'),
-    dict(type='mmseg_bisenet.EvaluationHook'),
-    dict(type='mmseg_bisenet.NonFiniteLossHook'),
-]
+custom_hooks = []  # for configs that add to `_base_.custom_hooks`; ours are in the schedule's `default_hooks`
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 load_from = None

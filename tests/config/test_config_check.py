@@ -128,8 +128,9 @@ WRONG = [
     ('default_hooks.visualization', None, 'default_hooks.visualization is None; give a dict'),
     ('default_hooks.checkpoint', None, None),  # MMEngine then leaves it out
     ('default_hooks', None, None),
-    ('custom_hooks.0.priority', 'HIGHISH', "custom_hooks.0.priority is 'HIGHISH'; give one of HIGHEST, VERY_HIGH"),
-    ('custom_hooks.0.priority', 49, None),
+    ('default_hooks.curves.priority', 'HIGHISH', "curves.priority is 'HIGHISH'; give one of HIGHEST, VERY_HIGH"),
+    ('default_hooks.curves.priority', 49, None),
+    ('custom_hooks', [dict(type='EMAHook', priority='HIGHISH')], "custom_hooks.0.priority is 'HIGHISH'; give one of"),
     ('param_scheduler.1.power', -1, 'param_scheduler.1.power is -1; give a number, 0 or more'),
     (
         'optim_wrapper.clip_grad',
@@ -288,7 +289,7 @@ WRONG = [
     ('test_pipeline.0.type', 5, 'test_pipeline.0.type is 5; give the name of a class'),
     ('default_hooks.checkpoint.interval', 0.5, 'default_hooks.checkpoint.interval is 0.5; give a whole number'),
     ('default_hooks.logger.interval', 0, 'default_hooks.logger.interval is 0; give a whole number, 1 or more'),
-    ('custom_hooks.0.type', 'mmseg_bisenet.CurveHook', 'did you mean mmseg_bisenet.CurvesHook?'),
+    ('default_hooks.curves.type', 'mmseg_bisenet.CurveHook', 'did you mean mmseg_bisenet.CurvesHook?'),
     ('test_evaluator.type', 'mIoU', "test_evaluator.type is 'mIoU', which no package has registered"),
     (
         'visualizer.type',

@@ -19,7 +19,7 @@ OPTIONS = [
     'train_cfg.val_interval=2',
     'default_hooks.logger.interval=1',
     'default_hooks.checkpoint.interval=3',
-    'custom_hooks.0.count=2',
+    'default_hooks.pictures.count=2',
 ]
 
 

@@ -194,7 +194,7 @@ test_evaluator = [
     dict(type='mmseg_bisenet.SegmentationMetric', boundary=True, prefix='ours'),
     dict(type='Predictions', collect_device='gpu'),
 ]
-custom_hooks = [dict(type='Samples'), dict(type='mmseg_bisenet.EvaluationHook')]
+custom_hooks = [dict(type='Samples')]
 """)
     cfg = read(str(path), (64, 64))
     cfg.model.auxiliary_head = None

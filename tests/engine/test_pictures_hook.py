@@ -90,7 +90,7 @@ def test_a_backend_that_fails_costs_no_training(train, tmp_path, monkeypatch):
         raise OSError('disk full')
 
     monkeypatch.setattr(AnyNameVisBackend, 'add_image', add_image)
-    train(tmp_path, 'custom_hooks.0.count=4', 'train_cfg.max_iters=2')
+    train(tmp_path, 'default_hooks.pictures.count=4', 'train_cfg.max_iters=2')
     (log,) = tmp_path.glob('*/*.log')
     warnings = [line for line in log.read_text().splitlines() if 'disk full' in line]
     assert len(warnings) == 3 + 1, 'each of the three images, and the curves'

@@ -22,6 +22,10 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook', interval=1),  # draws every image of `--show-dir`
+    pictures=dict(type='mmseg_bisenet.ValidationPicturesHook'),
+    curves=dict(type='mmseg_bisenet.CurvesHook'),
+    scores=dict(type='mmseg_bisenet.EvaluationHook'),
+    finite=dict(type='mmseg_bisenet.NonFiniteLossHook'),
 )
 # When enabled, the learning rate is multiplied by (images per step) / base_batch_size.
 auto_scale_lr = dict(enable=False, base_batch_size=16)
