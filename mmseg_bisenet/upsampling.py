@@ -146,7 +146,7 @@ def _kernel() -> Any:
         from mmseg_bisenet import loops, upsampling_numba
     except ImportError:
         return None
-    return loops.compiled(upsampling_numba.label_rows)
+    return loops.compiled(upsampling_numba.label_rows, fused=True)
 
 
 def _label_rows(arrays: tuple[Any, ...], units: Iterator[tuple[int, int]]) -> None:

@@ -86,7 +86,7 @@ def test_every_metafile_says_what_its_network_costs():
         row, meta = costs[model['Name']], model['Metadata']
         assert int(row['classes']) == Config.fromfile(ROOT / model['Config']).model.num_classes
         assert meta['Parameters (M)'] == round(int(row['parameters']) / 1e6, 2)
-        assert meta['Multiply-adds (G)'] == round(int(row['multiply_adds_1024x2048']) / 1e9, 1)  # as docs/models.md has it
+        assert meta['Multiply-adds (G)'] == round(int(row['multiply_adds_1024x2048']) / 1e9, 1)
 
 
 def test_weights_that_ship():

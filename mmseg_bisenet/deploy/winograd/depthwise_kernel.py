@@ -9,7 +9,6 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from mmseg_bisenet.deploy.winograd.compiled import compiled
 from mmseg_bisenet.deploy.winograd.kernel import fetch_and_add
 from mmseg_bisenet.deploy.winograd.transforms import square, square_at_edge
 from mmseg_bisenet.deploy.winograd.vectors import (
@@ -24,6 +23,7 @@ from mmseg_bisenet.deploy.winograd.vectors import (
     round_to_bfloat16,
     to_bfloat16,
 )
+from mmseg_bisenet.loops import compiled
 
 SIZE = 3  # of the convolution
 

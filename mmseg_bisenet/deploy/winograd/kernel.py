@@ -14,7 +14,6 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic, register_jitable
 
-from mmseg_bisenet.deploy.winograd.compiled import compiled
 from mmseg_bisenet.deploy.winograd.products import multiplication
 from mmseg_bisenet.deploy.winograd.transforms import (
     INPUT_STEPS,
@@ -38,6 +37,7 @@ from mmseg_bisenet.deploy.winograd.vectors import (
     round_to_bfloat16,
     to_bfloat16,
 )
+from mmseg_bisenet.loops import compiled
 
 ROWS = 6  # tiles whose products are summed at the same time,
 COLUMNS = (4 if LANES == 16 else 2) * LANES  # for as many output channels as fill the registers

@@ -62,7 +62,7 @@ def _run(kernel: Any, logits: Tensor, labels: Tensor, align_corners: bool, ignor
     loops.run(_compiled(kernel), memory, torch.get_num_threads())
 
 
-_compiled = functools.cache(loops.compiled)
+_compiled = functools.cache(functools.partial(loops.compiled, fused=True))
 
 
 # -- kernels -----------------------------------------------------------------------------------------------------------
