@@ -7,6 +7,7 @@ import select
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
@@ -50,8 +51,13 @@ class Browser:
 
     def __exit__(self, *_: object) -> None:
         self.session = {}
-        self.call('Browser.close')
-        self.process.wait(30)
+        with suppress(EOFError, BrokenPipeError):  # it may end before it has answered
+            self.call('Browser.close')
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         os.close(self.commands)
         self.stream.close()
 
@@ -81,7 +87,7 @@ class Browser:
         """What JavaScript gives."""
         return self.call('Runtime.evaluate', expression=expression, returnByValue=True)['result'].get('value')
 
-    def wait(self, expression: str, seconds: float = 20) -> object:
+    def wait(self, expression: str, seconds: float = 120) -> object:
         """What JavaScript gives, once that is neither empty nor false."""
         end = time.monotonic() + seconds
         while not (value := self.ask(expression)):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from cli.test_new_config import draw
+from ports import free_ports
 from processes import launch
 
 from mmseg_bisenet import model_index
@@ -175,12 +176,14 @@ def test_every_way_to_evaluate_gives_the_same(
 
 
 def test_two_processes_without_a_gpu(environment, tmp_path):
+    job = ['--launcher', 'pytorch', '--work-dir', tmp_path]
     if environment.stack == 'openmmlab':
-        log = environment.ours('train', NAME, '--launcher', 'pytorch', '--gpus', '2', '--work-dir', tmp_path, *OPTIONS)
+        port = ['--port', *map(str, free_ports(1))]  # mim's own may be taken
+        log = environment.ours('train', NAME, *job, '--gpus', '2', *port, *OPTIONS)
     else:
         script = environment.site / 'mmseg_bisenet/.mim/tools/train.py'
         torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-        log = environment('python', *torchrun, script, NAME, '--launcher', 'pytorch', '--work-dir', tmp_path, *OPTIONS)
+        log = environment('python', *torchrun, script, NAME, *job, *OPTIONS)
     assert 'SyncBN is replaced by BN' in log
     assert 'Distributed training: True' in log
     assert (tmp_path / 'iter_2.pth').is_file()

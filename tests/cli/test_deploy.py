@@ -59,7 +59,10 @@ def scores(drawn, tmp_path_factory):
 def test_scores_of_the_deployed_network(checkpoint, scores, views):
     plain = scores(checkpoint, *views)
     assert 0 < plain['mIoU'] < 100
-    assert scores(checkpoint, *views, '--deploy') == pytest.approx(plain, abs=0.02)  # near ties, of random weights
+    deployed = scores(checkpoint, *views, '--deploy')
+    assert deployed.keys() == plain.keys()
+    for name in ('aAcc', 'FWIoU'):  # one near tie is much of a rare class, and so of mIoU
+        assert deployed[name] == pytest.approx(plain[name], abs=0.02)
 
 
 @pytest.fixture(scope='module', params=[[], ['--dynamic']], ids=['one size', 'dynamic'])
@@ -73,7 +76,7 @@ def exported(request, checkpoint, tmp_path_factory) -> Path:
 
 
 def test_scores_of_an_exported_file(checkpoint, exported, scores):
-    for name in ('aAcc', 'FWIoU'):  # one near tie is much of a rare class, and so of mIoU
+    for name in ('aAcc', 'FWIoU'):  # as above
         assert scores(exported)[name] == pytest.approx(scores(checkpoint)[name], abs=0.02)
 
 

@@ -118,7 +118,8 @@ def two_processes(folder: Path, apart: bool = False, **changes) -> list[int]:
     for one in processes:
         one.start()
     for one in processes:
-        one.join(60)
+        one.join(300)
+        one.kill()  # if it hangs, or else nothing
     return [one.exitcode for one in processes]
 
 

@@ -131,11 +131,14 @@ def triton(repository, tmp_path_factory):
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        for _ in range(300):
+        for _ in range(3000):
             time.sleep(0.1)
-            assert process.poll() is None, (folder / 'log').read_text()[-3000:]
-            if 'Started HTTPService' in (folder / 'log').read_text():
+            log = (folder / 'log').read_text()
+            assert process.poll() is None, log[-3000:]
+            if 'Started HTTPService' in log:
                 break
+        else:
+            pytest.fail(f'Triton has not started: {log[-3000:]}')
         yield ports
     finally:
         process.terminate()
@@ -255,6 +258,7 @@ def test_uploads_are_limited(port, monkeypatch):
     with socket.create_connection(('127.0.0.1', port), timeout=30) as slow:
         slow.sendall(b'POST /labels HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf')
         assert b'408 Request Timeout' in slow.recv(1000)
+    monkeypatch.setattr(server, 'SECONDS', 60)
     with socket.create_connection(('127.0.0.1', port)) as gone:
         gone.sendall(b'POST /labels HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf')
     assert post(port, '/labels', encoded(picture(0)))[0] == 200
@@ -460,13 +464,13 @@ def test_a_folder_is_labelled_although_a_worker_dies(file, predictor, tmp_path):
     (source / 'broken.png').write_bytes(b'PNG')
     process = start_ray(source, output, file)
     try:
-        killed, end = 0, time.monotonic() + 60
+        killed, end = 0, time.monotonic() + 300
         while process.poll() is None and not killed and time.monotonic() < end:
             if len(list(output.glob('*.png'))) > 10:
                 killed = cluster.labellers(process.pid)[0]
                 os.kill(killed, signal.SIGKILL)
             time.sleep(0.02)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     finally:
         process.terminate()  # ends its Ray too
         process.wait(30)
@@ -487,7 +491,7 @@ def test_a_folder_is_labelled_although_a_worker_dies(file, predictor, tmp_path):
     (output / '0.png.png').unlink()
     process = start_ray(source, output, file)
     try:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     finally:
         process.terminate()
         process.wait(30)

@@ -15,6 +15,7 @@ from predict.media import picture
 from pycocotools import mask
 from pycocotools.coco import COCO
 
+from mmseg_bisenet import display
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.predict import Result
 from mmseg_bisenet.predict.sinks import SINKS, Folder, Window, check_outputs
@@ -33,6 +34,12 @@ def write(kind: str, folder: Folder, *results: Result, source=STILL) -> None:
     with SINKS[kind](folder) as sink:
         for one in results:
             sink.write(one, source, getattr(one, sink.draws)() if sink.draws else None)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """For a window, whose library a slow machine imports for long."""
+    monkeypatch.setattr(display, 'SECONDS', 120)
 
 
 @pytest.fixture
