@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 OPS = 'mmcv.ops'
 # The only ops that mmseg 1.2.2 imports unguarded.
@@ -142,7 +142,7 @@ class _OpsFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _stand_in(name: str) -> Callable:
-    def op(*args, **kwargs):
+    def op(*args: Any, **kwargs: Any) -> NoReturn:
         raise RuntimeError(
             f'mmcv.ops.{name} needs an mmcv with compiled ops, and this one has none; run: {COMPILE_FIX}'
         )

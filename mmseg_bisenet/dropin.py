@@ -9,6 +9,8 @@ With the OneDL line, ``_base_`` is the path of the stock file. Importing this mo
 ``BiSeNetV2`` in MMSegmentation's registry, for the whole process.
 """
 
+from typing import Any
+
 import mmseg.models  # noqa: F401  stock classes cannot be registered after ours
 from mmseg.registry import MODELS
 
@@ -20,10 +22,10 @@ SYNC_BN = dict(type='SyncBN', requires_grad=True)
 
 
 @MODELS.register_module(name='BiSeNetV1', force=True)
-def bisenetv1(norm_cfg: dict = SYNC_BN, **cfg) -> BiSeNetV1:
+def bisenetv1(norm_cfg: dict = SYNC_BN, **cfg: Any) -> BiSeNetV1:
     return tiling.enable(BiSeNetV1(norm_cfg=norm_cfg, **cfg))
 
 
 @MODELS.register_module(name='BiSeNetV2', force=True)
-def bisenetv2(norm_cfg: dict = SYNC_BN, **cfg) -> BiSeNetV2:
+def bisenetv2(norm_cfg: dict = SYNC_BN, **cfg: Any) -> BiSeNetV2:
     return tiling.enable(BiSeNetV2(norm_cfg=norm_cfg, **cfg))

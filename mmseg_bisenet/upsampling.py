@@ -155,7 +155,18 @@ def _label_rows(arrays: tuple[Any, ...], units: Iterator[tuple[int, int]]) -> No
         label_rows_in_strips(*(*arrays, *rows))
 
 
-def label_rows_in_strips(logits, upper, lower, row_weights, left, right, column_weights, labels, start, stop):
+def label_rows_in_strips(
+    logits: np.ndarray,
+    upper: np.ndarray,
+    lower: np.ndarray,
+    row_weights: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    column_weights: np.ndarray,
+    labels: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
     """Write rows ``start`` to ``stop`` of labels (N, H, W), counted across images, from logits (N, C, h, w)."""
     height, width = labels.shape[1:]
     step = max(STRIP // width, 1)

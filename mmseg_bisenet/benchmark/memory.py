@@ -6,6 +6,7 @@ import multiprocessing
 import re
 import sys
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,14 @@ def _on_gpu(work: Callable[[], object]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _on_cpu(sender, prepare: Callable[..., Callable[[], object]], *args: object) -> None:
+def _on_cpu(sender: Connection, prepare: Callable[..., Callable[[], object]], *args: object) -> None:
     work = prepare(*args)
     before = _high_water()
     work()
     sender.send(_high_water() - before)
 
 
-def _held(sender, prepare: Callable[[], Callable[[], object]], modules: Sequence[str]) -> None:
+def _held(sender: Connection, prepare: Callable[[], Callable[[], object]], modules: Sequence[str]) -> None:
     for name in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -86,7 +87,7 @@ def _held(sender, prepare: Callable[[], Callable[[], object]], modules: Sequence
     sender.send(_high_water() - before)
 
 
-def _held_on_gpu(sender, prepare: Callable[[], Callable[[], object]], modules: Sequence[str]) -> None:
+def _held_on_gpu(sender: Connection, prepare: Callable[[], Callable[[], object]], modules: Sequence[str]) -> None:
     before = _used()
     work = prepare()
     work()

@@ -5,10 +5,15 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmseg_bisenet.cli.overwrite import add_overwrite
 from mmseg_bisenet.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
 
 SPLITS = ('train', 'val', 'test')
 
@@ -130,7 +135,7 @@ def _check_serve(args: argparse.Namespace) -> None:
     require_writable('--serve', args.serve)
 
 
-def _calibration(args: argparse.Namespace):
+def _calibration(args: argparse.Namespace) -> 'Iterator[np.ndarray]':
     """Images of the folders and splits, sampled evenly from all of them. One that is in several counts once."""
     from mmseg_bisenet.deploy import quantize
 

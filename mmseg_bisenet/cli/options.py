@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from mmengine.config import Config, DictAction
 
@@ -21,7 +22,9 @@ OF_TRAINING = ('load_from', 'resume', 'train_', 'val_', 'optim_wrapper', 'param_
 class CfgOptions(DictAction):
     """mmengine's action; a value that it refuses is an error of usage."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list, *others) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list, *others: Any
+    ) -> None:
         for option in values:
             key, sign, _ = option.partition('=')
             if not (sign and all(key.split('.'))):

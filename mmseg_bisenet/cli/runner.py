@@ -90,7 +90,7 @@ class CheckedRunner(Runner):
         """As stock, but a test that numbers its pictures does not build the training loop with its data sets."""
         return super().iter if isinstance(self._train_loop, BaseLoop) else 0
 
-    def call_hook(self, fn_name: str, **kwargs) -> None:
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         if fn_name == 'before_val' and isinstance(self._train_loop, EpochBasedTrainLoop):  # stock's; ours does it
             share_buffers(self.model)
         try:
@@ -138,7 +138,7 @@ class CheckedRunner(Runner):
             path = Path(self._log_dir, name)
         write_text(path, self.cfg.dump(), overwrite=True)
 
-    def resume(self, filename: str, *args, **kwargs) -> None:
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Raises:
         InputError: the checkpoint is damaged, of another network or schedule, or without the state of a training.
         """
@@ -146,7 +146,7 @@ class CheckedRunner(Runner):
         super().resume(filename, *args, **kwargs)
         self.resumed = Path(filename).name, self.iter
 
-    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         if self._resume:
             check_state(filename, checkpoint, self)
@@ -157,14 +157,14 @@ def _naming(key: str, build: Callable) -> Callable:
     """A method of the Runner that builds something; its error names the key of the config."""
 
     @functools.wraps(build)
-    def method(self: CheckedRunner, *args, **kwargs) -> Any:
+    def method(self: CheckedRunner, *args: Any, **kwargs: Any) -> Any:
         with building(key, self.cfg):
             return build(self, *args, **kwargs)
 
     return method
 
 
-def _build_dataloader(self: CheckedRunner, dataloader: dict, *args, **kwargs) -> Any:
+def _build_dataloader(self: CheckedRunner, dataloader: dict, *args: Any, **kwargs: Any) -> Any:
     own = [name for name in DATALOADERS if getattr(self, f'_{name}') is dataloader]
     with building(own[0] if own else 'a dataloader', self.cfg):
         return Runner.build_dataloader(dataloader, *args, **kwargs)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import mmengine.fileio
 import numpy as np
@@ -75,7 +76,7 @@ class CamVidDataset(BaseSegDataset):
         ],
     )
 
-    def __init__(self, img_suffix: str | None = None, *, prefixes: Sequence[str] = (), **kwargs) -> None:
+    def __init__(self, img_suffix: str | None = None, *, prefixes: Sequence[str] = (), **kwargs: Any) -> None:
         self.prefixes = prefixes
         super().__init__(img_suffix=img_suffix, **kwargs)
 

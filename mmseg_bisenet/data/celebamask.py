@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmseg.datasets import BaseSegDataset
@@ -63,7 +64,7 @@ class CelebAMaskHQDataset(BaseSegDataset):
 
     METAINFO = dict(classes=tuple(COLOURS), palette=list(COLOURS.values()))
 
-    def __init__(self, img_suffix: str = '.jpg', **kwargs) -> None:
+    def __init__(self, img_suffix: str = '.jpg', **kwargs: Any) -> None:
         super().__init__(img_suffix=img_suffix, **kwargs)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ class ExportedSegmentor(BaseModel):
         others: arguments of :func:`mmseg_bisenet.deploy.load`.
     """
 
-    def __init__(self, exported: str, **others) -> None:
+    def __init__(self, exported: str, **others: Any) -> None:
         super().__init__(BaseDataPreprocessor())
         self.exported = exported
         self.segment = load(exported, **others)

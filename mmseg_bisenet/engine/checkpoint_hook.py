@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from zipfile import BadZipFile
 
 from mmengine import dist
@@ -51,7 +51,7 @@ class AtomicCheckpointHook(CheckpointHook):
     saved_iter: int | None = None
     lock: 'BaseFileLock | None' = None
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.backend_args or self.file_client_args or '://' in str(self.out_dir):
             raise InputError('default_hooks.checkpoint: AtomicCheckpointHook writes to folders; use CheckpointHook')

@@ -4,6 +4,8 @@ MMEngine's ``compile=True`` compiles the whole training step. That breaks into a
 dicts, its loss and its backward pass. The backbone gives two graphs, forward and backward.
 """
 
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -19,7 +21,7 @@ class CompileHook(Hook):
         options: passed to ``torch.compile``, such as ``mode`` or ``backend``.
     """
 
-    def __init__(self, **options) -> None:
+    def __init__(self, **options: Any) -> None:
         self.options = options
 
     def before_train(self, runner: Runner) -> None:

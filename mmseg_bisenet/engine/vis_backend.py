@@ -5,6 +5,7 @@ Stock writes pictures with ``cv2.imwrite``, which takes UTF-8 names only, and in
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,11 +38,11 @@ class AnyNameVisBackend(LocalVisBackend):
                     path.rmdir()
             raise
 
-    def add_config(self, config: Config, **kwargs) -> None:
+    def add_config(self, config: Config, **kwargs: Any) -> None:
         self._config = config.pretty_text
 
     @force_init_env
-    def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
+    def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs: Any) -> None:
         """Write ``NAME_STEP.png``; image: (H, W, 3) uint8, RGB."""
         path = Path(self._img_save_dir, f'{name}_{step}.png')
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ class BiSeNetHead(FCNHead):
         num_convs: int = 1,
         label_stride: int = 1,
         loss_decode: dict | list[dict] = dict(type='mmseg_bisenet.CrossEntropyLoss'),
-        **others,
+        **others: Any,
     ) -> None:
         name = type(self).__name__
         if others.pop('concat_input', False):

@@ -12,6 +12,7 @@ Deviations from stock in prediction:
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -64,7 +65,7 @@ class BiSeNetSegmentor(EncoderDecoder):
         auxiliary_head: dict | list[dict] | tuple[dict, ...] | None = None,
         channels_last: bool = False,
         test_cfg: dict = dict(mode='whole'),
-        **others,
+        **others: Any,
     ) -> None:
         if num_classes is None:
             raise InputError(
@@ -242,7 +243,7 @@ class BiSeNetSegmentor(EncoderDecoder):
             and head.predict_by_feat is BaseDecodeHead.predict_by_feat
         )
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         # A training checkpoint fits a network without boosters.
         if not self.with_auxiliary_head:
             for key in [key for key in state_dict if key.startswith(f'{prefix}auxiliary_head.')]:

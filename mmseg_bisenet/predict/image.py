@@ -12,7 +12,7 @@ import io
 import threading
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -45,7 +45,7 @@ class _Whole:
             ImageFile.LOAD_TRUNCATED_IMAGES = False
             self.threads += 1
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: Any) -> None:
         with self.lock:
             self.threads -= 1
             if not self.threads:

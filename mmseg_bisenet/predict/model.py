@@ -17,6 +17,8 @@ from mmseg_bisenet.errors import InputError, require_texts
 from mmseg_bisenet.files import cache_folder, made
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+
     from mmseg_bisenet.deploy.predictor import Predictor as Segment
 
 logger = logging.getLogger(__name__)
@@ -139,7 +141,7 @@ def _device() -> str:
     return 'cpu'
 
 
-def _segmentor(model: str, checkpoint: str | Path | None):
+def _segmentor(model: str, checkpoint: str | Path | None) -> Any:
     from mmseg_bisenet.zoo import get_model
 
     return get_model(model, checkpoint or True)
@@ -155,7 +157,7 @@ def _export(model: str, checkpoint: str | Path | None, format: str, precision: s
     return export(segmentor, format, precision, shape, folder, dynamic=dynamic, overwrite=True)
 
 
-def tested_size(cfg) -> tuple[tuple[int, int], bool]:
+def tested_size(cfg: 'Config') -> tuple[tuple[int, int], bool]:
     """What a test with a config resizes images to, by the pipeline of ``test_dataloader.dataset``.
 
     A config without that data set has ``test_pipeline`` instead, as stock configs that only predict.

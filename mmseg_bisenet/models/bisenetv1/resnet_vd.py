@@ -6,6 +6,8 @@ Deviations from MMSegmentation's ``ResNetV1d``, both in networks of blocks of tw
 - In a dilated stage, both convolutions of a block are dilated; in ``ResNetV1d`` only the first one is.
 """
 
+from typing import Any
+
 from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmseg.models.backbones import ResNetV1d
 from mmseg.models.backbones.resnet import BasicBlock
@@ -31,7 +33,7 @@ class ResNetVd(ResNetV1d):
         in_channels: int = 3,
         conv_cfg: dict | None = None,
         norm_cfg: dict = dict(type='BN', requires_grad=True),
-        **others,
+        **others: Any,
     ) -> None:
         super().__init__(depth=depth, in_channels=in_channels, conv_cfg=conv_cfg, norm_cfg=norm_cfg, **others)
         if self.block is not BasicBlock:

@@ -64,7 +64,9 @@ after_import('torch._dynamo', _stay_out_of_compiled_graphs)
 
 class _PixelCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(logits, labels)
         ctx.options = align_corners, ignore_index
         kernels = _kernels_for(logits)
@@ -86,7 +88,7 @@ class _PixelCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
         logits, labels = ctx.saved_tensors
         align_corners, ignore_index = ctx.options
         kernels = _kernels_for(logits)

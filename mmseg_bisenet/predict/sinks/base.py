@@ -87,7 +87,7 @@ class Sink:
     def __enter__(self) -> 'Sink':
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._open.__exit__(*error)
 
     def takes(self, source: Source) -> bool:
