@@ -27,13 +27,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 def lost_process(error: BaseException) -> str | None:
     """One line if a process that this one works with has ended: a data worker, or another process of the job."""
     text = ' '.join(str(error).split())
-    # PyTorch says so in two ways. If the worker ends while it sends a batch, it passes on that the connection ended.
+    # PyTorch says so in three ways. If the worker ends while it sends a batch, what comes is the end of a connection.
+    said = re.search(r'DataLoader worker \(pid|Pin memory thread exited', text)
     receives = any(frame.f_code.co_name == '_try_get_data' for frame, _ in traceback.walk_tb(error.__traceback__))
-    if 'DataLoader worker (pid' in text or (receives and isinstance(error, EOFError | ConnectionError)):
-        reason = text.rstrip('.') or type(error).__name__
+    if said or (receives and isinstance(error, EOFError | ConnectionError | FileNotFoundError)):
+        reason = short(text.rstrip('.') or type(error).__name__, 200)
         return f'a process that loads images was killed or crashed ({reason}); lower num_workers or batch_size'
-    if found := re.match(r'\[\S+/gloo/\S+] (.+?)(\. |$)', text):
-        return f'another process of this job has ended or hangs (gloo: {found[1]}); look at its output'
+    if found := re.search(r'\[\S+/gloo/\S+] (.+?)(\. |$)', text):
+        return f'another process of this job has ended or hangs (gloo: {short(found[1], 200)}); look at its output'
     return None
 
 

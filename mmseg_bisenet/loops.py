@@ -1,17 +1,12 @@
 """Loops that Numba compiles, for threads that take units of work until none is left."""
 
 import ctypes
-import functools
-import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import cfunc, int64, types
-from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from mmseg_bisenet import openmp
@@ -24,47 +19,15 @@ def compiled(function: Callable[..., None], *variant: Any, fused: bool = False) 
 
     Args:
         variant: what the function depends on beside this file and those of its own folder.
-        fused: allow fused multiply-adds. Nothing else of Numba's ``fastmath`` keeps NaN and ties as they are.
+        fused: allow fused multiply-adds, the only flag of Numba's ``fastmath`` that keeps NaN and ties.
     """
     options: Any = dict(fastmath={'contract'}) if fused else {}
     try:
-        result: Any = CFunc(function, (SIGNATURE.args, SIGNATURE.return_type), locals={}, options=options)
-        result._cache = _Cache(function, variant)
-        result.compile()
-        return result
+        from mmseg_bisenet.kernel_cache import cached
+
+        return cached(function, SIGNATURE, options, (fused, *variant))
     except Exception:  # no folder for the cache can be written, its content is broken, or another Numba
         return cfunc(SIGNATURE, **options)(function)
-
-
-class _Cache(FunctionCache):
-    """Numba's cache on disk, with another key: in Numba's own, each process has new numbers for the intrinsics."""
-
-    def __init__(self, function: Callable[..., None], variant: tuple) -> None:
-        super().__init__(function)
-        self.variant = variant
-        self.folder = Path(function.__code__.co_filename).parent
-        self._cache_file = _Files(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
-
-    def _index_key(self, signature: Any, codegen: Any) -> tuple:
-        return signature, codegen.magic_tuple(), sources(self.folder), self.variant
-
-
-class _Files(IndexDataCacheFile):
-    """Numba's files, each with its key: two processes that compile at once may give two keys the same file."""
-
-    def save(self, key: tuple, data: Any) -> None:
-        super().save(key, (key, data))
-
-    def load(self, key: tuple) -> Any:
-        found = super().load(key)
-        return found[1] if found and found[0] == key else None
-
-
-@functools.cache
-def sources(folder: Path) -> str:
-    """A checksum of this file and those of a folder."""
-    files = sorted({Path(__file__), *folder.glob('*.py')})
-    return hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()
 
 
 def memory(arguments: Sequence[int]) -> np.ndarray:

@@ -176,10 +176,12 @@ HOOKS = dict(
 
 
 @pytest.mark.parametrize('name', OURS)
-def test_hooks_of_a_users_config_are_beside_ours(name):
-    hooks = leaf(name).default_hooks
-    assert {key: hooks[key].type for key in HOOKS} == {key: f'mmseg_bisenet.{kind}' for key, kind in HOOKS.items()}
-    assert leaf(name).custom_hooks == []
+def test_hooks_of_a_users_config_are_beside_ours(name, tmp_path):
+    (tmp_path / 'mine.py').write_text(f"_base_ = {str(OURS[name])!r}\ncustom_hooks = [dict(type='EMAHook')]")
+    cfg = Config.fromfile(tmp_path / 'mine.py')
+    ours = {key: f'mmseg_bisenet.{kind}' for key, kind in HOOKS.items()}
+    assert {key: cfg.default_hooks[key].type for key in HOOKS} == ours
+    assert cfg.custom_hooks == [dict(type='EMAHook')]
 
 
 def test_ohem_is_applied_to_every_head():

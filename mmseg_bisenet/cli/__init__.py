@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from mmseg_bisenet import __version__, install
 from mmseg_bisenet.cli import ending
@@ -67,26 +68,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')  # as stderr: file names may have any bytes
     logging.raiseExceptions = '--debug' in argv  # a log file on a full disk gives no traceback a line
-    with ending.watched() as signal_that_came:
+    # PyTorch's error about a lost worker would also come out of what ends with the error, such as a data loader.
+    with ExitStack() as until_the_end, ending.watched() as signal_that_came:
         try:
             try:
                 return _run(argv)
             finally:  # after the help too, which ends by SystemExit
                 ending.flush()
         except (Exception, KeyboardInterrupt) as error:
-            with ending.workers_ignored():
-                ending.remove_partials()  # a test's labels, whose folder has no block that ends
-                if '--debug' in argv:
-                    traceback.print_exc()
-                if signum := signal_that_came() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0):
-                    text, status = ending.line(signum), ending.STATUSES[signum]
-                elif fault := ending.fault_of_stdout():
-                    text, status = fault
-                else:
-                    text, status = _explained(error, argv)
-                    text = f'mmseg-bisenet: error: {text}'.removesuffix(HINT if '--debug' in argv else '')
-                if text:
-                    print(text, file=sys.stderr)
+            until_the_end.enter_context(ending.workers_ignored())
+            ending.remove_partials()  # a test's labels, whose folder has no block that ends
+            if '--debug' in argv:
+                traceback.print_exc()
+            if signum := signal_that_came() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0):
+                text, status = ending.line(signum), ending.STATUSES[signum]
+            elif fault := ending.fault_of_stdout():
+                text, status = fault
+            else:
+                text, status = _explained(error, argv)
+                text = f'mmseg-bisenet: error: {text}'.removesuffix(HINT if '--debug' in argv else '')
+            if text:
+                print(text, file=sys.stderr)
     return status
 
 
@@ -148,10 +150,12 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
     if lost := lost_process(error):
         return lost, 1
     text = str(error)
-    if 'Traceback' in text:  # of a data worker
-        text = text.strip().splitlines()[-1]
+    if 'Traceback' in text:  # of a data worker; its error is what follows the last frame
+        after = text.rpartition('\n  File ')[2].splitlines()[1:]
+        text = ' '.join(itertools.dropwhile(lambda line: line.startswith(' '), after))
     else:
-        text = ': '.join(filter(None, (type(error).__name__, ' '.join(text.split()))))
+        text = ': '.join(filter(None, (type(error).__name__, text)))
+    text = ' '.join(text.split())
     return f'{text[:LONGEST]}{HINT}', 1
 
 

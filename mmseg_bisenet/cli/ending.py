@@ -151,7 +151,7 @@ def ignore_workers() -> Any:
 
 @contextmanager
 def workers_ignored() -> Iterator[None]:
-    """So for a block that no second error may interrupt."""
+    """``ignore_workers`` until the block ends."""
     handler = ignore_workers()
     try:
         yield

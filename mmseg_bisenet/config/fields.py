@@ -66,6 +66,10 @@ PRIORITIES = 'HIGHEST', 'VERY_HIGH', 'HIGH', 'ABOVE_NORMAL', 'NORMAL', 'BELOW_NO
 TRAINING_LOOPS = 'IterBasedTrainLoop', 'EpochBasedTrainLoop'
 LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'  # `logging` has their numbers, which MMEngine takes too
 
+# MMEngine can leave out five of its own hooks, by None, and no other.
+NEEDED_HOOKS = [
+    f'default_hooks.{name}' for name in ('runtime_info', 'visualization', 'pictures', 'curves', 'scores', 'finite')
+]
 VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(('model', 'model.backbone'), DICT),
     **dict.fromkeys(
@@ -166,7 +170,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ('default_hooks.*.priority', 'custom_hooks.#.priority'),
         (lambda value: value in PRIORITIES or _number(0, 100, whole=True)(value), f'one of {", ".join(PRIORITIES)}'),
     ),
-    **dict.fromkeys(('default_hooks.visualization', 'default_hooks.runtime_info'), DICT),
+    **dict.fromkeys(NEEDED_HOOKS, DICT),
     'default_hooks.logger.interval': COUNT,
     'default_hooks.checkpoint.interval': (_number(-1, whole=True), 'a whole number; -1 saves none'),
     'auto_scale_lr': DICT,
@@ -202,7 +206,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
 # None is no value of these; for others it means the default, or none.
 NOT_NONE = {
     *('model', 'model.data_preprocessor', 'optim_wrapper.optimizer', 'train_dataloader.batch_size'),
-    *('default_scope', 'env_cfg', 'randomness', 'default_hooks.visualization', 'default_hooks.runtime_info'),
+    *('default_scope', 'env_cfg', 'randomness', *NEEDED_HOOKS),
 }
 
 # -- types -------------------------------------------------------------------------------------------------------------

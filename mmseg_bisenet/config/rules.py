@@ -28,8 +28,8 @@ def check(cfg: Config) -> None:
 
     Raises:
         InputError: a loop would never end or leave out images, a scheduler would never step, or train what is frozen,
-            a score or a class weight is missing, a field is ignored, two hooks average the weights, or no checkpoint
-            would be written.
+            a score or a class weight is missing, a field is ignored, two hooks average the weights, a hook is
+            listed twice, or no checkpoint would be written.
     """
     scope = cfg.get('default_scope') or 'mmseg'
     with DefaultScope.overwrite_default_scope(scope):
@@ -38,6 +38,7 @@ def check(cfg: Config) -> None:
         _check_frozen(cfg)
         if len(found := averages(cfg)) > 1:
             raise InputError(f'config: {found[1]} averages the weights, and {found[0]} does too; remove one of them')
+    _check_hooks(cfg)
     _check_saved(cfg)
     _check_sizes(cfg)
     _check_padding(cfg)
@@ -77,6 +78,17 @@ def _hooks(cfg: Config) -> list[tuple[str, Mapping[str, Any]]]:
     hooks = [(f'default_hooks.{key}', hook) for key, hook in default]
     hooks += [(f'custom_hooks.{number}', hook) for number, hook in custom]
     return [(path, hook) for path, hook in hooks if isinstance(hook, Mapping)]
+
+
+def _check_hooks(cfg: Config) -> None:
+    """Refuse a hook of ours in both places, where it would do its work twice."""
+    defaults: dict[Any, str] = {}
+    for path, hook in _hooks(cfg):
+        kind = hook.get('type')
+        if path.startswith('default_hooks.'):
+            defaults[kind] = path
+        elif kind in defaults and str(kind).startswith('mmseg_bisenet.'):
+            raise InputError(f'config: {path} is {kind}, which {defaults[kind]} is already; remove {path}')
 
 
 def _check_saved(cfg: Config) -> None:

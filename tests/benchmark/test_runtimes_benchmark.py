@@ -138,7 +138,7 @@ def test_the_plain_route_has_the_labels_of_stock(job):
             pytest.importorskip(name)
         labels = labels_of(job, runtime)
         assert labels.dtype == np.uint8
-        assert_same_labels(labels, expected)
+        assert_same_labels(labels, expected, runtime)
 
 
 def without_the_plain_route(monkeypatch) -> None:

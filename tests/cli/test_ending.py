@@ -5,13 +5,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from torch.utils.data import DataLoader, Dataset
 
-from mmseg_bisenet.cli import ending, list_models, main
+from mmseg_bisenet.cli import ending
 from mmseg_bisenet.errors import InputError
 from mmseg_bisenet.files import replacing
 
@@ -28,21 +26,6 @@ def ctrl_c():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
-def ends(monkeypatch, capsys) -> Callable:
-    """Run a command that does ``work``: the exit status, and what it wrote to stderr."""
-
-    def run(work: Callable, *options: str) -> tuple[int, str]:
-        monkeypatch.setattr(list_models, 'run', lambda args: work())
-        monkeypatch.setattr(ending, 'GRACE', 60)  # so that a slow machine does not end the tests
-        before = [signal.getsignal(signum) for signum in ENDED]
-        status = main(['list', *options])
-        assert [signal.getsignal(signum) for signum in ENDED] == before
-        return status, capsys.readouterr().err
-
-    return run
 
 
 def fail(error: BaseException) -> None:
@@ -159,6 +142,10 @@ def test_another_thread_may_run_a_command(ends):
 
 
 DEBUG = 'run with --debug for the traceback'
+CAUGHT = (
+    'Caught it in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n'
+    '  File "a.py", line 1, in f\n    g()\n    ^^^\n  File "b.py", line 2, in g\n    h()\n'
+)
 
 
 @pytest.mark.parametrize(
@@ -175,11 +162,8 @@ DEBUG = 'run with --debug for the traceback'
             'out of memory; free some, or take smaller images or a smaller batch',
         ),
         (RuntimeError('two\n  lines'), 1, 'RuntimeError: two lines'),
-        (
-            RuntimeError('Caught OSError in DataLoader worker process 0.\nTraceback:\n …\nOSError: gone\n'),
-            1,
-            'error: OSError: gone',
-        ),
+        (RuntimeError(f'{CAUGHT}OSError: gone\n'), 1, 'error: OSError: gone'),
+        (RuntimeError(f'{CAUGHT}ValueError: wrong:\n  row 5\nand 6\n'), 1, 'error: ValueError: wrong: row 5 and 6'),
         (ValueError('x' * 1000), 1, f'ValueError: {"x" * 488}'),
         (ModuleNotFoundError("No module named 'a'", name='a'), 1, "ModuleNotFoundError: No module named 'a'"),
     ],
@@ -194,124 +178,6 @@ def test_an_error_is_one_line(ends, error, status, text):
 def test_a_nul_byte_in_an_argument(ends):
     text = "'a\\x00b' contains a NUL byte, as no name of a file may; remove it"
     assert ends(lambda: pytest.fail('it ran'), 'a\0b') == (2, f'mmseg-bisenet: error: {text}\n')
-
-
-# -- processes that a command works with -------------------------------------------------------------------------------
-
-KILLED = 'DataLoader worker (pid 5) is killed by signal: Killed. '
-PAIR = '[/w/third_party/gloo/gloo/transport/tcp/pair.cc:553] '
-PEER = 'another process of this job has ended or hangs (gloo: {}); look at its output'
-WORKER = 'a process that loads images was killed or crashed ({}); lower num_workers or batch_size'
-
-
-class Batch:
-    """Its sender is lost while it arrives."""
-
-    def __init__(self, error: OSError | EOFError) -> None:
-        self.error = error
-
-    def __reduce__(self) -> tuple:
-        return fail, (self.error,)
-
-
-def load(error: Exception, workers: int) -> None:
-    list(DataLoader([Batch(error)], num_workers=workers, collate_fn=lambda batch: batch[0]))
-
-
-@pytest.mark.parametrize(
-    'error, text',
-    [
-        (KILLED, WORKER.format('DataLoader worker (pid 5) is killed by signal: Killed')),
-        (
-            'DataLoader worker (pid(s) 5) exited unexpectedly',
-            WORKER.format('DataLoader worker (pid(s) 5) exited unexpectedly'),
-        ),
-        (
-            f'{PAIR}Connection closed by peer [127.0.0.1]:15241. This is typically caused by a crash.',
-            PEER.format('Connection closed by peer [127.0.0.1]:15241'),
-        ),
-        (f'{PAIR}Timed out waiting 5ms for recv', PEER.format('Timed out waiting 5ms for recv')),
-    ],
-)
-def test_a_lost_process_is_named(ends, error, text):
-    assert ends(lambda: fail(RuntimeError(error))) == (1, f'mmseg-bisenet: error: {text}\n')
-
-
-@pytest.mark.parametrize(
-    'error, text',
-    [
-        (ConnectionResetError(104, 'Connection reset by peer'), '[Errno 104] Connection reset by peer'),
-        (EOFError(), 'EOFError'),
-    ],
-)
-def test_a_data_worker_lost_within_a_batch_is_named(ends, error, text):
-    """PyTorch notices the connection before the worker has become one that ended."""
-    assert ends(lambda: load(error, workers=1)) == (1, f'mmseg-bisenet: error: {WORKER.format(text)}\n')
-
-
-def test_a_lost_worker_is_no_error_of_the_config(ends):
-    def work() -> None:
-        try:
-            raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
-        except:  # noqa: E722
-            raise SyntaxError('Failed to format the config file, please check the syntax of: \na = 1')  # noqa: B904
-
-    text = WORKER.format('DataLoader worker (pid 7) is killed by signal: Killed')
-    assert ends(work) == (1, f'mmseg-bisenet: error: {text}\n')
-
-
-@pytest.mark.parametrize('workers', [0, 1])
-def test_an_image_from_a_lost_connection_is_no_lost_worker(ends, workers):
-    class Images(Dataset):
-        def __len__(self) -> int:
-            return 1
-
-        def __getitem__(self, index: int) -> None:
-            raise EOFError('no more')
-
-    text = f'mmseg-bisenet: error: EOFError: no more; {DEBUG}\n'
-    assert ends(lambda: list(DataLoader(Images(), num_workers=workers))) == (1, text)
-
-
-UNHEARD = """
-import atexit, os, signal, sys
-from mmseg_bisenet.cli import list_models, script
-
-def raises(*args):
-    raise RuntimeError('DataLoader worker (pid 5) is killed by signal: Killed. ')
-
-def work(args):
-    signal.signal(signal.SIGCHLD, raises)
-    raise Late
-
-class Late(Exception):
-    def __str__(self):
-        os.kill(os.getpid(), signal.SIGCHLD)
-        return 'first'
-
-atexit.register(os.kill, os.getpid(), signal.SIGCHLD)
-list_models.run = work
-sys.argv[1:] = ['list']
-sys.exit(script())
-"""
-
-
-def test_a_worker_that_ends_after_an_error_is_not_heard():
-    """While the first error is explained, and at the end of the interpreter, where PyTorch's would be a traceback."""
-    run = subprocess.run([sys.executable, '-c', UNHEARD], cwd=ROOT, capture_output=True, text=True)
-    assert (run.returncode, run.stderr) == (1, f'mmseg-bisenet: error: Late: first; {DEBUG}\n')
-
-
-def test_workers_are_heard_again(ends):
-    def raises(*args: object) -> None:
-        raise RuntimeError(KILLED)
-
-    before = signal.signal(signal.SIGCHLD, raises)
-    try:
-        assert ends(lambda: fail(KeyError('meta')))[0] == 1
-        assert signal.getsignal(signal.SIGCHLD) is raises
-    finally:
-        signal.signal(signal.SIGCHLD, before)
 
 
 @pytest.mark.parametrize('error', [InputError('a is wrong; fix it'), KeyError('meta')])

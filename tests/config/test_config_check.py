@@ -126,6 +126,7 @@ WRONG = [
     ('env_cfg', None, 'env_cfg is None; give a dict'),
     ('randomness', None, 'randomness is None; give a dict'),
     ('default_hooks.visualization', None, 'default_hooks.visualization is None; give a dict'),
+    ('default_hooks.pictures', None, 'default_hooks.pictures is None; give a dict'),
     ('default_hooks.checkpoint', None, None),  # MMEngine then leaves it out
     ('default_hooks', None, None),
     ('default_hooks.curves.priority', 'HIGHISH', "curves.priority is 'HIGHISH'; give one of HIGHEST, VERY_HIGH"),

@@ -72,6 +72,10 @@ REFUSED = {
         dict(custom_hooks=[dict(type='EMAHook'), dict(type='mmengine.EMAHook', ema_type='MomentumAnnealingEMA')]),
         'custom_hooks.1 averages the weights, and custom_hooks.0 does too; remove one of them',
     ),
+    'a hook of ours twice': (
+        dict(custom_hooks=[dict(type='EMAHook'), dict(type='mmseg_bisenet.EvaluationHook')]),
+        'custom_hooks.1 is mmseg_bisenet.EvaluationHook, which default_hooks.scores is already; remove custom_hooks.1',
+    ),
     'nothing saved': (
         dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=False, save_best=None))),
         'default_hooks.checkpoint.interval is 500, and the training ends at 400, so no checkpoint would be written; '

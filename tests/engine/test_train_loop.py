@@ -120,6 +120,7 @@ def two_processes(folder: Path, apart: bool = False, **changes) -> list[int]:
     for one in processes:
         one.join(300)
         one.kill()  # if it hangs, or else nothing
+        one.join()
     return [one.exitcode for one in processes]
 
 
@@ -185,7 +186,7 @@ default_hooks = dict(
     logger=dict(interval=1),
     checkpoint=dict(type='mmseg_bisenet.AtomicCheckpointHook', interval=3, save_best='mIoU', max_keep_ckpts=1),
 )
-custom_hooks = [dict(type='EMAHook'), dict(type='mmseg_bisenet.NonFiniteLossHook')]
+custom_hooks = [dict(type='EMAHook')]
 """
 
 

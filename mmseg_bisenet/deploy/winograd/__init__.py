@@ -4,7 +4,7 @@
   ``products``.
 - ``head`` adds the classifier to the head's Winograd convolution, whose many channels are then never stored.
 - ``depthwise`` and ``depthwise_kernel`` compute depthwise convolutions with several outputs a channel.
-- ``vectors`` has what they all need of LLVM; :mod:`mmseg_bisenet.loops` keeps compiled kernels on disk.
+- ``vectors`` has what they all need of LLVM; :mod:`mmseg_bisenet.kernel_cache` keeps compiled kernels on disk.
 
 Why Numba. A C++ extension needs a compiler on the user's machine, or a wheel for each version of PyTorch. Numba brings
 LLVM as an ordinary package, and compiles for the machine's CPU when a network is first loaded. The work runs in the
@@ -28,9 +28,10 @@ inputs and outputs are bfloat16, ``factor_size`` is the bytes of a factor (4: fl
 
 When a new release breaks it:
 
-- Numba or llvmlite: only ``loops``, ``vectors``, ``transforms``, ``products`` and the ``@intrinsic`` functions use
-  their interfaces. Instructions have their names of assembly if LLVM's own names change between releases. If a release
-  cannot be supported at once, let ``layer._parallel`` return None for it: everything then works, more slowly.
+- Numba or llvmlite: only ``kernel_cache``, ``loops``, ``vectors``, ``transforms``, ``products`` and the ``@intrinsic``
+  functions use their interfaces. Instructions have their names of assembly if LLVM's own names change between releases.
+  If a release cannot be supported at once, let ``layer._parallel`` return None for it: everything then works, but
+  more slowly.
 - PyTorch: only ``layer``, ``head`` and ``depthwise`` use it, through ``torch.library.custom_op`` and libgomp. Run
   ``test_the_operator_has_a_right_fake`` for the operator, and ``test_any_number_of_threads_gives_the_same`` for the
   threads.
