@@ -17,13 +17,13 @@ def cached(function: Callable[..., None], signature: Any, options: dict[str, Any
     """As ``numba.cfunc(signature, cache=True, **options)(function)``.
 
     Args:
-        variant: what the function depends on beside the files of its own folder, such as the options.
+        variant: what the function depends on beside the options and the files of its own folder.
 
     Raises:
         Exception: there is no folder for the cache, or its content is broken.
     """
     result: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
-    result._cache = _Cache(function, variant)
+    result._cache = _Cache(function, (repr(options), *variant))
     result.compile()
     return result
 
@@ -54,6 +54,6 @@ class _Files(IndexDataCacheFile):
 
 @functools.cache
 def sources(folder: Path) -> str:
-    """A checksum of the files of a folder, and of :mod:`mmseg_bisenet.loops`."""
-    files = sorted({Path(__file__).with_name('loops.py'), *folder.glob('*.py')})
+    """A checksum of the files of a folder, of :mod:`mmseg_bisenet.loops` and of this one."""
+    files = sorted({Path(__file__), Path(__file__).with_name('loops.py'), *folder.glob('*.py')})
     return hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()

@@ -25,7 +25,7 @@ def compiled(function: Callable[..., None], *variant: Any, fused: bool = False) 
     try:
         from mmseg_bisenet.kernel_cache import cached
 
-        return cached(function, SIGNATURE, options, (fused, *variant))
+        return cached(function, SIGNATURE, options, variant)
     except Exception:  # no folder for the cache can be written, its content is broken, or another Numba
         return cfunc(SIGNATURE, **options)(function)
 

@@ -150,8 +150,9 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
     if lost := lost_process(error):
         return lost, 1
     text = str(error)
-    if 'Traceback' in text:  # of a data worker; its error is what follows the last frame
-        after = text.rpartition('\n  File ')[2].splitlines()[1:]
+    before, _, frame = text.rpartition('\n  File ')
+    if before:  # of a data worker; its error is what follows the last frame
+        after = frame.splitlines()[1:]
         text = ' '.join(itertools.dropwhile(lambda line: line.startswith(' '), after))
     else:
         text = ': '.join(filter(None, (type(error).__name__, text)))

@@ -66,10 +66,9 @@ PRIORITIES = 'HIGHEST', 'VERY_HIGH', 'HIGH', 'ABOVE_NORMAL', 'NORMAL', 'BELOW_NO
 TRAINING_LOOPS = 'IterBasedTrainLoop', 'EpochBasedTrainLoop'
 LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'  # `logging` has their numbers, which MMEngine takes too
 
-# MMEngine can leave out five of its own hooks, by None, and no other.
-NEEDED_HOOKS = [
-    f'default_hooks.{name}' for name in ('runtime_info', 'visualization', 'pictures', 'curves', 'scores', 'finite')
-]
+OUR_HOOKS = 'pictures', 'curves', 'scores', 'finite'  # in `default_hooks`
+# MMEngine fails if one of these is None; of its own hooks it leaves out the others.
+NEEDED_HOOKS = [f'default_hooks.{name}' for name in ('runtime_info', 'visualization', *OUR_HOOKS)]
 VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(('model', 'model.backbone'), DICT),
     **dict.fromkeys(

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, PARAM_SCHEDULERS, DefaultScope, Registry
 
 from mmseg_bisenet.config.errors import dicts, typed
+from mmseg_bisenet.config.fields import OUR_HOOKS
 from mmseg_bisenet.errors import InputError
 
 ENDLESS = {'InfiniteSampler', 'ResumableSampler'}
@@ -28,8 +29,8 @@ def check(cfg: Config) -> None:
 
     Raises:
         InputError: a loop would never end or leave out images, a scheduler would never step, or train what is frozen,
-            a score or a class weight is missing, a field is ignored, two hooks average the weights, a hook is
-            listed twice, or no checkpoint would be written.
+            a score or a class weight is missing, a field is ignored, two hooks average the weights, one of our
+            hooks is listed again, or no checkpoint would be written.
     """
     scope = cfg.get('default_scope') or 'mmseg'
     with DefaultScope.overwrite_default_scope(scope):
@@ -82,13 +83,11 @@ def _hooks(cfg: Config) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _check_hooks(cfg: Config) -> None:
     """Refuse a hook of ours in both places, where it would do its work twice."""
-    defaults: dict[Any, str] = {}
+    defaults = cfg.get('default_hooks') or {}
+    ours = {defaults[name]['type']: name for name in OUR_HOOKS if name in defaults and 'type' in defaults[name]}
     for path, hook in _hooks(cfg):
-        kind = hook.get('type')
-        if path.startswith('default_hooks.'):
-            defaults[kind] = path
-        elif kind in defaults and str(kind).startswith('mmseg_bisenet.'):
-            raise InputError(f'config: {path} is {kind}, which {defaults[kind]} is already; remove {path}')
+        if path.startswith('custom_hooks.') and (name := ours.get(hook.get('type'))):
+            raise InputError(f'config: {path} is default_hooks.{name} already; remove it')
 
 
 def _check_saved(cfg: Config) -> None:

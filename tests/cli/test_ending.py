@@ -162,6 +162,7 @@ CAUGHT = (
             'out of memory; free some, or take smaller images or a smaller batch',
         ),
         (RuntimeError('two\n  lines'), 1, 'RuntimeError: two lines'),
+        (RuntimeError('see the Traceback above'), 1, 'error: RuntimeError: see the Traceback above'),
         (RuntimeError(f'{CAUGHT}OSError: gone\n'), 1, 'error: OSError: gone'),
         (RuntimeError(f'{CAUGHT}ValueError: wrong:\n  row 5\nand 6\n'), 1, 'error: ValueError: wrong: row 5 and 6'),
         (ValueError('x' * 1000), 1, f'ValueError: {"x" * 488}'),

@@ -44,6 +44,7 @@ def load(error: Exception, workers: int) -> None:
         ),
         (f'{PAIR}Timed out waiting 5ms for recv', PEER.format('Timed out waiting 5ms for recv')),
         (f'Gloo connectFullMesh failed with {PAIR}no error', PEER.format('no error')),
+        (f'{PAIR}{"x" * 999}', PEER.format('x' * 200 + '…')),
         ('Pin memory thread exited unexpectedly', WORKER.format('Pin memory thread exited unexpectedly')),
         (f'{KILLED}{"x" * 999}', WORKER.format(f'{KILLED}{"x" * 999}'[:200] + '…')),
     ],
@@ -57,6 +58,7 @@ def test_a_lost_process_is_named(ends, error, text):
     [
         (ConnectionResetError(104, 'Connection reset by peer'), '[Errno 104] Connection reset by peer'),
         (EOFError(), 'EOFError'),
+        (FileNotFoundError(2, 'No such file or directory'), '[Errno 2] No such file or directory'),
     ],
 )
 def test_a_data_worker_lost_within_a_batch_is_named(ends, error, text):
@@ -76,45 +78,61 @@ def test_a_lost_worker_is_no_error_of_the_config(ends):
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_an_image_from_a_lost_connection_is_no_lost_worker(ends, workers):
+@pytest.mark.parametrize('kind', [EOFError, FileNotFoundError])
+def test_an_error_of_an_image_is_no_lost_worker(ends, kind, workers):
     class Images(Dataset):
         def __len__(self) -> int:
             return 1
 
         def __getitem__(self, index: int) -> None:
-            raise EOFError('no more')
+            raise kind('no more')
 
-    text = f'mmseg-bisenet: error: EOFError: no more; {DEBUG}\n'
+    text = f'mmseg-bisenet: error: {kind.__name__}: no more; {DEBUG}\n'
     assert ends(lambda: list(DataLoader(Images(), num_workers=workers))) == (1, text)
 
 
 UNHEARD = """
-import atexit, multiprocessing, os, signal, sys
+import atexit, os, signal, sys, time
 from torch.utils.data import DataLoader
 from mmseg_bisenet.cli import list_models, script
 
+workers, kept = [], []
+
+def hear():
+    os.kill(os.getpid(), signal.SIGCHLD)
+    time.sleep(0.01)  # the handler runs
+
 class Late(Exception):
     def __str__(self):
-        for worker in multiprocessing.active_children():
-            worker.kill()
-            worker.join()
+        while workers:
+            os.kill(workers.pop(), signal.SIGKILL)  # nobody waits for it, so PyTorch finds it at each signal
+        time.sleep(0.3)
         return 'first'
 
+class Freed:
+    def __del__(self):
+        hear()
+
 def work(args):
-    batches = iter(DataLoader(range(8), num_workers=2))
+    freed, batches = Freed(), iter(DataLoader(range(8), num_workers=2))
     next(batches)
+    workers.extend(worker.pid for worker in batches._workers)
+    if KEPT:
+        kept.append(batches)
     raise Late
 
-atexit.register(os.kill, os.getpid(), signal.SIGCHLD)
+atexit.register(hear)
 list_models.run = work
 sys.argv[1:] = ['list']
 sys.exit(script())
 """
 
 
-def test_a_worker_that_ends_after_an_error_is_not_heard():
+@pytest.mark.parametrize('kept', [False, True], ids=['freed with the error', 'freed at the end'])
+def test_a_worker_that_ends_after_an_error_is_not_heard(kept):
     """While the error is explained, the loader freed, and the interpreter ended: each would be a traceback."""
-    run = subprocess.run([sys.executable, '-c', UNHEARD], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, '-c', UNHEARD.replace('KEPT', str(kept))]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (1, f'mmseg-bisenet: error: Late: first; {DEBUG}\n')
 
 

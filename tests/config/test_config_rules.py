@@ -74,7 +74,7 @@ REFUSED = {
     ),
     'a hook of ours twice': (
         dict(custom_hooks=[dict(type='EMAHook'), dict(type='mmseg_bisenet.EvaluationHook')]),
-        'custom_hooks.1 is mmseg_bisenet.EvaluationHook, which default_hooks.scores is already; remove custom_hooks.1',
+        'custom_hooks.1 is default_hooks.scores already; remove it',
     ),
     'nothing saved': (
         dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=False, save_best=None))),
@@ -102,6 +102,7 @@ TAKEN = {
     'epochs that are converted': schedule(dict(type='PolyLR', end=1, convert_to_iter_based=True)),
     'a plateau': schedule(dict(type='ReduceOnPlateauLR', monitor='mIoU', rule='greater')),
     'endless iterations': ITERATIONS | train_sampler('InfiniteSampler'),
+    'checkpoints in two places': dict(custom_hooks=[dict(type='mmseg_bisenet.AtomicCheckpointHook', out_dir='b')]),
     'one average': dict(custom_hooks=[dict(type='EMAHook')]),
     'the best saved only': dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=False, save_best='mIoU'))),
     'the last saved only': dict(default_hooks=dict(checkpoint=dict(interval=500, save_last=True, save_best=None))),
