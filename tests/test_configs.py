@@ -315,12 +315,16 @@ def test_a_new_scale_reaches_every_pipeline(name, copied):
         assert [view.scale_factor for view in views] == list(cfg.tta_ratios)
 
 
-def test_a_leaf_changes_its_crop_as_shared_py_shows(tmp_path):
+@pytest.mark.parametrize('name', OURS)
+def test_a_leaf_changes_its_crop_as_shared_py_shows(name, tmp_path):
     text = (ROOT / '_base_' / 'datasets' / 'shared.py').read_text()
     example = '\n'.join(re.findall(r'^#     (.*)$', text, re.MULTILINE))
-    leaf = tmp_path / 'leaf.py'
-    leaf.write_text(f"_base_ = '{OURS['bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024']}'\n{example}\n")
-    cfg = Config.fromfile(leaf)
-    crops = steps([cfg.train_pipeline, cfg.train_dataloader], 'Crop')
-    assert [crop.crop_size for crop in crops] == [(512, 1024)] * 2
+    assert example in (ROOT.parent / 'docs' / 'train.md').read_text()
+    path = tmp_path / 'leaf.py'
+    path.write_text(f"_base_ = '{OURS[name]}'\n{example}\n")
+    cfg = Config.fromfile(path)
     assert cfg.crop_size == cfg.model.data_preprocessor.size == (512, 1024)
+    crop = dict(crop_size=(512, 1024))
+    wanted = [step | crop if 'crop_size' in step else step for step in leaf(name).train_pipeline]
+    assert cfg.train_pipeline == cfg.train_dataloader.dataset.pipeline == wanted
+    assert any('crop_size' in step for step in wanted)

@@ -95,11 +95,13 @@ def test_weights_that_ship():
     for name in SHIPPED:
         path = ROOT / 'mmseg_bisenet' / 'weights' / f'{name}.safetensors'
         assert path.stat().st_size < 8e6
-        assert name in (path.parent / 'README.md').read_text()
+        card = (path.parent / 'README.md').read_text()
+        assert name in card
         (model,) = [model for model in models() if model['Name'] == name]
         cfg, segmentor = Config.fromfile(ROOT / model['Config']), mmseg_bisenet.get_model(name, pretrained=True)
         assert read(path).meta['config'] == Path(model['Config']).stem
         assert len(segmentor.dataset_meta['classes']) == cfg.model.num_classes == segmentor.num_classes
+        assert ', '.join(f'{number} {kind}' for number, kind in enumerate(segmentor.dataset_meta['classes'])) in card
         assert not segmentor.with_auxiliary_head
         assert model['Metadata']['Batch Size'] == cfg.train_dataloader.batch_size
 

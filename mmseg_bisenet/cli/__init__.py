@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 
 from mmseg_bisenet import __version__, install
 from mmseg_bisenet.cli import ending
@@ -137,6 +138,10 @@ def _explained(error: BaseException, argv: Sequence[str]) -> tuple[str, int]:
         if isinstance(error.__cause__, ModuleNotFoundError):  # of `install.needing`, which knows the extra
             return str(error), 2
         command = install.command(EXTRAS.get(argv[0], 'openmmlab'))
+        if error.name == 'torch' and argv[0] in ('predict', 'web') and find_spec('onnxruntime'):
+            # The extra `run`, whose OpenCV may not be beside that of a stack.
+            fix = f'give an exported file with --model, or in another environment run: {command}'
+            return f'this model needs torch, which is not installed; {fix}', 2
         return f'{error.name} is not installed; run: {command} (mmseg-bisenet env checks the installation)', 2
     if isinstance(error, FileNotFoundError) and _is_lost():
         return 'the current folder was removed; change to another one', 2

@@ -3,8 +3,7 @@
 # To change the crop in a leaf config instead, write there:
 #
 #     crop_size = (512, 1024)
-#     random_crop = dict(_base_.random_crop, crop_size=crop_size)
-#     train_pipeline = [_base_.load_image, _base_.load_labels, random_crop, _base_.flip, _base_.distort, _base_.pack]
+#     train_pipeline = [dict(one, crop_size=crop_size) if 'crop_size' in one else one for one in _base_.train_pipeline]
 #     train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 #     model = dict(data_preprocessor=dict(size=crop_size))
 #
