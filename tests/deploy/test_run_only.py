@@ -179,8 +179,8 @@ def test_a_model_that_is_not_exported(run_only):
 
 def test_a_model_that_is_not_exported_has_no_extra_here(run_only):
     """`run` and a stack bring two wheels of OpenCV, which break each other."""
-    cv2.imwrite(str(run_only.folder / 'street.png'), np.zeros((64, 128, 3), np.uint8))
-    assert run_only('-m', 'mmseg_bisenet.cli', 'predict', 'street.png', status=2).stderr == (
+    cv2.imwrite(str(run_only.folder / 'unlabelled.png'), np.zeros((64, 128, 3), np.uint8))
+    assert run_only('-m', 'mmseg_bisenet.cli', 'predict', 'unlabelled.png', status=2).stderr == (
         'mmseg-bisenet: error: this model needs torch, which is not installed; give an exported file with --model, or '
         f'in another environment run: {install.command("openmmlab")}\n'
     )
