@@ -26,10 +26,6 @@ class Batch:
         return fail, (self.error,)
 
 
-def load(error: Exception, workers: int) -> None:
-    list(DataLoader([Batch(error)], num_workers=workers, collate_fn=lambda batch: batch[0]))
-
-
 @pytest.mark.parametrize(
     'error, text',
     [
@@ -63,17 +59,18 @@ def test_a_lost_process_is_named(ends, error, text):
 )
 def test_a_data_worker_lost_within_a_batch_is_named(ends, error, text):
     """PyTorch notices the connection before the worker has become one that ended."""
-    assert ends(lambda: load(error, workers=1)) == (1, f'mmseg-bisenet: error: {WORKER.format(text)}\n')
+    batches = DataLoader([Batch(error)], num_workers=1, collate_fn=lambda batch: batch[0])
+    assert ends(lambda: list(batches)) == (1, f'mmseg-bisenet: error: {WORKER.format(text)}\n')
 
 
 def test_a_lost_worker_is_no_error_of_the_config(ends):
     def work() -> None:
         try:
-            raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+            raise RuntimeError(KILLED)
         except:  # noqa: E722
             raise SyntaxError('Failed to format the config file, please check the syntax of: \na = 1')  # noqa: B904
 
-    text = WORKER.format('DataLoader worker (pid 7) is killed by signal: Killed')
+    text = WORKER.format('DataLoader worker (pid 5) is killed by signal: Killed')
     assert ends(work) == (1, f'mmseg-bisenet: error: {text}\n')
 
 
